@@ -1,0 +1,75 @@
+//! What a plugin says of one event.
+
+use crate::record::OwnedHeader;
+
+/// The answer of a plugin for one event. Exactly one comes back for each event that went in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The event goes on unchanged.
+    Pass,
+    /// The event ends here, on purpose.
+    Drop {
+        /// Why; a short word, counted.
+        reason: String,
+    },
+    /// These go on in place of the event. An empty list ends the event as a drop with the reason
+    /// [`EMITTED_NOTHING`](Self::EMITTED_NOTHING).
+    Emit(Vec<Output>),
+    /// A transient failure: the record should be tried again.
+    Retry {
+        /// Why.
+        reason: String,
+        /// The least delay the plugin asks for, in milliseconds; the route's own schedule may be longer.
+        delay_ms: Option<u64>,
+    },
+    /// A permanent failure.
+    Reject {
+        /// A short word for the kind of failure, for metrics and filters.
+        code: String,
+        /// A sentence for a person.
+        message: String,
+    },
+}
+
+impl Verdict {
+    /// The drop reason of an event for which a plugin emitted an empty list.
+    pub const EMITTED_NOTHING: &str = "emitted-nothing";
+}
+
+/// One event that a plugin emits, told as the difference to the event it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The port it leaves by; `None` keeps the event's port, which is the default one unless an earlier stage named one.
+    pub port: Option<String>,
+    /// Key.
+    pub key: Patch,
+    /// Value.
+    pub value: Patch,
+    /// Headers in place of the event's; `None` keeps them.
+    pub headers: Option<Vec<OwnedHeader>>,
+    /// Milliseconds since 1970-01-01 UTC; `None` keeps the event's.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// A change of a nullable field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Patch {
+    /// As the event has it; costs no copy.
+    Keep,
+    /// Null.
+    Null,
+    /// These bytes.
+    Set(Vec<u8>),
+}
+
+impl Patch {
+    /// The field after the change.
+    #[must_use]
+    pub fn over<'a>(&'a self, field: Option<&'a [u8]>) -> Option<&'a [u8]> {
+        match self {
+            Self::Keep => field,
+            Self::Null => None,
+            Self::Set(bytes) => Some(bytes),
+        }
+    }
+}
