@@ -5,10 +5,14 @@
 //! time and randomness are arguments. So every decision can be tested without a broker, and none can fail for a reason
 //! outside its arguments. The traits in [`port`] are where the other crates come in.
 
+pub mod condition;
 pub mod delivery;
 pub mod event;
 pub mod failure;
+pub mod isolate;
 pub mod policy;
 pub mod port;
 pub mod record;
+pub mod settled;
+pub mod tracker;
 pub mod verdict;
