@@ -1,0 +1,12 @@
+//! The tests that need a broker: a real Apache Kafka, which they share.
+#![allow(clippy::print_stderr, reason = "a skipped test says why on standard error")]
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+mod harness;
+
+fn main() -> ExitCode {
+    pointsman_tests::trials::run(&Arguments::from_args(), &[harness::TRIALS])
+}

@@ -1,0 +1,67 @@
+//! Tests that are given a broker: libtest-mimic trials that are skipped, loudly, where there is none.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed};
+
+use crate::kafka::{Kafka, Unavailable};
+
+/// What a test does with its Kafka.
+type Body = fn(&Kafka) -> anyhow::Result<()>;
+
+/// One test that needs Kafka.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial {
+    name: &'static str,
+    body: Body,
+    /// A broker of its own, or the shared one.
+    alone: bool,
+}
+
+impl Trial {
+    /// A test on the Kafka that all tests share.
+    #[must_use]
+    pub const fn shared(name: &'static str, body: Body) -> Self {
+        Self { name, body, alone: false }
+    }
+
+    /// A test with a broker of its own, which it may stop, kill and pause.
+    #[must_use]
+    pub const fn alone(name: &'static str, body: Body) -> Self {
+        Self { name, body, alone: true }
+    }
+
+    fn run(self) -> Result<Completion, Failed> {
+        let done = if self.alone { Kafka::start().map(|kafka| (self.body)(&kafka)) } else { self.on_shared() };
+        match done {
+            Ok(Ok(())) => Ok(Completion::Completed),
+            Ok(Err(error)) => Err(format!("{error:#}").into()),
+            Err(Unavailable::NotHere(why)) => {
+                eprintln!("SKIPPED {}: no Kafka on this machine: {why}", self.name);
+                Ok(Completion::ignored_with("no Kafka on this machine"))
+            }
+            Err(Unavailable::Broken(error)) => Err(format!("{error:#}").into()),
+        }
+    }
+
+    fn on_shared(self) -> Result<anyhow::Result<()>, Unavailable> {
+        match Kafka::shared() {
+            Ok(kafka) => Ok((self.body)(kafka)),
+            Err(Unavailable::NotHere(why)) => Err(Unavailable::NotHere(why.clone())),
+            Err(Unavailable::Broken(error)) => Err(Unavailable::Broken(anyhow::anyhow!("{error:#}"))),
+        }
+    }
+}
+
+/// Runs the tests that `arguments` choose, and ends the shared broker.
+#[must_use]
+pub fn run(arguments: &Arguments, suites: &[&[Trial]]) -> ExitCode {
+    let trials = suites
+        .iter()
+        .flat_map(|suite| suite.iter().copied())
+        .map(|trial| libtest_mimic::Trial::ignorable_test(trial.name, move || trial.run()))
+        .collect();
+    let conclusion = libtest_mimic::run(arguments, trials);
+    Kafka::end_shared(conclusion.has_failed());
+    conclusion.exit_code()
+}
