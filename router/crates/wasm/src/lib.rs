@@ -1,1 +1,53 @@
-//! The sandbox.
+//! The sandbox: runs plugins as WebAssembly components, within limits. The only crate that knows wasmtime and the types of
+//! the WIT package.
+//!
+//! ```text
+//! SandboxSettings ─→ Sandbox ──load(PluginSpec)──→ LoadedPlugin ─→ Plugins ──worker()──→ WorkerPlugins ──call──→ verdicts
+//!                      engine    read, pin, compile    linked and     shared      one for each       on the worker's
+//!                      + ticks   or cache, link, try   configured                 worker thread      own thread
+//! ```
+//!
+//! **The guest is hostile.** Every resource has a limit, and each is enforced where it can't be argued with:
+//!
+//! | What | By |
+//! | --- | --- |
+//! | CPU time of a call | epochs: compiled code looks at a counter, a tick compares the *thread's* CPU time with the deadline |
+//! | memory, tables | a limiter that counts all memories of an instance together; the pool's slots behind it |
+//! | recursion | wasmtime's own stack limit, [`STACK_BYTES`] |
+//! | what the host holds of an answer | a budget that wasmtime charges for each list *before* it copies it, so that naming the same bytes ten thousand times does not help; then an exact count |
+//! | log lines, counters | kept in bounded buffers until the call has returned cleanly |
+//! | time spent waiting | there is nothing to wait for: no host function blocks |
+//! | clock, randomness, environment, files, network | not there: stand-ins or functions that trap, made for what the component imports |
+//!
+//! **A call is clean or it never was.** After a trap, a broken limit or a malformed answer the instance is thrown away with
+//! all that it said (I6); the next call makes a new one, which takes microseconds. Which record is to blame is the lane's
+//! question, not ours: [`CallError::Guest`](pointsman_core::port::CallError::Guest) speaks of the batch.
+//!
+//! **Threads.** A [`WorkerPlugins`] belongs to one thread, blocks it only to compute, and needs no async runtime. The one
+//! thread that this crate starts ticks, and ends with the last user of its engine.
+//!
+//! What it does not do: build plugins, watch their files, decide what becomes of a failed record.
+
+mod bindings;
+mod cache;
+mod crossing;
+mod digest;
+mod engine;
+mod fault;
+mod guest;
+mod inspect;
+mod load;
+mod said;
+mod spec;
+mod stand_in;
+mod worker;
+
+pub use crossing::HEADER_BYTES;
+pub use digest::Digest;
+pub use engine::{STACK_BYTES, Sandbox, SandboxError, SandboxSettings, TICK};
+pub use fault::Fault;
+pub use inspect::Inspection;
+pub use load::{COMPONENT_MAX_BYTES, LoadError, LoadErrorReason, LoadedPlugin};
+pub use spec::{Limits, PluginSpec};
+pub use stand_in::Provision;
+pub use worker::{Plugins, WorkerPlugins};

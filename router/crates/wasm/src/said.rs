@@ -1,0 +1,173 @@
+//! What a guest says in one call besides its verdicts: log lines and counts. Kept until the call has returned cleanly,
+//! since those of discarded calls are discarded.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use tracing::{debug, error, info, warn};
+
+/// Log lines kept of one call.
+const LINES: usize = 64;
+/// Bytes kept of one log line.
+const LINE_BYTES: usize = 1024;
+/// Counter names kept, of one call and of one plugin.
+const NAMES: usize = 64;
+/// Bytes of a counter's name.
+const NAME_BYTES: usize = 64;
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// What was said in one call.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    lines: Vec<(Level, String)>,
+    lines_beyond: u64,
+    counts: Vec<(String, u64)>,
+    counts_beyond: bool,
+}
+
+impl Said {
+    pub(crate) fn clear(&mut self) {
+        self.lines.clear();
+        self.lines_beyond = 0;
+        self.counts.clear();
+        self.counts_beyond = false;
+    }
+
+    /// Keeps the head of a line, while there is room.
+    pub(crate) fn line(&mut self, level: Level, line: &str) {
+        if self.lines.len() < LINES {
+            self.lines.push((level, printable(line, LINE_BYTES).into_owned()));
+        } else {
+            self.lines_beyond = self.lines_beyond.saturating_add(1);
+        }
+    }
+
+    /// Adds to a counter, while there is room for its name.
+    pub(crate) fn count(&mut self, name: String, increment: u64) {
+        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == name) {
+            *count = count.saturating_add(increment);
+        } else if self.counts.len() < NAMES && name.len() <= NAME_BYTES {
+            self.counts.push((name, increment));
+        } else {
+            self.counts_beyond = true;
+        }
+    }
+
+    /// Writes the lines to the router's log, under the current span, and adds the counts to `counters`.
+    pub(crate) fn settle(&mut self, plugin: &str, counters: &mut Counters) {
+        for (level, line) in self.lines.drain(..) {
+            match level {
+                Level::Debug => debug!(target: TARGET, plugin, "{line}"),
+                Level::Info => info!(target: TARGET, plugin, "{line}"),
+                Level::Warn => warn!(target: TARGET, plugin, "{line}"),
+                Level::Error => error!(target: TARGET, plugin, "{line}"),
+            }
+        }
+        if self.lines_beyond > 0 {
+            let lines = self.lines_beyond;
+            warn!(target: TARGET, plugin, lines, "the plugin logged more lines in one call than the {LINES} that are kept");
+        }
+        for (name, increment) in self.counts.drain(..) {
+            counters.add(name, increment);
+        }
+        counters.names_beyond |= self.counts_beyond;
+        counters.report(plugin);
+        self.clear();
+    }
+}
+
+/// What plugins' own lines are logged under.
+const TARGET: &str = "pointsman::plugin";
+
+/// The counters of one plugin on one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Names stay once they are known, so that their number is bounded for good.
+    counts: BTreeMap<String, u64>,
+    names_beyond: bool,
+    reported: bool,
+}
+
+impl Counters {
+    fn add(&mut self, name: String, increment: u64) {
+        let room = self.counts.len() < NAMES;
+        match self.counts.entry(name) {
+            Entry::Occupied(mut count) => *count.get_mut() = count.get().saturating_add(increment),
+            Entry::Vacant(count) if room => {
+                count.insert(increment);
+            }
+            Entry::Vacant(_) => self.names_beyond = true,
+        }
+    }
+
+    fn report(&mut self, plugin: &str) {
+        if self.names_beyond && !self.reported {
+            self.reported = true;
+            warn!(
+                target: TARGET, plugin,
+                "the plugin counts under more names than {NAMES}, or longer ones than {NAME_BYTES} bytes; those are ignored"
+            );
+        }
+    }
+
+    /// What was counted since the last time.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (&str, u64)> {
+        self.counts.iter_mut().filter(|(_, count)| **count > 0).map(|(name, count)| (&**name, std::mem::take(count)))
+    }
+}
+
+/// The first `max` bytes of a text, with control characters shown: a guest's text must not steer a terminal, or forge a
+/// line.
+pub(crate) fn printable(text: &str, max: usize) -> Cow<'_, str> {
+    let head = &text[..text.floor_char_boundary(max)];
+    if head.chars().any(char::is_control) {
+        let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        let mut shown: String = head.chars().map(shown).collect();
+        shown.truncate(shown.floor_char_boundary(max));
+        Cow::Owned(shown)
+    } else {
+        Cow::Borrowed(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_and_made_harmless() {
+        assert_eq!(printable("plain", 16), "plain");
+        assert_eq!(printable("a\nb\u{1b}[2J", 16), "a\\nb\\u{1b}[2J");
+        assert_eq!(printable("äääää", 5), "ää");
+        assert!(printable(&"\n".repeat(2000), LINE_BYTES).len() <= LINE_BYTES);
+    }
+
+    #[test]
+    fn what_is_said_is_bounded() {
+        let mut said = Said::default();
+        for i in 0..200 {
+            said.line(Level::Info, &i.to_string());
+            said.count(format!("name-{i}"), 1);
+            said.count("name-0".into(), 1);
+        }
+        said.count("n".repeat(NAME_BYTES + 1), 1);
+        assert_eq!((said.lines.len(), said.lines_beyond, said.counts.len()), (LINES, 136, NAMES));
+        let mut counters = Counters::default();
+        said.settle("p", &mut counters);
+        assert!(counters.reported);
+        assert_eq!(counters.take().find(|(name, _)| *name == "name-0"), Some(("name-0", 201)));
+        assert_eq!(counters.take().count(), 0, "a count is taken once");
+        said.count("another".into(), 1);
+        said.settle("p", &mut counters);
+        assert_eq!(counters.take().count(), 0, "the number of names is bounded over all calls");
+    }
+}

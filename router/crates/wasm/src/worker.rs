@@ -1,0 +1,199 @@
+//! Running plugins: one instance for each worker and plugin.
+
+use std::sync::Arc;
+
+use pointsman_core::event::Event;
+use pointsman_core::failure::FailureClass;
+use pointsman_core::port::{CallError, PluginHost, PluginId};
+use pointsman_core::verdict::Verdict;
+use tracing::debug;
+use wasmtime::Store;
+
+use crate::bindings;
+use crate::crossing::{NotText, Scratch, accept, budget};
+use crate::fault::Fault;
+use crate::guest::{Guest, HANDLES};
+use crate::load::LoadedPlugin;
+use crate::said::{Counters, printable};
+
+/// Bytes kept of the text with which a plugin refuses its configuration.
+const REFUSAL_BYTES: usize = 1024;
+
+/// The loaded plugins of a plan. Cheap to clone, and shared by the workers.
+#[derive(Clone)]
+pub struct Plugins(Arc<[LoadedPlugin]>);
+
+impl Plugins {
+    /// Puts plugins together. A [`PluginId`] is an index here.
+    #[must_use]
+    pub fn new(plugins: Vec<LoadedPlugin>) -> Self {
+        Self(plugins.into())
+    }
+
+    /// The plugin with this id.
+    #[must_use]
+    pub fn get(&self, plugin: PluginId) -> Option<&LoadedPlugin> {
+        self.0.get(usize::try_from(plugin.0).ok()?)
+    }
+
+    /// The plugins of one worker. They may be moved to its thread; instances are made there, at their first call.
+    #[must_use]
+    pub fn worker(&self) -> WorkerPlugins {
+        let slots = self.0.iter().map(|_| Slot::default()).collect();
+        WorkerPlugins { plugins: self.clone(), slots, scratch: Scratch::default() }
+    }
+}
+
+/// What one worker runs its plugins with.
+///
+/// An instance is made at a plugin's first call, and again after each call that did not return cleanly (I6).
+pub struct WorkerPlugins {
+    plugins: Plugins,
+    slots: Vec<Slot>,
+    scratch: Scratch,
+}
+
+const _: () = {
+    const fn assert_send<T: Send>() {}
+    const fn assert_shared<T: Send + Sync>() {}
+    assert_send::<WorkerPlugins>();
+    assert_shared::<Plugins>();
+};
+
+#[derive(Default)]
+struct Slot {
+    instance: Option<Instance>,
+    counters: Counters,
+}
+
+impl WorkerPlugins {
+    /// What plugins have counted on this worker since the last time, in calls that returned cleanly: plugin, name and
+    /// sum. Of one plugin there are at most 64 names, over its whole life.
+    pub fn take_counts(&mut self) -> impl Iterator<Item = (PluginId, &str, u64)> {
+        (0..)
+            .map(PluginId)
+            .zip(&mut self.slots)
+            .flat_map(|(plugin, slot)| slot.counters.take().map(move |(name, count)| (plugin, name, count)))
+    }
+}
+
+impl PluginHost for WorkerPlugins {
+    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Vec<Verdict>, CallError> {
+        let Self { plugins, slots, scratch } = self;
+        let known = plugins.get(plugin).zip(usize::try_from(plugin.0).ok().and_then(|index| slots.get_mut(index)));
+        let Some((plugin, slot)) = known else {
+            return Err(CallError::Unavailable { message: format!("there is no plugin number {}", plugin.0) });
+        };
+        let mut instance = match slot.instance.take() {
+            Some(instance) => instance,
+            None => Instance::start(plugin, now_ms, &mut slot.counters)
+                .map_err(|error| CallError::Unavailable { message: error.message(plugin) })?,
+        };
+        let verdicts = scratch
+            .lend(events, |events| instance.process(plugin, events, now_ms))
+            .map_err(|NotText| undecodable(plugin))?
+            .map_err(|fault| CallError::Guest {
+                class: fault.class,
+                code: fault.code.into(),
+                message: format!("plugin {}: {}", plugin.name(), fault.message),
+            })?;
+        // Only here, after a clean return, is what the call said heard, and its instance kept.
+        instance.store.data_mut().said.settle(plugin.name(), &mut slot.counters);
+        slot.instance = Some(instance);
+        Ok(verdicts)
+    }
+}
+
+fn undecodable(plugin: &LoadedPlugin) -> CallError {
+    CallError::Guest {
+        class: FailureClass::Undecodable,
+        code: "header-name".into(),
+        message: format!("plugin {} can't be given a header whose name is not UTF-8", plugin.name()),
+    }
+}
+
+/// Why there is no instance.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// It could not be made: no room, or its start-up code failed.
+    Instantiate(Fault),
+    /// It does not have the functions of the contract, or they have other types.
+    Signature(String),
+    /// `configure` did not return cleanly.
+    Configure(Fault),
+    /// `configure` said no.
+    Refused(String),
+}
+
+impl StartError {
+    fn message(&self, plugin: &LoadedPlugin) -> String {
+        let name = plugin.name();
+        match self {
+            Self::Instantiate(fault) => format!("plugin {name} can't be instantiated: {fault}"),
+            Self::Signature(reason) => format!("plugin {name} does not fit the plugin contract: {reason}"),
+            Self::Configure(fault) => format!("plugin {name} failed in its configure function: {fault}"),
+            Self::Refused(message) => format!("plugin {name} refuses its configuration: {message}"),
+        }
+    }
+}
+
+/// A running copy of a plugin.
+pub(crate) struct Instance {
+    store: Store<Guest>,
+    exports: bindings::Plugin,
+}
+
+impl Instance {
+    /// Makes an instance and hands it its configuration.
+    pub(crate) fn start(plugin: &LoadedPlugin, now_ms: i64, counters: &mut Counters) -> Result<Self, StartError> {
+        let pre = plugin.pre();
+        let guest = Guest::new(plugin.limits(), Arc::clone(plugin.grants()), plugin.digest().0);
+        let mut store = Store::new(pre.engine(), guest);
+        store.limiter(|guest| &mut guest.limiter);
+        store.epoch_deadline_callback(|store| store.data().tick());
+        store.set_max_component_handles(HANDLES);
+        begin(&mut store, plugin, 0, now_ms);
+        let instance = pre
+            .instance_pre()
+            .instantiate(&mut store)
+            .map_err(|error| StartError::Instantiate(fault(&store, plugin, &error)))?;
+        let exports = bindings::Plugin::new(&mut store, &instance)
+            .map_err(|error| StartError::Signature(format!("{error:#}")))?;
+        begin(&mut store, plugin, 0, now_ms);
+        exports
+            .pointsman_plugin_processor()
+            .call_configure(&mut store, plugin.config())
+            .map_err(|error| StartError::Configure(fault(&store, plugin, &error)))?
+            .map_err(|message| StartError::Refused(printable(&message, REFUSAL_BYTES).into_owned()))?;
+        store.data_mut().said.settle(plugin.name(), counters);
+        Ok(Self { store, exports })
+    }
+
+    fn process(
+        &mut self,
+        plugin: &LoadedPlugin,
+        events: &[bindings::pointsman::plugin::types::Event<'_>],
+        now_ms: i64,
+    ) -> Result<Vec<Verdict>, Fault> {
+        begin(&mut self.store, plugin, events.len(), now_ms);
+        let answer = self
+            .exports
+            .pointsman_plugin_processor()
+            .call_process(&mut self.store, events)
+            .map_err(|error| fault(&self.store, plugin, &error))?;
+        accept(answer, events.len(), plugin.limits())
+    }
+}
+
+/// Before each call: its time, its deadline, and what the host will hold of its answer.
+fn begin(store: &mut Store<Guest>, plugin: &LoadedPlugin, events: usize, now_ms: i64) {
+    store.set_hostcall_fuel(budget(events, plugin.limits()));
+    // The first tick reads the clock; from then on every tick does.
+    store.set_epoch_deadline(1);
+    store.data_mut().begin(now_ms);
+}
+
+fn fault(store: &Store<Guest>, plugin: &LoadedPlugin, error: &wasmtime::Error) -> Fault {
+    debug!(plugin = plugin.name(), ?error, "a plugin did not return cleanly");
+    Fault::of(error, store.data().limiter.refused, plugin.limits())
+}
