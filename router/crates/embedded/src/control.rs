@@ -1,0 +1,274 @@
+//! The control thread of a member: assigns partitions, commits, renews the lease, and enforces retention.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pointsman_core::port::{AssignedFeed, Assignment, Commit, GroupPlan, LaneHost, Revocation, SinkFailed};
+use pointsman_core::record::TopicPartition;
+use tracing::{info, warn};
+
+use crate::assign::{self, Found, Start};
+use crate::catalog;
+use crate::fault::{Fault, FaultKind};
+use crate::feed::PageFeed;
+use crate::lease::{Fenced, Lease};
+use crate::log::Shared;
+use crate::mailbox::{Mailbox, Turn};
+use crate::offsets;
+use crate::retention;
+
+/// How often new partitions are looked for, and what failed is tried again.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How often the log is searched for what is too old.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How much of a turn goes into removing: less than half of a tick, so that commits and the lease are never late for it.
+const RETENTION_SHARE: Duration = Duration::from_millis(200);
+
+/// What the control thread knows.
+pub(crate) struct Control {
+    shared: Arc<Shared>,
+    plan: GroupPlan,
+    lease: Lease,
+    host: Arc<dyn LaneHost>,
+    mailbox: Arc<Mailbox>,
+    assigned: BTreeSet<TopicPartition>,
+    /// What the host was told of partitions that can't be worked on.
+    halted: BTreeMap<TopicPartition, String>,
+    /// See [`assign::shape`]; empty before the first assignment.
+    shape: Vec<i64>,
+    renew_at: Instant,
+    retention_at: Instant,
+    /// The last turn failed, and the log says so already.
+    failing: bool,
+}
+
+/// Why a member ends before it is asked to.
+enum Stop {
+    Lost,
+    Damaged(Fault),
+}
+
+impl Control {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        plan: GroupPlan,
+        lease: Lease,
+        host: Arc<dyn LaneHost>,
+        mailbox: Arc<Mailbox>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            plan,
+            lease,
+            host,
+            mailbox,
+            assigned: BTreeSet::new(),
+            halted: BTreeMap::new(),
+            shape: Vec::new(),
+            renew_at: now,
+            retention_at: now + RETENTION_INTERVAL,
+            failing: false,
+        }
+    }
+
+    /// Works until the member leaves, or can't go on.
+    pub(crate) fn run(mut self) {
+        let mailbox = Arc::clone(&self.mailbox);
+        // Closed whatever happens: a panic of the host must not leave anybody waiting for this thread.
+        let _closing = Closing(&mailbox);
+        let tick = TICK.min(self.shared.database.options().lease / 3);
+        loop {
+            if let Err(stop) = self.turn() {
+                return self.stop(stop);
+            }
+            match self.mailbox.wait(tick) {
+                Turn::Work => {}
+                Turn::Leave { deadline, done } => {
+                    let all = self.leave(deadline);
+                    if done.send(all).is_err() {
+                        warn!(group = %self.plan.group, all, "left after the deadline");
+                    }
+                    return;
+                }
+                Turn::Abandon => return self.release(),
+            }
+        }
+    }
+
+    /// Does what is due. What fails for now is tried again in the next turn.
+    fn turn(&mut self) -> Result<(), Stop> {
+        let done = self.assign().and_then(|()| self.commit()).and_then(|()| Ok(self.clean_up()?));
+        match done {
+            Ok(()) => self.failing = false,
+            Err(Fenced::Lost) => return Err(Stop::Lost),
+            Err(Fenced::Fault(fault)) if fault.kind == FaultKind::Damaged => return Err(Stop::Damaged(fault)),
+            Err(Fenced::Fault(fault)) => {
+                if !self.failing {
+                    warn!(group = %self.plan.group, %fault, "can't commit or assign now; trying on");
+                }
+                self.failing = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the host every partition that it does not have yet.
+    fn assign(&mut self) -> Result<(), Fenced> {
+        let database = &self.shared.database;
+        let shape = database.read(|snapshot| assign::shape(snapshot, &self.plan.sources))?;
+        if shape == self.shape {
+            return Ok(());
+        }
+        let found = database.write::<_, Fenced>(|transaction| {
+            self.lease.renew(transaction, database.now_ms(), database.options().lease)?;
+            Ok(assign::find(transaction, self.lease.group, &self.plan.sources, &self.assigned)?)
+        })?;
+        self.shape = shape;
+        let mut assignments = Vec::new();
+        for found in found {
+            match found {
+                Found::Ready(source, retry) => {
+                    self.assigned.insert(source.partition.clone());
+                    self.halted.remove(&source.partition);
+                    let retry = retry.map(|start| self.feed(start));
+                    assignments.push(Assignment { source: self.feed(source), retry });
+                }
+                Found::Halted(partition, reason) => {
+                    if self.halted.insert(partition.clone(), reason.clone()).as_ref() != Some(&reason) {
+                        self.host.halted(partition, reason);
+                    }
+                }
+            }
+        }
+        if !assignments.is_empty() {
+            info!(group = %self.plan.group, partitions = assignments.len(), "assigned");
+            self.host.assigned(assignments);
+        }
+        Ok(())
+    }
+
+    fn feed(&self, start: Start) -> AssignedFeed {
+        let Start { partition, id, offset, metadata } = start;
+        let feed = Box::new(PageFeed::new(Arc::clone(&self.shared), partition.clone(), id, offset));
+        AssignedFeed { partition, start: offset, metadata, feed }
+    }
+
+    /// Writes the commits that wait, or renews the lease where that is due.
+    fn commit(&mut self) -> Result<(), Fenced> {
+        let commits = self.mailbox.take();
+        if commits.is_empty() && Instant::now() < self.renew_at {
+            return Ok(());
+        }
+        let written = self.write(&commits);
+        if written.is_err() {
+            self.mailbox.put_back(commits);
+        }
+        written
+    }
+
+    /// One transaction: all of it, under our own epoch, or nothing.
+    fn write(&mut self, commits: &BTreeMap<TopicPartition, Commit>) -> Result<(), Fenced> {
+        let database = &self.shared.database;
+        let length = database.options().lease;
+        database.write::<_, Fenced>(|transaction| {
+            self.lease.renew(transaction, database.now_ms(), length)?;
+            for commit in commits.values() {
+                match catalog::partition(transaction, &commit.partition)? {
+                    Some(found) => {
+                        offsets::store(transaction, self.lease.group, found.id, commit.offset, &commit.metadata)?;
+                    }
+                    None => warn!(partition = %commit.partition, "can't commit: the log has no such partition"),
+                }
+            }
+            Ok(())
+        })?;
+        self.renew_at = Instant::now() + length / 3;
+        Ok(())
+    }
+
+    fn clean_up(&mut self) -> Result<(), Fault> {
+        let database = &self.shared.database;
+        let began = Instant::now();
+        // Whatever is left over when the time is up comes in the next turn.
+        while Instant::now() >= self.retention_at && began.elapsed() < RETENTION_SHARE {
+            if !retention::step(database, database.now_ms())? {
+                self.retention_at = Instant::now() + RETENTION_INTERVAL;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives everything up in good order; whether all of it was committed in time.
+    fn leave(&mut self, deadline: Instant) -> bool {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let last = self.host.revoked(&self.partitions(), Revocation::Revoked, remaining);
+        let mut commits = self.mailbox.take();
+        for commit in last {
+            match offsets::objection(&commit) {
+                Some(objection) => warn!(partition = %commit.partition, "can't commit: {objection}"),
+                None => drop(commits.insert(commit.partition.clone(), commit)),
+            }
+        }
+        let all = loop {
+            match self.write(&commits) {
+                Ok(()) => break true,
+                Err(Fenced::Fault(fault)) if fault.kind == FaultKind::Passing && Instant::now() + TICK < deadline => {
+                    warn!(group = %self.plan.group, %fault, "can't commit on leaving; trying on");
+                    thread::sleep(TICK);
+                }
+                Err(error) => {
+                    warn!(group = %self.plan.group, %error, "left without the last commit; its records come again");
+                    break false;
+                }
+            }
+        };
+        self.release();
+        all
+    }
+
+    fn stop(&mut self, stop: Stop) {
+        let failure = match stop {
+            Stop::Lost => {
+                let gone = self.host.revoked(&self.partitions(), Revocation::Lost, self.plan.revoke_deadline);
+                debug_assert!(gone.is_empty(), "a host commits nothing for lost partitions");
+                SinkFailed {
+                    code: "lease-lost".into(),
+                    message: format!(
+                        "another process has taken group {} over in {}: this one was stopped or starved for longer than \
+                         the lease of {} s; nothing was committed since",
+                        self.plan.group,
+                        self.shared.file(),
+                        self.shared.database.options().lease.as_secs()
+                    ),
+                }
+            }
+            Stop::Damaged(fault) => fault.to_sink_failed(),
+        };
+        self.host.failed(failure);
+    }
+
+    fn partitions(&self) -> Vec<TopicPartition> {
+        self.assigned.iter().cloned().collect()
+    }
+
+    fn release(&mut self) {
+        let released = self.shared.database.write::<_, Fault>(|transaction| self.lease.release(transaction));
+        if let Err(fault) = released {
+            warn!(group = %self.plan.group, %fault, "can't give the group's lease up; it will run out");
+        }
+    }
+}
+
+/// Closes the mailbox when the thread ends.
+struct Closing<'a>(&'a Mailbox);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

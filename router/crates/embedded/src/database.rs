@@ -1,0 +1,120 @@
+//! The connections to the file.
+//!
+//! SQLite takes one writer at a time, whoever it is: so there is one connection for writing, shared under a lock, where
+//! this process's writers wait for each other without polling. Readers do not wait in WAL mode; a read takes a connection
+//! for one short transaction and gives it back, so there are as many as threads that read at the same moment, and not one
+//! for each of 512 lanes.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::fault::Fault;
+use crate::options::Options;
+
+/// Connections that are kept while nobody reads.
+const IDLE_READERS: usize = 8;
+
+/// Page cache of one reading connection, and of the writing one, in KiB.
+const READER_CACHE_KIB: i64 = 1024;
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+
+/// The write-ahead log is moved into the file beyond this many pages, by the writer that passes it.
+const CHECKPOINT_PAGES: i64 = 4000;
+
+/// A write-ahead log that grew beyond this (behind a slow reader) is cut back afterwards, in bytes.
+const WAL_KEPT_BYTES: i64 = 64 << 20;
+
+/// The open file.
+pub(crate) struct Database {
+    file: PathBuf,
+    options: Options,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Database {
+    /// Connects to a file that exists and is ours.
+    pub(crate) fn connect(file: &Path, options: Options) -> Result<Self, Fault> {
+        let writer = connect(file, &options, WRITER_CACHE_KIB)?;
+        let page_bytes: i64 = writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = i64::try_from(options.max_file_bytes).unwrap_or(i64::MAX) / page_bytes.max(1);
+        // SQLite caps it at its own limit, and never makes it smaller than the file is.
+        writer.pragma_update_and_check(None, "max_page_count", pages.max(1), |row| row.get::<_, i64>(0))?;
+        writer.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |row| row.get::<_, i64>(0))?;
+        writer.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT_BYTES, |row| row.get::<_, i64>(0))?;
+        Ok(Self { file: file.into(), options, writer: Mutex::new(writer), readers: Mutex::default() })
+    }
+
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        (self.options.clock)()
+    }
+
+    /// Runs `work` on one snapshot of the file.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        let pooled = lock(&self.readers).pop();
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => {
+                let connection = connect(&self.file, &self.options, READER_CACHE_KIB)?;
+                connection.pragma_update(None, "query_only", true)?;
+                connection
+            }
+        };
+        let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+        let answer = work(&snapshot)?;
+        snapshot.rollback()?;
+        // A connection that failed is not given back: the next read makes a new one.
+        let mut idle = lock(&self.readers);
+        if idle.len() < IDLE_READERS {
+            idle.push(connection);
+        }
+        Ok(answer)
+    }
+
+    /// Runs `work` in one write transaction, which is on disk when this returns `Ok`, and gone otherwise.
+    pub(crate) fn write<T, E: From<Fault>>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, E>) -> Result<T, E> {
+        let mut writer = lock(&self.writer);
+        // Immediate: a transaction that read before it wrote could fail for what another process wrote in between.
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Fault::from)?;
+        let answer = work(&transaction)?;
+        transaction.commit().map_err(Fault::from)?;
+        Ok(answer)
+    }
+
+    /// A number that changes when another process, or another handle, has committed something.
+    pub(crate) fn foreign_version(&self) -> Result<i64, Fault> {
+        // The counter is one connection's view of all others; from the only one that writes here, those are foreign.
+        let writer = lock(&self.writer);
+        Ok(writer.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
+    }
+}
+
+fn connect(file: &Path, options: &Options, cache_kib: i64) -> Result<Connection, Fault> {
+    // Without SQLITE_OPEN_CREATE: a file that is gone must not become an empty one. Without its mutex: a connection is
+    // never used by two threads at a time.
+    let connection =
+        Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(options.busy_timeout)?;
+    // Every commit is synced: what was reported as delivered survives a power cut.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // Negative: in KiB.
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// A thread that panicked left no half-done work: its transaction was rolled back as it unwound.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

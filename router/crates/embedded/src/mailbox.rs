@@ -1,0 +1,110 @@
+//! What workers and owner of a membership hand to its control thread.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pointsman_core::port::{Commit, Committer};
+use pointsman_core::record::TopicPartition;
+use tracing::error;
+
+use crate::offsets;
+
+/// What the control thread is to do next.
+pub(crate) enum Turn {
+    /// There are commits, or the time is up.
+    Work,
+    /// Give everything up in good order.
+    Leave {
+        /// When that has to be done.
+        deadline: Instant,
+        /// Takes whether it was.
+        done: SyncSender<bool>,
+    },
+    /// The membership was dropped: commit nothing more, and end.
+    Abandon,
+}
+
+/// Commits wait here, the latest of each partition only: its size is bounded by the number of partitions.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    commits: BTreeMap<TopicPartition, Commit>,
+    /// Commits came in since the control thread last took them.
+    fresh: bool,
+    ending: Option<Turn>,
+    closed: bool,
+}
+
+impl Mailbox {
+    /// Waits for something to do, at most for `tick`.
+    pub(crate) fn wait(&self, tick: Duration) -> Turn {
+        let idle = |state: &mut State| !state.fresh && state.ending.is_none();
+        let (mut state, _) =
+            self.changed.wait_timeout_while(self.lock(), tick, idle).unwrap_or_else(PoisonError::into_inner);
+        state.ending.take().unwrap_or(Turn::Work)
+    }
+
+    /// Takes the commits.
+    pub(crate) fn take(&self) -> BTreeMap<TopicPartition, Commit> {
+        let mut state = self.lock();
+        state.fresh = false;
+        std::mem::take(&mut state.commits)
+    }
+
+    /// Puts commits back that could not be written; later ones of the same partition stand.
+    pub(crate) fn put_back(&self, commits: BTreeMap<TopicPartition, Commit>) {
+        let mut state = self.lock();
+        for (partition, commit) in commits {
+            state.commits.entry(partition).or_insert(commit);
+        }
+    }
+
+    /// Asks the control thread to end; `false` where it has ended already.
+    pub(crate) fn end(&self, how: Turn) -> bool {
+        let mut state = self.lock();
+        if state.closed {
+            return false;
+        }
+        state.ending = Some(how);
+        self.changed.notify_all();
+        true
+    }
+
+    /// Takes nothing from now on: the control thread ends.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.commits.clear();
+        // Whoever waits for the end of a leave hears of it by the sender being dropped.
+        state.ending = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Committer for Mailbox {
+    fn commit(&self, commits: &[Commit]) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        for commit in commits {
+            if let Some(objection) = offsets::objection(commit) {
+                error!(partition = %commit.partition, offset = commit.offset, "can't commit: {objection}");
+                continue;
+            }
+            state.commits.insert(commit.partition.clone(), commit.clone());
+            state.fresh = true;
+        }
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,99 @@
+//! A joined group.
+
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use pointsman_core::port::{Committer, GroupPlan, LaneHost, LogError, Membership};
+use tracing::warn;
+
+use crate::catalog;
+use crate::control::Control;
+use crate::fault::Fault;
+use crate::lease::{self, Refusal};
+use crate::log::Shared;
+use crate::mailbox::{Mailbox, Turn};
+use crate::owner::Owner;
+
+/// The one member of a group. Dropped without [`leave`](Membership::leave), it gives the lease up and commits nothing.
+pub(crate) struct Member {
+    mailbox: Arc<Mailbox>,
+    control: Option<JoinHandle<()>>,
+}
+
+impl Member {
+    /// Takes the group's lease, and starts the control thread.
+    pub(crate) fn join(shared: Arc<Shared>, plan: GroupPlan, host: Arc<dyn LaneHost>) -> Result<Self, LogError> {
+        let what = format!("can't join group {} in {}", plan.group, shared.file());
+        let fail = |code: &str, message: String| LogError { what: what.clone(), code: code.into(), message };
+        for source in &plan.sources {
+            let partitions = shared.database.read(|snapshot| catalog::partitions(snapshot, &source.topic));
+            if partitions.map_err(|fault| fault.to_log_error(&*what))?.is_empty() {
+                let message = format!("there is no topic {}; create it first", source.topic);
+                return Err(fail("unknown-topic", message));
+            }
+        }
+        let (database, me) = (&shared.database, Owner::current());
+        let length = database.options().lease;
+        let lease = database
+            .write(|transaction| lease::acquire(transaction, &plan.group, &me, database.now_ms(), length))
+            .map_err(|refusal| match refusal {
+                Refusal::Held { .. } => fail("lease-held", refusal.to_string()),
+                Refusal::Fault(fault) => fault.to_log_error(&*what),
+            })?;
+
+        let mailbox = Arc::new(Mailbox::default());
+        let control = Control::new(Arc::clone(&shared), plan, lease, host, Arc::clone(&mailbox));
+        let control = thread::Builder::new().name("embedded-control".into()).spawn(move || control.run());
+        let control = control.map_err(|error| {
+            if let Err(fault) = shared.database.write::<_, Fault>(|transaction| lease.release(transaction)) {
+                warn!(%fault, "can't give the group's lease up; it will run out");
+            }
+            fail("thread", format!("the system gives no thread: {error}"))
+        })?;
+        Ok(Self { mailbox, control: Some(control) })
+    }
+
+    fn wait_for_control(&mut self) {
+        if let Some(control) = self.control.take() {
+            // The last to know a host may be its own control thread.
+            if control.thread().id() != thread::current().id() && control.join().is_err() {
+                warn!("the control thread of a group panicked");
+            }
+        }
+    }
+}
+
+impl Membership for Member {
+    fn committer(&self) -> Arc<dyn Committer> {
+        Arc::clone(&self.mailbox) as Arc<dyn Committer>
+    }
+
+    fn leave(mut self: Box<Self>, deadline: Duration) -> bool {
+        let (done, left) = mpsc::sync_channel(1);
+        if !self.mailbox.end(Turn::Leave { deadline: Instant::now() + deadline, done }) {
+            self.wait_for_control();
+            return false;
+        }
+        match left.recv_timeout(deadline) {
+            Ok(all) => {
+                self.wait_for_control();
+                all
+            }
+            Err(_) => {
+                // The control thread ends by itself when the host answers, or with the process.
+                self.control = None;
+                false
+            }
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if self.control.is_some() {
+            self.mailbox.end(Turn::Abandon);
+            self.wait_for_control();
+        }
+    }
+}
