@@ -89,8 +89,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// `[plugins.NAME]`.
-#[derive(Debug)]
+/// `[plugins.NAME]`. Its `Debug` leaves out the configuration, which may hold secrets.
 #[non_exhaustive]
 pub struct PluginPlan {
     /// Name.
@@ -107,6 +106,21 @@ pub struct PluginPlan {
     pub grants: Vec<String>,
     /// Most events a second, over all lanes of this process.
     pub rate_limit: Option<NonZeroU32>,
+}
+
+impl fmt::Debug for PluginPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, component, sha256, config: _, limits, grants, rate_limit } = self;
+        f.debug_struct("PluginPlan")
+            .field("name", name)
+            .field("component", component)
+            .field("sha256", sha256)
+            .field("config", &"***")
+            .field("limits", limits)
+            .field("grants", grants)
+            .field("rate_limit", rate_limit)
+            .finish()
+    }
 }
 
 /// Where a plugin's component is. Paths are as written: relative to the file's own directory.

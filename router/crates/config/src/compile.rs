@@ -1,0 +1,145 @@
+//! Text to plan: reads everything, resolves names to indices, and checks what values say together.
+
+mod limits;
+mod outputs;
+mod routes;
+mod topics;
+
+use toml::de::DeTable;
+
+use crate::findings::{ConfigErrors, Findings, Source, Warning};
+use crate::names::suggest;
+use crate::plan::{BrokerPlan, Plan, PluginLimits, PluginPlan, RouterPlan};
+use crate::raw::{Broker, Plugin, Raw, Router, Stage};
+use crate::read::{self, Reading};
+use crate::secrets::{mask, suspects};
+use crate::variables::Variables;
+
+/// Compiles the text of a configuration. `file_name` is what findings call it; `variables` fills in `${NAME}`.
+///
+/// # Errors
+/// [`ConfigErrors`]: all mistakes of the text. Where it is not TOML, only what is wrong with its syntax. No error,
+/// warning or `Debug` of the plan shows a value of `[broker.librdkafka]` or of a plugin's `config`.
+pub fn compile(
+    text: &str,
+    file_name: &str,
+    variables: &dyn Variables,
+) -> Result<(Plan, Vec<Warning>), ConfigErrors> {
+    let findings = Findings::default();
+    let plan = plan_of(text, variables, &findings);
+    let secrets = match &plan {
+        Outcome::NotToml => suspects(text),
+        Outcome::Read(_) => findings.secrets(),
+    };
+    let source = Source { name: file_name.to_owned(), text: mask(text, &secrets) };
+    let warnings = findings.conclude(source)?;
+    match plan {
+        Outcome::Read(Some(plan)) => Ok((plan, warnings)),
+        Outcome::Read(None) | Outcome::NotToml => Err(ConfigErrors::unexplained(file_name)),
+    }
+}
+
+/// What became of a text.
+enum Outcome {
+    /// It was read; there is no plan where a mistake was noted.
+    Read(Option<Plan>),
+    /// Its syntax is wrong, which was noted.
+    NotToml,
+}
+
+fn plan_of(text: &str, variables: &dyn Variables, findings: &Findings) -> Outcome {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in errors {
+            let remedy = "correct the TOML; what it means is only looked at after that";
+            findings.mistake(&error.span().unwrap_or(0..0), format!("this is not TOML: {}", error.message()), remedy);
+        }
+        return Outcome::NotToml;
+    }
+    let reading = Reading { text, variables, findings };
+    let raw = read::document(&reading, &document);
+    Outcome::Read(resolve(raw, findings))
+}
+
+fn resolve(raw: Raw, findings: &Findings) -> Option<Plan> {
+    let Raw { router, broker, plugins, routes } = raw;
+    limits::check(router.as_ref(), broker.as_ref(), &plugins, &routes, findings);
+    warn_of_unused(&plugins, &routes, findings);
+    let (routes, topics) = routes::resolve(router.as_ref(), routes, &plugins, findings);
+    let plugins: Option<Vec<PluginPlan>> = plugins.into_iter().map(plugin_plan).collect();
+    let plan = Plan { router: router_plan(router?), broker: broker_plan(broker?), plugins: plugins?, routes: routes?, topics };
+    findings.is_sound().then_some(plan)
+}
+
+fn router_plan(router: Router) -> RouterPlan {
+    RouterPlan {
+        name: router.name.into(),
+        instance_id: router.instance_id.map(|id| id.value),
+        workers: router.workers,
+        commit_interval: router.commit_interval,
+        drain_deadline: router.drain_deadline.value,
+        max_record_bytes: bytes(router.max_record.value),
+    }
+}
+
+fn broker_plan(broker: Broker) -> BrokerPlan {
+    match broker {
+        Broker::Embedded { directory } => BrokerPlan::Embedded { directory },
+        Broker::Kafka { bootstrap, librdkafka } => BrokerPlan::Kafka {
+            bootstrap,
+            librdkafka: librdkafka.into_iter().map(|(name, value)| (name, value.value)).collect(),
+        },
+    }
+}
+
+fn plugin_plan(plugin: Plugin) -> Option<PluginPlan> {
+    Some(PluginPlan {
+        name: plugin.name.value.into(),
+        component: plugin.component?,
+        sha256: plugin.sha256,
+        config: plugin.config,
+        limits: PluginLimits {
+            memory_bytes: bytes(plugin.limits.memory.value),
+            deadline: plugin.limits.deadline.value,
+            output_bytes: bytes(plugin.limits.output.value),
+            output_events: bytes(plugin.limits.output_events),
+            table_elements: bytes(plugin.limits.table_elements),
+        },
+        grants: plugin.grants,
+        rate_limit: plugin.rate_limit,
+    })
+}
+
+fn warn_of_unused(plugins: &[Plugin], routes: &[crate::raw::Route], findings: &Findings) {
+    let used: Vec<&str> = routes
+        .iter()
+        .flat_map(|route| &route.stages)
+        .filter_map(|stage| match stage {
+            Stage::Plugin(name) => Some(name.value.as_str()),
+            Stage::Filter(_) => None,
+        })
+        .collect();
+    for plugin in plugins.iter().filter(|plugin| !used.contains(&plugin.name.value.as_str())) {
+        let message = format!("no route has the plugin `{}` as a stage", plugin.name.value);
+        findings.warning(&plugin.name.span, message, "name it in the `stages` of a route, or remove it");
+    }
+}
+
+/// The plugin of this name.
+fn plugin_index(plugins: &[Plugin], name: &crate::raw::At<String>, findings: &Findings) -> Option<usize> {
+    let index = plugins.iter().position(|plugin| plugin.name.value == name.value);
+    if index.is_none() {
+        let remedy = if plugins.is_empty() {
+            format!("add [plugins.{}] with its `component` or `source`", name.value)
+        } else {
+            suggest(&name.value, plugins.iter().map(|plugin| plugin.name.value.as_str()))
+        };
+        findings.mistake(&name.span, format!("there is no plugin `{}`", name.value), remedy);
+    }
+    index
+}
+
+/// A number that the readers bounded far below what any machine of ours can count.
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,213 @@
+//! Routes: names to indices, sources to retry topics, policies.
+
+use std::collections::BTreeSet;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+
+use pointsman_core::failure::FailureClass;
+use pointsman_core::policy::{FailurePolicy, Reaction, Reactions};
+use pointsman_core::port::PluginId;
+
+use super::topics::Topics;
+use super::{bytes, outputs, plugin_index};
+use crate::findings::Findings;
+use crate::names::topic_fault;
+use crate::plan::{RoutePlan, SourcePlan, StagePlan, TopicPlan, TopicRole};
+use crate::raw::{At, DeadLetter, Plugin, Retry, Route, Router, Stage};
+
+/// Resolves all routes. There is no answer where a name could not be resolved; that was noted.
+pub(super) fn resolve(
+    router: Option<&Router>,
+    routes: Vec<Route>,
+    plugins: &[Plugin],
+    findings: &Findings,
+) -> (Option<Vec<RoutePlan>>, Vec<TopicPlan>) {
+    refuse_twins(&routes, router, findings);
+    let sources: BTreeSet<String> = routes.iter().flat_map(|route| &route.from).map(|topic| topic.value.clone()).collect();
+    let mut topics = Topics::new(sources, findings);
+    // A name that is missing was noted; a stand-in lets the rest be checked.
+    let router_name = router.map_or("router", |router| router.name.as_str());
+    let group = router.map_or("router", |router| router.group.value.as_str());
+    let resolved: Vec<Option<RoutePlan>> =
+        routes.into_iter().map(|route| resolve_one(route, router_name, group, plugins, &mut topics, findings)).collect();
+    (resolved.into_iter().collect(), topics.finish())
+}
+
+/// Two routes of one name, or of one group that read the same topic.
+fn refuse_twins(routes: &[Route], router: Option<&Router>, findings: &Findings) {
+    let default_group = router.map_or("", |router| router.group.value.as_str());
+    let group = |route: &Route| route.group.as_ref().map_or_else(|| default_group.to_owned(), |group| group.value.clone());
+    for (index, route) in routes.iter().enumerate() {
+        for (number, topic) in route.from.iter().enumerate() {
+            if let Some(first) = route.from[..number].iter().find(|first| first.value == topic.value) {
+                let message = format!("route `{}` reads the topic `{}` twice", route.name.value, topic.value);
+                findings.conflict(&topic.span, (&first.span, "and here"), message, "remove one of them");
+            }
+        }
+        for earlier in &routes[..index] {
+            if earlier.name.value == route.name.value {
+                let message = format!("two routes are called `{}`", route.name.value);
+                let remedy = "metrics, retry topics and dead letters go by the name: rename one of them";
+                findings.conflict(&route.name.span, (&earlier.name.span, "and here"), message, remedy);
+            }
+            if group(earlier) != group(route) {
+                continue;
+            }
+            for topic in &route.from {
+                if let Some(first) = earlier.from.iter().find(|first| first.value == topic.value) {
+                    findings.conflict(
+                        &topic.span,
+                        (&first.span, "and here"),
+                        format!(
+                            "routes `{}` and `{}` both read the topic `{}` in the group `{}`, so each record would reach one of them only",
+                            earlier.name.value, route.name.value, topic.value, group(route)
+                        ),
+                        "give one of the routes a `group` of its own",
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn resolve_one(
+    route: Route,
+    router_name: &str,
+    group: &str,
+    plugins: &[Plugin],
+    topics: &mut Topics<'_>,
+    findings: &Findings,
+) -> Option<RoutePlan> {
+    let stages: Vec<Option<StagePlan>> = route
+        .stages
+        .iter()
+        .map(|stage| match stage {
+            Stage::Filter(condition) => Some(StagePlan::Filter(condition.clone())),
+            Stage::Plugin(name) => plugin_index(plugins, name, findings).map(|index| StagePlan::Plugin(plugin_id(index))),
+        })
+        .collect();
+    let outputs = outputs::resolve(&route, topics, findings);
+    let sources = sources(&route, router_name, topics, findings);
+    let dead_letter = route.dead_letter.as_ref().map(|dead_letter| {
+        let role = TopicRole::DeadLetter { retention: dead_letter.retention };
+        let name = dead_letter_topic(&route, dead_letter, router_name, findings);
+        topics.add(&name.value, role, &name.span)
+    });
+    let failure = policy(&route, findings);
+    Some(RoutePlan {
+        group: route.group.map_or_else(|| group.into(), |group| group.value.into()),
+        name: route.name.value.into(),
+        sources,
+        start: route.start,
+        stages: stages.into_iter().collect::<Option<_>>()?,
+        rate_limit: route.rate_limit.map(NonZeroU32::from),
+        batch_records: count(&route.batch_records),
+        batch_bytes: count(&route.batch_bytes),
+        in_flight_records: count(&route.in_flight_records),
+        in_flight_bytes: count(&route.in_flight_bytes),
+        failure,
+        dead_letter,
+        outputs: outputs?,
+        matching: route.matching,
+        origin_headers: route.origin_headers,
+    })
+}
+
+/// The sources, each with its retry topic.
+fn sources(route: &Route, router_name: &str, topics: &mut Topics<'_>, findings: &Findings) -> Vec<SourcePlan> {
+    if let Some(At { value, span }) = route.retry.as_ref().and_then(|retry| retry.topic.as_ref())
+        && route.from.len() > 1
+    {
+        findings.mistake(
+            span,
+            format!("the retry topic `{value}` can't serve {} source topics", route.from.len()),
+            "its partitions follow those of one source topic: remove `topic`, and each source gets its own",
+        );
+    }
+    let mut sources: Vec<SourcePlan> = Vec::with_capacity(route.from.len());
+    for source in &route.from {
+        // A source that is there twice was noted; one retry topic is enough for it.
+        if sources.iter().any(|known| *known.topic == *source.value) {
+            continue;
+        }
+        let topic: Arc<str> = source.value.as_str().into();
+        let retry = route.retry.as_ref().map(|retry| {
+            let name = retry_topic(route, retry, &source.value, router_name, findings);
+            topics.add(&name.value, TopicRole::Retry { source: Arc::clone(&topic) }, &name.span)
+        });
+        sources.push(SourcePlan { topic, retry });
+    }
+    sources
+}
+
+fn retry_topic(route: &Route, retry: &Retry, source: &str, router_name: &str, findings: &Findings) -> At<String> {
+    match &retry.topic {
+        Some(topic) if route.from.len() == 1 => topic.clone(),
+        _ => {
+            let name = At::new(format!("{router_name}.{}.{source}.retry", route.name.value), retry.span.clone());
+            checked(name, "a shorter router, route or source name would do, or `retry.topic` on a route with one source", findings)
+        }
+    }
+}
+
+fn dead_letter_topic(route: &Route, dead_letter: &DeadLetter, router_name: &str, findings: &Findings) -> At<String> {
+    let name = match &dead_letter.topic {
+        Some(topic) => topic.clone(),
+        None => {
+            let name = format!("{router_name}.{}.dead-letter", route.name.value);
+            checked(At::new(name, dead_letter.span.clone()), "name it with `dead_letter.topic`", findings)
+        }
+    };
+    if route.from.iter().any(|source| source.value == name.value) {
+        let message = format!("the dead letters of route `{}` go to `{}`, which it reads", route.name.value, name.value);
+        findings.mistake(&name.span, message, "name another topic, or each dead letter comes round again");
+    }
+    name
+}
+
+fn checked(name: At<String>, remedy: &str, findings: &Findings) -> At<String> {
+    if let Some(fault) = topic_fault(&name.value) {
+        findings.mistake(&name.span, format!("the topic `{}` can't be made: {fault}", name.value), remedy);
+    }
+    name
+}
+
+fn policy(route: &Route, findings: &Findings) -> FailurePolicy {
+    let mut reactions = Reactions::standard();
+    for (class, reaction) in &route.reactions {
+        let refused = match reaction.value {
+            Reaction::Park if route.retry.is_none() => Some(("park", "retry")),
+            Reaction::DeadLetter if route.dead_letter.is_none() => Some(("dead-letter", "dead_letter")),
+            Reaction::Park | Reaction::DeadLetter | Reaction::Drop | Reaction::Halt => None,
+        };
+        if let Some((name, key)) = refused {
+            findings.mistake(
+                &reaction.span,
+                format!("`on.{class} = \"{name}\"` needs a topic that `{key} = false` takes away"),
+                format!("remove `{key} = false`, or choose \"halt\" or \"drop\""),
+            );
+        }
+        if (*class, reaction.value) == (FailureClass::Unmatched, Reaction::Park) {
+            findings.warning(
+                &reaction.span,
+                "an event that no output takes is parked, though no retry can match it",
+                "choose \"dead-letter\", \"drop\" or \"halt\", unless a plugin decides differently on a later attempt",
+            );
+        }
+        reactions.set(*class, reaction.value);
+    }
+    FailurePolicy {
+        reactions,
+        retry: route.retry.as_ref().map(|retry| retry.schedule.clone()),
+        dead_letter: route.dead_letter.is_some(),
+    }
+}
+
+fn plugin_id(index: usize) -> PluginId {
+    PluginId(u32::try_from(index).unwrap_or(u32::MAX))
+}
+
+/// The readers let no 0 through.
+fn count(number: &At<u64>) -> NonZeroUsize {
+    NonZeroUsize::new(bytes(number.value)).unwrap_or(NonZeroUsize::MIN)
+}

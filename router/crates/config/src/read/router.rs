@@ -1,0 +1,100 @@
+//! `[router]`.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::{Field, Table, Text};
+use crate::names::name_fault;
+use crate::raw::{At, Router};
+
+/// Worker threads where the file says nothing: a fixed number, so that a file means the same on every machine.
+const WORKERS: u64 = 2;
+const WORKERS_MAX: u64 = 64;
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// 1 MiB: Kafka's default for a topic is a little more.
+const MAX_RECORD: u64 = 1 << 20;
+
+pub(super) fn read(top: &Table<'_>) -> Option<Router> {
+    let table = top.required("router", "add a [router] table with a `name`")?.table()?;
+    let name = table.required("name", "add `name = \"…\"`: the consumer group derives from it").and_then(|field| name(&field));
+    let group = table.get("group").and_then(|field| group(&field));
+    let instance_id = table.get("instance_id").and_then(|field| instance_id(&field));
+    let workers = table.get("workers").and_then(|field| field.integer(1..=WORKERS_MAX)).unwrap_or(WORKERS);
+    let commit_interval = table
+        .get("commit_interval")
+        .and_then(|field| field.duration(Duration::from_millis(10)..=Duration::from_mins(5)))
+        .map_or(COMMIT_INTERVAL, |at| at.value);
+    let drain_deadline = table
+        .get("drain_deadline")
+        .and_then(|field| field.duration(Duration::from_millis(100)..=Duration::from_hours(1)))
+        .unwrap_or_else(|| At::new(DRAIN_DEADLINE, table.span.clone()));
+    if let Some(field) = table.get("delivery") {
+        delivery(&field);
+    }
+    let max_record = table
+        .get("max_record_size")
+        .and_then(|field| field.size(1 << 10..=1 << 28))
+        .unwrap_or_else(|| At::new(MAX_RECORD, table.span.clone()));
+    let span = table.span.clone();
+    table.finish();
+    let name = name?;
+    Some(Router {
+        group: group.unwrap_or_else(|| At::new(name.clone(), span)),
+        name,
+        instance_id,
+        workers: NonZeroUsize::new(usize::try_from(workers).unwrap_or(1)).unwrap_or(NonZeroUsize::MIN),
+        commit_interval,
+        drain_deadline,
+        max_record,
+    })
+}
+
+/// A name of ours: a router's or a route's.
+pub(super) fn name(field: &Field<'_>) -> Option<String> {
+    let Text { value, shown, .. } = field.text("\"orders\"")?;
+    if let Some(fault) = name_fault(&value) {
+        field.wrong(&format!("can't be {shown:?}: {fault}"), "use letters, digits, `.`, `_` and `-`: topics are named after it");
+        return None;
+    }
+    Some(value)
+}
+
+/// A consumer group.
+pub(super) fn group(field: &Field<'_>) -> Option<At<String>> {
+    let text = field.text("\"orders\"")?;
+    if text.value.is_empty() || text.value.len() > 255 {
+        field.wrong("is not the name of a consumer group", "write 1 to 255 characters, or leave it out for the router's name");
+        return None;
+    }
+    Some(At::new(text.value, text.span))
+}
+
+fn instance_id(field: &Field<'_>) -> Option<At<String>> {
+    let text = field.text("\"${HOSTNAME}\"")?;
+    if !text.from_variable {
+        field.wrong(
+            "is the same for every process that reads this file, so two of them would fence each other",
+            "take it from what differs between processes, such as \"${HOSTNAME}\"",
+        );
+        return None;
+    }
+    if let Some(fault) = name_fault(&text.value) {
+        // The value comes from the environment: the fault may be told, the value may not.
+        let fault = if text.value.is_empty() { fault } else { "it has characters that Kafka does not take, or too many".to_owned() };
+        field.wrong(&format!("is not an instance id: {fault}"), "use letters, digits, `.`, `_` and `-`");
+        return None;
+    }
+    Some(At::new(text.value, text.span))
+}
+
+fn delivery(field: &Field<'_>) {
+    if field.value.as_str() == Some("exactly-once") {
+        field.wrong(
+            "can't be \"exactly-once\": this version does not offer it",
+            "use \"at-least-once\"; `origin_headers = true` on a route lets consumers drop duplicates",
+        );
+    } else {
+        field.choice(&[("at-least-once", ())]);
+    }
+}
