@@ -52,7 +52,8 @@ impl Guarded {
     /// # Errors
     /// When the kernel refuses it.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id is out of range")?;
+        let pid =
+            i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id is out of range")?;
         // The child is reaped by `self.child` only, so the id can't belong to another process yet.
         process::kill_process(pid, signal).with_context(|| format!("can't send {signal:?} to process {pid:?}"))
     }

@@ -156,7 +156,8 @@ impl Broker {
 
     /// A command that runs a class of Kafka, with its output in `kafka.log`.
     fn java(&self, class: &str, heap: &str, arguments: &[PathBuf]) -> anyhow::Result<Command> {
-        let log = File::options().create(true).append(true).open(self.path("kafka.log")).context("can't open kafka.log")?;
+        let log =
+            File::options().create(true).append(true).open(self.path("kafka.log")).context("can't open kafka.log")?;
         let errors = log.try_clone().context("can't open kafka.log twice")?;
         let mut command = Command::new(&self.jars.java);
         command

@@ -49,7 +49,9 @@ pub(super) fn fetch() -> Result<Jars, Unavailable> {
 
 fn copy_dependencies(pom: &Path, folder: &Path) -> Result<(), Unavailable> {
     let maven = on_path("mvn").ok_or_else(|| {
-        Unavailable::NotHere("there is no `mvn` on the PATH to fetch it with; install Maven, on Debian `apt install maven`".into())
+        Unavailable::NotHere(
+            "there is no `mvn` on the PATH to fetch it with; install Maven, on Debian `apt install maven`".into(),
+        )
     })?;
     let output = Command::new(maven)
         .args(["-q", "-B", "-f"])
@@ -78,14 +80,17 @@ fn java() -> Result<PathBuf, Unavailable> {
     let version = version(&java)?;
     if version < JAVA_MIN {
         let java = java.display();
-        return Err(Unavailable::NotHere(format!("{java} is Java {version}, but Kafka 4 needs Java {JAVA_MIN} or later")));
+        return Err(Unavailable::NotHere(format!(
+            "{java} is Java {version}, but Kafka 4 needs Java {JAVA_MIN} or later"
+        )));
     }
     Ok(java)
 }
 
 /// The major version that `java -version` names, as in `openjdk version "17.0.15"`.
 fn version(java: &Path) -> anyhow::Result<u32> {
-    let output = Command::new(java).arg("-version").output().with_context(|| format!("can't run {}", java.display()))?;
+    let output =
+        Command::new(java).arg("-version").output().with_context(|| format!("can't run {}", java.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let digits: Option<&str> = said.split('"').nth(1).and_then(|version| version.split(['.', '-', '+']).next());
     let Some(Ok(version)) = digits.map(str::parse) else {

@@ -339,7 +339,8 @@ fn owned_headers(headers: &BorrowedHeaders) -> Vec<OwnedHeader> {
         // SAFETY: librdkafka ends every name with a zero byte.
         let name = unsafe { CStr::from_ptr(name) }.to_bytes().into();
         // SAFETY: a value that is not null is `length` bytes long, and lives as long as the list.
-        let value = (!value.is_null()).then(|| unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length) }.into());
+        let value =
+            (!value.is_null()).then(|| unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length) }.into());
         owned.push(OwnedHeader { name, value });
     }
 }

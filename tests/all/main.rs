@@ -1,0 +1,6 @@
+//! The tests that need no broker, in one binary: it is linked once.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod architecture;
+mod sources;
+mod tidy;
