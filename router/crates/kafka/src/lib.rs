@@ -1,1 +1,94 @@
-//! The Kafka backend.
+//! The Kafka backend: [`KafkaLog`] is pointsman-core's [`Log`] on a Kafka cluster, by librdkafka.
+//!
+//! **Threads.** Each group that is joined has a control thread of ours, which serves rebalances and the results of commits.
+//! Records do not pass it: every assigned partition has a librdkafka queue of its own, that the owning worker takes
+//! batches from without waiting (decision 0001). Producers are served by the workers that own them.
+//!
+//! **Bounds.** A partition is fetched ahead up to the plan's bytes, plus one answer of a broker; what a worker has taken
+//! and not yet been handed out stays below the same figure. A producer holds up to
+//! [`KafkaSettings::producer_queue_bytes`].
+
+mod admin;
+mod assignment;
+mod classify;
+mod error;
+mod feed;
+mod membership;
+mod native;
+mod reader;
+mod settings;
+mod sink;
+
+use std::sync::Arc;
+
+use pointsman_core::port::{
+    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, Waker,
+};
+use pointsman_core::record::TopicPartition;
+
+use crate::error::log_error;
+use crate::native::{Client, Kind};
+use crate::reader::Readers;
+pub use crate::settings::{KafkaSettings, OWNED};
+
+/// A Kafka cluster.
+pub struct KafkaLog {
+    settings: KafkaSettings,
+    /// Asks the cluster, and reads outside groups.
+    client: Arc<Client>,
+    readers: Readers,
+}
+
+impl KafkaLog {
+    /// A log on the cluster that `settings` names. It does not wait for a broker: an unreachable one shows at the first
+    /// question.
+    ///
+    /// # Errors
+    /// [`LogError`] where a property is one of [`OWNED`], or librdkafka refuses it.
+    pub fn new(settings: KafkaSettings) -> Result<Self, LogError> {
+        settings.check()?;
+        let client = Client::new(Kind::Reader, &settings.reader())
+            .map_err(|message| log_error("can't use [broker]", "client", message))?;
+        let client = Arc::new(client);
+        let readers = Readers::new(&settings, &client);
+        Ok(Self { settings, client, readers })
+    }
+}
+
+impl Log for KafkaLog {
+    fn topics(&self, names: Option<&[Arc<str>]>) -> Result<Vec<TopicInfo>, LogError> {
+        admin::topics(&self.client, names, self.settings.request_timeout)
+    }
+
+    /// With the brokers' own replication, never compacted.
+    fn create_topics(&self, topics: &[NewTopic]) -> Result<(), LogError> {
+        admin::create_topics(&self.client, topics, self.settings.request_timeout)
+    }
+
+    /// The end is the last stable offset: what an open transaction has written is not there yet.
+    fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), LogError> {
+        admin::watermarks(&self.client, partition, self.settings.request_timeout)
+    }
+
+    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<i64, LogError> {
+        admin::offset_at(&self.client, partition, timestamp_ms, self.settings.request_timeout)
+    }
+
+    /// All reading shares one connection to each broker, unless a partition is read more than once at a time.
+    fn read(&self, partition: &TopicPartition, start: i64) -> Result<Box<dyn Feed>, LogError> {
+        Ok(Box::new(self.readers.read(partition, start)?))
+    }
+
+    /// By a client of its own, which ends with the answer: some tens of milliseconds.
+    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Commit>>, LogError> {
+        admin::committed(&self.settings, group, partitions)
+    }
+
+    fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError> {
+        Ok(Box::new(sink::KafkaSink::open(&self.settings, topics, waker)?))
+    }
+
+    fn join(&self, group: GroupPlan, host: Arc<dyn LaneHost>) -> Result<Box<dyn Membership>, LogError> {
+        Ok(Box::new(membership::join(&self.settings, group, host)?))
+    }
+}

@@ -1,0 +1,165 @@
+//! Questions to the cluster, and topics to be made.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pointsman_core::port::{Commit, LogError, NewTopic, TopicInfo};
+use pointsman_core::record::TopicPartition;
+
+use crate::classify::{no_such_topic, remedy, topic_exists, topic_in_the_making};
+use crate::error::{client_error, log_error};
+use crate::native::{Client, Code, Kind, PartitionList, Topic, TopicMetadata};
+use crate::settings::KafkaSettings;
+
+/// The topics there are, or those of `names` that there are.
+pub(crate) fn topics(
+    client: &Arc<Client>,
+    names: Option<&[Arc<str>]>,
+    timeout: Duration,
+) -> Result<Vec<TopicInfo>, LogError> {
+    let deadline = Instant::now() + timeout;
+    let Some(names) = names else {
+        let what = "can't list the cluster's topics";
+        let all = client.metadata(None, timeout).map_err(|code| client_error(what, code, client))?;
+        return all.iter().filter_map(|topic| topic_info(topic).transpose()).collect();
+    };
+    let mut asked = HashSet::new();
+    let mut found = Vec::new();
+    for name in names.iter().filter(|name| asked.insert(Arc::clone(name))) {
+        let what = || format!("can't look up the topic {name}");
+        let handle =
+            Topic::new(client, name).ok_or_else(|| log_error(what(), "invalid-name", "it is no name for a topic"))?;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let answer = client.metadata(Some(&handle), left).map_err(|code| client_error(what(), code, client))?;
+            // A topic whose partitions have no leaders yet was made a moment ago; the next answer has them.
+            if answer.iter().any(|topic| topic_in_the_making(topic.code) && topic.partitions == 0)
+                && Instant::now() < deadline
+            {
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            }
+            for topic in &answer {
+                found.extend(topic_info(topic)?);
+            }
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// `None` where the answer is that there is no such topic.
+fn topic_info(topic: &TopicMetadata) -> Result<Option<TopicInfo>, LogError> {
+    if no_such_topic(topic.code) {
+        return Ok(None);
+    }
+    if topic.code.is_error() && !topic_in_the_making(topic.code) {
+        let what = format!("can't look up the topic {}", topic.name);
+        return Err(coded(what, topic.code, topic.code.describe()));
+    }
+    Ok(Some(TopicInfo { name: Arc::from(topic.name.as_str()), partitions: topic.partitions }))
+}
+
+/// Creates those topics that are not there.
+pub(crate) fn create_topics(client: &Arc<Client>, topics: &[NewTopic], timeout: Duration) -> Result<(), LogError> {
+    if topics.is_empty() {
+        return Ok(());
+    }
+    let properties: Vec<_> = topics
+        .iter()
+        .map(|topic| {
+            let retention = topic.retention.map_or_else(|| "-1".to_owned(), |kept| kept.as_millis().to_string());
+            // The cluster's own default may compact, which would eat records that share a key.
+            [("retention.ms", retention), ("cleanup.policy", "delete".to_owned())]
+        })
+        .collect();
+    let requests: Vec<_> = topics
+        .iter()
+        .zip(&properties)
+        .map(|(topic, properties)| (&*topic.name, topic.partitions, properties.as_slice()))
+        .collect();
+    let created = client.create_topics(&requests, timeout).map_err(|(code, message)| {
+        let message = format!("{message}{}", client.complaint().clause());
+        coded("can't create topics".to_owned(), code, message)
+    })?;
+    match created.into_iter().find(|topic| topic.code.is_error() && !topic_exists(topic.code)) {
+        None => Ok(()),
+        Some(topic) => Err(coded(format!("can't create the topic {}", topic.name), topic.code, topic.message)),
+    }
+}
+
+/// The first offset there is, and one past the last.
+pub(crate) fn watermarks(
+    client: &Client,
+    partition: &TopicPartition,
+    timeout: Duration,
+) -> Result<(i64, i64), LogError> {
+    client
+        .watermarks(&partition.topic, partition.partition, timeout)
+        .map_err(|code| client_error(format!("can't learn what {partition} holds"), code, client))
+}
+
+/// The first offset at or after a time, or the end of the partition.
+pub(crate) fn offset_at(
+    client: &Client,
+    partition: &TopicPartition,
+    timestamp_ms: i64,
+    timeout: Duration,
+) -> Result<i64, LogError> {
+    let what = || format!("can't find a time in {partition}");
+    let mut times = PartitionList::with_capacity(1);
+    times.push(&partition.topic, partition.partition, timestamp_ms.max(0), "");
+    client.offsets_for_times(&mut times, timeout).map_err(|code| client_error(what(), code, client))?;
+    let (offset, code) = times.iter().next().map_or((Client::OFFSET_END, Code::OK), |found| (found.offset, found.code));
+    if code.is_error() {
+        return Err(client_error(what(), code, client));
+    }
+    if offset >= 0 { Ok(offset) } else { Ok(watermarks(client, partition, timeout)?.1) }
+}
+
+/// What a group has committed, by a client that lives for this question only.
+pub(crate) fn committed(
+    settings: &KafkaSettings,
+    group: &str,
+    partitions: &[TopicPartition],
+) -> Result<Vec<Option<Commit>>, LogError> {
+    let what = format!("can't read the commits of the group {group}");
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let client = Client::new(Kind::Reader, &settings.onlooker(group))
+        .map_err(|message| log_error(what.as_str(), "client", message))?;
+    committed_by(&client, partitions, settings.request_timeout)
+        .map_err(|code| client_error(what.as_str(), code, &client))
+}
+
+/// What a client's own group has committed, in the order of `partitions`.
+pub(crate) fn committed_by(
+    client: &Client,
+    partitions: &[TopicPartition],
+    timeout: Duration,
+) -> Result<Vec<Option<Commit>>, Code> {
+    let mut list = PartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.push(&partition.topic, partition.partition, 0, "");
+    }
+    client.committed(&mut list, timeout)?;
+    // librdkafka keeps the order of the list.
+    list.iter()
+        .zip(partitions)
+        .map(|(found, partition)| {
+            found.code.ok()?;
+            Ok((found.offset >= 0).then(|| Commit {
+                partition: partition.clone(),
+                offset: found.offset,
+                // Not ours if it is not UTF-8: whoever reads it finds no version that it knows.
+                metadata: String::from_utf8_lossy(found.metadata).into_owned(),
+            }))
+        })
+        .collect()
+}
+
+fn coded(what: String, code: Code, message: String) -> LogError {
+    LogError { what, code: code.to_string(), message: format!("{message}{}", remedy(code)) }
+}

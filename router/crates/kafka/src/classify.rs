@@ -1,0 +1,137 @@
+//! What an error code of librdkafka or a broker means for us: the only place that knows.
+
+use rdkafka_sys::rd_kafka_resp_err_t as Known;
+
+use crate::native::Code;
+
+/// What follows for a delivery that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeliveryFault {
+    /// The record itself is at fault: it would be refused again.
+    Record,
+    /// The batch it was in is too large for its topic, and it may not be at fault: it is sent alone to find out.
+    Batch,
+    /// Anything else: it may succeed later. What is not known to us is here too, since a dead letter can't be taken back.
+    Other,
+}
+
+/// Judges the error of a delivery report.
+pub(crate) fn delivery_fault(code: Code) -> DeliveryFault {
+    const RECORD: &[Known] = &[
+        Known::RD_KAFKA_RESP_ERR_INVALID_RECORD,
+        Known::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION,
+        Known::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP,
+        Known::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
+        Known::RD_KAFKA_RESP_ERR__INVALID_ARG,
+    ];
+    const BATCH: &[Known] =
+        &[Known::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, Known::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE];
+    let among = |codes: &[Known]| codes.iter().any(|known| Code::of(*known) == code);
+    if among(RECORD) {
+        DeliveryFault::Record
+    } else if among(BATCH) {
+        DeliveryFault::Batch
+    } else {
+        DeliveryFault::Other
+    }
+}
+
+/// What follows for a partition whose queue has an error on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FetchFault {
+    /// The offset is not there: librdkafka has stopped, and goes on only after a new assignment.
+    OutOfRange,
+    /// Anything else: librdkafka goes on by itself.
+    Other,
+}
+
+/// Judges the error of a partition.
+pub(crate) fn fetch_fault(code: Code) -> FetchFault {
+    // With `auto.offset.reset = error` it is the first of these, for an offset before or after what there is and for a
+    // log that was truncated. The second is here so that no change of the client turns a loss into silence.
+    let lost = [Known::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, Known::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE];
+    if lost.into_iter().any(|known| Code::of(known) == code) { FetchFault::OutOfRange } else { FetchFault::Other }
+}
+
+/// Whether a topic is said not to be there.
+pub(crate) fn no_such_topic(code: Code) -> bool {
+    [Known::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, Known::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC]
+        .into_iter()
+        .any(|known| Code::of(known) == code)
+}
+
+/// Whether a topic is being made, and will have its leaders in a moment.
+pub(crate) fn topic_in_the_making(code: Code) -> bool {
+    code == Code::of(Known::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+}
+
+/// Whether a topic that was to be created is there already.
+pub(crate) fn topic_exists(code: Code) -> bool {
+    code == Code::of(Known::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+}
+
+/// Whether the producer's own queue is full.
+pub(crate) fn queue_full(code: Code) -> bool {
+    code == Code::of(Known::RD_KAFKA_RESP_ERR__QUEUE_FULL)
+}
+
+/// What an operator can do about an error, as the end of a sentence.
+pub(crate) fn remedy(code: Code) -> &'static str {
+    use Known as K;
+    let of = |known: K| Code::of(known) == code;
+    if of(K::RD_KAFKA_RESP_ERR__TRANSPORT)
+        || of(K::RD_KAFKA_RESP_ERR__TIMED_OUT)
+        || of(K::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        || of(K::RD_KAFKA_RESP_ERR__RESOLVE)
+    {
+        "; check `bootstrap`, the network, and that the brokers' advertised listeners can be reached from here"
+    } else if of(K::RD_KAFKA_RESP_ERR__AUTHENTICATION) || of(K::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED) {
+        "; check the user and the password or token in [broker.librdkafka]"
+    } else if of(K::RD_KAFKA_RESP_ERR__SSL) {
+        "; check the certificates in [broker.librdkafka], and that the port speaks TLS"
+    } else if of(K::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        || of(K::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+        || of(K::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+    {
+        "; `pointsman check --acls` prints the permissions that the routes need"
+    } else if of(K::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
+        "; another process runs with the same `instance_id`: give each its own"
+    } else if no_such_topic(code) {
+        "; create it (`pointsman topics plan` shows what is missing)"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_records_own_faults_are_refused() {
+        for (code, fault) in [
+            (Known::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, DeliveryFault::Batch),
+            (Known::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE, DeliveryFault::Batch),
+            (Known::RD_KAFKA_RESP_ERR_INVALID_RECORD, DeliveryFault::Record),
+            (Known::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, DeliveryFault::Record),
+            // A neighbour in the batch was at fault.
+            (Known::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD, DeliveryFault::Other),
+            (Known::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, DeliveryFault::Other),
+            (Known::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, DeliveryFault::Other),
+            (Known::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, DeliveryFault::Other),
+            (Known::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, DeliveryFault::Other),
+            (Known::RD_KAFKA_RESP_ERR__PURGE_QUEUE, DeliveryFault::Other),
+        ] {
+            assert_eq!(delivery_fault(Code::of(code)), fault, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_code_that_nobody_knows_is_an_outage() {
+        for code in [-150, 31_000, i32::MIN, i32::MAX] {
+            assert_eq!(delivery_fault(Code(code)), DeliveryFault::Other);
+            assert_eq!(fetch_fault(Code(code)), FetchFault::Other);
+            assert!(!Code(code).describe().is_empty() && !Code(code).to_string().is_empty());
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The records of one partition, from its librdkafka queue.
+//!
+//! The queue *is* the lane's byte-bounded queue: librdkafka fetches ahead until `queued.max.messages.kbytes` of this
+//! partition are on it, and goes on when they have been taken. So a lane that stops fetching stops the fetch, of its own
+//! partition only, and there is nothing to pause or resume.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pointsman_core::port::{Batch, Feed, FeedError, Waker};
+use pointsman_core::record::{Header, Headers, Record, TopicPartition};
+
+use crate::classify::{FetchFault, fetch_fault};
+use crate::native::{Borrowed, Client, Message, Queue};
+
+/// The end of a partition's queue that records come out of, until it is shut.
+///
+/// A lane may be late to drop its feed after a revocation, and the same partition may come back meanwhile, on the same
+/// librdkafka queue. Shutting the old tap first keeps it from taking records that belong to the new one, and from taking
+/// away its waker.
+pub(crate) struct Tap(Mutex<Option<Queue>>);
+
+impl Tap {
+    pub(crate) fn open(queue: Queue) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(queue))))
+    }
+
+    /// Lets nothing through any more; what was taken before stays valid.
+    pub(crate) fn shut(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn take(&self, into: &mut Vec<Message>, max: usize) {
+        if let Some(queue) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            queue.take(into, max);
+        }
+    }
+
+    fn wake_with(&self, waker: Waker) {
+        if let Some(queue) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            queue.wake_with(waker);
+        }
+    }
+}
+
+/// Most messages that are taken off a queue at once, whatever the caller asks for.
+const TAKE_MAX: usize = 16_384;
+
+/// What a feed has to do when it ends.
+pub(crate) trait End: Send {}
+
+/// A partition's records, in order, from a given offset on.
+pub(crate) struct KafkaFeed {
+    partition: TopicPartition,
+    /// Taken from the queue, and over the bytes of the batch they were taken for. Dropped before the client.
+    waiting: VecDeque<Message>,
+    /// The offset that is to come next, or a later one.
+    next: i64,
+    /// What librdkafka said after the waiting records.
+    fault: Option<Fault>,
+    tap: Arc<Tap>,
+    client: Arc<Client>,
+    /// Ends the reading of a partition that no group assigned.
+    _end: Option<Box<dyn End>>,
+}
+
+/// An error on the partition's queue.
+enum Fault {
+    /// For good.
+    OutOfRange { wanted: i64 },
+    /// For the moment.
+    Unavailable { code: String, message: String },
+}
+
+impl KafkaFeed {
+    pub(crate) fn new(
+        partition: TopicPartition,
+        start: i64,
+        tap: Arc<Tap>,
+        client: Arc<Client>,
+        end: Option<Box<dyn End>>,
+    ) -> Self {
+        Self { partition, waiting: VecDeque::new(), next: start, fault: None, tap, client, _end: end }
+    }
+
+    /// Takes up to `max` messages from the queue, and keeps the records among them.
+    fn refill(&mut self, max: usize) {
+        let mut taken = Vec::new();
+        self.tap.take(&mut taken, max.clamp(1, TAKE_MAX));
+        for message in taken {
+            let borrowed = message.borrow();
+            if borrowed.code().is_error() {
+                self.fault = Some(self.judge(borrowed));
+            } else if borrowed.offset() >= self.next {
+                self.next = borrowed.offset() + 1;
+                self.waiting.push_back(message);
+            }
+            // Else it came before. A rebalance makes librdkafka fetch again from the last position that it knows of, which
+            // is behind what another thread is taking at that moment.
+        }
+    }
+
+    fn judge(&self, message: Borrowed<'_>) -> Fault {
+        match fetch_fault(message.code()) {
+            FetchFault::OutOfRange => {
+                let wanted = if message.offset() >= 0 { message.offset() } else { self.next };
+                Fault::OutOfRange { wanted }
+            }
+            FetchFault::Other => Fault::Unavailable { code: message.code().to_string(), message: message.describe() },
+        }
+    }
+
+    /// The error that is left when no records wait.
+    fn fail(&mut self) -> Result<(), FeedError> {
+        match self.fault.take() {
+            None => Ok(()),
+            Some(Fault::OutOfRange { wanted }) => {
+                // librdkafka says so once, and has stopped: we go on saying it.
+                self.fault = Some(Fault::OutOfRange { wanted });
+                let partition = self.partition.clone();
+                let available = self.client.known_watermarks(&partition.topic, partition.partition);
+                Err(FeedError::OutOfRange { partition, wanted, available })
+            }
+            Some(Fault::Unavailable { code, message }) => {
+                Err(FeedError::Unavailable { partition: self.partition.clone(), code, message })
+            }
+        }
+    }
+}
+
+impl Feed for KafkaFeed {
+    fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Box<dyn Batch>>, FeedError> {
+        if self.waiting.is_empty() && self.fault.is_none() {
+            self.refill(max_records);
+        }
+        if self.waiting.is_empty() {
+            self.fail()?;
+            return Ok(None);
+        }
+        Ok(Some(Box::new(KafkaBatch::new(&mut self.waiting, max_records, max_bytes, &self.client))))
+    }
+
+    fn wake_with(&mut self, waker: Waker) {
+        self.tap.wake_with(Arc::clone(&waker));
+        // The queue tells when it stops being empty; it may not be empty now.
+        waker();
+    }
+}
+
+/// Records in librdkafka's own buffers, which go back to it when the batch is dropped.
+struct KafkaBatch {
+    messages: Vec<Message>,
+    /// The headers of all records, one after the other. They point into `messages`: no reference to them leaves with a
+    /// longer life than that of `&self`.
+    headers: Vec<Header<'static>>,
+    /// Where in `headers` each record's own end.
+    ends: Vec<usize>,
+    /// Outlives the messages.
+    _client: Arc<Client>,
+}
+
+impl KafkaBatch {
+    /// Takes records off the front, at least one, until a bound is reached.
+    fn new(waiting: &mut VecDeque<Message>, max_records: usize, max_bytes: usize, client: &Arc<Client>) -> Self {
+        let capacity = waiting.len().min(max_records);
+        let mut batch = Self {
+            messages: Vec::with_capacity(capacity),
+            headers: Vec::new(),
+            ends: Vec::with_capacity(capacity),
+            _client: Arc::clone(client),
+        };
+        let mut bytes = 0;
+        while batch.messages.len() < max_records.max(1)
+            && let Some(mut message) = waiting.pop_front()
+        {
+            let first_header = batch.headers.len();
+            message.headers(&mut batch.headers);
+            let record = record(&message, &batch.headers[first_header..]);
+            bytes += record.bytes();
+            if bytes > max_bytes && !batch.messages.is_empty() {
+                batch.headers.truncate(first_header);
+                waiting.push_front(message);
+                break;
+            }
+            batch.ends.push(batch.headers.len());
+            batch.messages.push(message);
+        }
+        batch
+    }
+}
+
+fn record<'a>(message: &'a Message, headers: &'a [Header<'a>]) -> Record<'a> {
+    let message = message.borrow();
+    Record {
+        offset: message.offset(),
+        timestamp_ms: message.timestamp_ms(),
+        key: message.key(),
+        value: message.value(),
+        headers: Headers::Borrowed(headers),
+    }
+}
+
+impl Batch for KafkaBatch {
+    fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn record(&self, index: usize) -> Record<'_> {
+        let first = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        record(&self.messages[index], &self.headers[first..self.ends[index]])
+    }
+}

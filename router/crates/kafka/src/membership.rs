@@ -1,0 +1,308 @@
+//! Being a member of a group: the control thread, and what the router holds of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pointsman_core::port::{Commit, Committer, GroupPlan, LaneHost, LogError, Membership, Revocation, SinkFailed};
+use pointsman_core::record::TopicPartition;
+use rdkafka_sys::rd_kafka_resp_err_t as Known;
+
+use crate::assignment::Held;
+use crate::classify::remedy;
+use crate::error::{client_error, log_error};
+use crate::native::{Client, Code, Event, EventKind, Kind, PartitionList, Protocol, Queue};
+use crate::settings::KafkaSettings;
+
+/// How long the control thread waits for an event before it looks around.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Joins a group.
+pub(crate) fn join(
+    settings: &KafkaSettings,
+    plan: GroupPlan,
+    host: Arc<dyn LaneHost>,
+) -> Result<KafkaMembership, LogError> {
+    let what = format!("can't join the group {}", plan.group);
+    let client = Client::new(Kind::Member, &settings.member(&plan))
+        .map_err(|message| log_error(what.as_str(), "client", message))?;
+    let client = Arc::new(client);
+    let queue = Queue::consumer(&client).ok_or_else(|| log_error(what.as_str(), "client", "it has no queue"))?;
+    let mut topics = PartitionList::with_capacity(plan.sources.len());
+    for source in &plan.sources {
+        topics.push(&source.topic, -1, 0, "");
+    }
+    client.subscribe(&topics).map_err(|code| client_error(what.as_str(), code, &client))?;
+
+    let queue = Arc::new(queue);
+    let signal = Arc::new(Signal::default());
+    let (done, finished) = mpsc::channel();
+    let name = format!("kafka:{}", plan.group);
+    let member = Member {
+        plan,
+        host,
+        request_timeout: settings.request_timeout,
+        held: BTreeMap::new(),
+        signal: Arc::clone(&signal),
+        queue: Arc::clone(&queue),
+        client: Arc::clone(&client),
+    };
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(move || member.run(&done))
+        .map_err(|error| log_error(what, "thread", format!("the system gives no thread: {error}")))?;
+    Ok(KafkaMembership { signal, finished, queue, client })
+}
+
+/// What the router holds of a joined group.
+pub(crate) struct KafkaMembership {
+    signal: Arc<Signal>,
+    finished: Receiver<bool>,
+    queue: Arc<Queue>,
+    client: Arc<Client>,
+}
+
+/// Tells the control thread to end.
+#[derive(Default)]
+pub(crate) struct Signal {
+    /// When it must have ended, once it is to end.
+    deadline: Mutex<Option<Instant>>,
+    ending: AtomicBool,
+}
+
+impl Signal {
+    fn end_by(&self, deadline: Instant) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Whether the control thread is to end.
+    pub(crate) fn ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Membership for KafkaMembership {
+    fn committer(&self) -> Arc<dyn Committer> {
+        Arc::new(KafkaCommitter { client: Arc::clone(&self.client) })
+    }
+
+    /// The control thread does it. Where it is not done in time, the thread is left to itself and its client to the end
+    /// of the process: librdkafka can't be told to hurry.
+    fn leave(self: Box<Self>, deadline: Duration) -> bool {
+        self.signal.end_by(Instant::now() + deadline);
+        self.queue.interrupt();
+        self.finished.recv_timeout(deadline).unwrap_or(false)
+    }
+}
+
+impl Drop for KafkaMembership {
+    fn drop(&mut self) {
+        // Dropped without being left, by a router that fails: the thread ends at once, without a last commit by a host
+        // that may be gone. After `leave`, the signal is there already.
+        if !self.signal.ending() {
+            self.signal.end_by(Instant::now());
+        }
+    }
+}
+
+struct KafkaCommitter {
+    client: Arc<Client>,
+}
+
+impl Committer for KafkaCommitter {
+    fn commit(&self, commits: &[Commit]) {
+        if let Err(code) = self.client.commit(&commit_list(commits)) {
+            tracing::warn!(%code, "can't commit now: {}", code.describe());
+        }
+    }
+}
+
+/// Commits as librdkafka takes them.
+pub(crate) fn commit_list(commits: &[Commit]) -> PartitionList {
+    let mut list = PartitionList::with_capacity(commits.len());
+    for commit in commits {
+        list.push(&commit.partition.topic, commit.partition.partition, commit.offset, &commit.metadata);
+    }
+    list
+}
+
+/// The control thread's own.
+pub(crate) struct Member {
+    pub(crate) plan: GroupPlan,
+    pub(crate) host: Arc<dyn LaneHost>,
+    pub(crate) request_timeout: Duration,
+    /// The source partitions that the group gave us.
+    pub(crate) held: BTreeMap<TopicPartition, Held>,
+    pub(crate) signal: Arc<Signal>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) client: Arc<Client>,
+}
+
+/// What became of a commit that was waited for.
+pub(crate) type CommitResult = Result<(), (Code, String)>;
+
+impl Member {
+    fn run(mut self, done: &Sender<bool>) {
+        let mut failed = false;
+        while !self.signal.ending() {
+            if let Some(event) = self.queue.poll(TICK) {
+                failed |= self.handle(&event).is_err();
+            }
+            if let Some((code, message)) = self.client.fatal().filter(|_| !failed) {
+                self.fail(code, &message);
+                failed = true;
+            }
+        }
+        let left = self.leave();
+        // Everything of ours that refers to the client goes before the word that it is done. What workers still hold of it
+        // keeps it alive until they drop it.
+        drop(self);
+        // Nobody may be waiting any more.
+        done.send(left).ok();
+    }
+
+    /// Serves one event; fails only where the router has been told that the group can't go on.
+    fn handle(&mut self, event: &Event) -> Result<(), ()> {
+        match event.kind() {
+            EventKind::Rebalance => self.rebalance(event),
+            EventKind::Committed => {
+                log_commit(event);
+                Ok(())
+            }
+            EventKind::Error => {
+                let code = event.code();
+                tracing::warn!(group = %self.plan.group, %code, "{}{}", event.describe(), remedy(code));
+                Ok(())
+            }
+            EventKind::StrayRecord => {
+                // It was fetched for a lane that will not see it, and which must not commit past it. Decision 0001 says why
+                // it can't happen; if it does, nothing here may go on.
+                self.fail(Code(-1), "a record came past its partition's queue");
+                Err(())
+            }
+            EventKind::Reports | EventKind::TopicsCreated | EventKind::Other => Ok(()),
+        }
+    }
+
+    fn rebalance(&mut self, event: &Event) -> Result<(), ()> {
+        let partitions: Vec<_> =
+            event.partitions().map(|found| TopicPartition::new(found.topic, found.partition)).collect();
+        let done = if event.code() == Code::of(Known::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+            tracing::info!(group = %self.plan.group, partitions = %names(&partitions), "partitions assigned");
+            self.assign(partitions)
+        } else {
+            self.revoke(&partitions)
+        };
+        done.map_err(|(code, message)| self.fail(code, &message))
+    }
+
+    /// Gives partitions back, and says so to librdkafka.
+    fn revoke(&mut self, partitions: &[TopicPartition]) -> CommitResult {
+        let protocol = self.client.protocol();
+        let why = if self.client.assignment_lost() { Revocation::Lost } else { Revocation::Revoked };
+        tracing::info!(group = %self.plan.group, partitions = %names(partitions), ?why, "partitions revoked");
+        let gone = self.give_up(partitions, why, self.plan.revoke_deadline);
+        self.unassign(protocol, &gone)
+    }
+
+    /// Has the router give up partitions, and commits what it says, before anything is said to librdkafka: afterwards the
+    /// broker would not take it. The answer is what librdkafka has assigned of them, retry partitions included.
+    fn give_up(&mut self, partitions: &[TopicPartition], why: Revocation, deadline: Duration) -> Vec<TopicPartition> {
+        let held: Vec<_> = partitions.iter().filter_map(|partition| self.held.remove_entry(partition)).collect();
+        let (sources, held): (Vec<_>, Vec<_>) = held.into_iter().unzip();
+        if sources.is_empty() {
+            return Vec::new();
+        }
+        let commits = self.host.revoked(&sources, why, deadline);
+        for held in &held {
+            held.shut();
+        }
+        if why == Revocation::Revoked
+            && !commits.is_empty()
+            && let Err((code, message)) = self.commit_and_wait(&commits, deadline.max(self.request_timeout))
+        {
+            tracing::warn!(
+                group = %self.plan.group, %code,
+                "the last commit of partitions that go failed, their next owner repeats some records: {message}",
+            );
+        }
+        held.into_iter().flat_map(Held::into_assigned).collect()
+    }
+
+    fn unassign(&self, protocol: Protocol, partitions: &[TopicPartition]) -> CommitResult {
+        let mut list = PartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.push(&partition.topic, partition.partition, 0, "");
+        }
+        self.client.unassign(protocol, &list).map_err(|code| (code, "can't give up partitions".to_owned()))
+    }
+
+    /// Commits, and waits for the answer as long as `timeout`. Metadata is committed with the offsets.
+    pub(crate) fn commit_and_wait(&self, commits: &[Commit], timeout: Duration) -> CommitResult {
+        let timed_out = Code::of(Known::RD_KAFKA_RESP_ERR__TIMED_OUT);
+        let answers = Queue::temporary(&self.client).ok_or_else(|| (timed_out, "no queue".to_owned()))?;
+        answers.commit(&commit_list(commits)).map_err(|code| (code, code.describe()))?;
+        let answer = answers.poll(timeout).ok_or_else(|| (timed_out, timed_out.describe()))?;
+        // An error of one partition need not be one of the whole.
+        let codes = std::iter::once(answer.code()).chain(answer.partitions().map(|partition| partition.code));
+        match codes.into_iter().find(|code| code.is_error()) {
+            Some(code) => Err((code, code.describe())),
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves the group; whether that was done by the deadline.
+    fn leave(&mut self) -> bool {
+        let Some(deadline) = self.signal.deadline() else { return false };
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let all: Vec<_> = self.held.keys().cloned().collect();
+        let why =
+            if self.client.assignment_lost() || left().is_zero() { Revocation::Lost } else { Revocation::Revoked };
+        // Half of the time is for the lanes, the other half for the group.
+        let mut gone = self.give_up(&all, why, left() / 2);
+        if let Err(code) = self.queue.close_consumer() {
+            tracing::warn!(group = %self.plan.group, %code, "can't leave the group: {}", code.describe());
+            return false;
+        }
+        while !self.client.closed() {
+            if left().is_zero() {
+                return false;
+            }
+            if let Some(event) = self.queue.poll(TICK.min(left()))
+                && event.kind() == EventKind::Rebalance
+            {
+                let gone = std::mem::take(&mut gone);
+                if let Err((code, message)) = self.unassign(self.client.protocol(), &gone) {
+                    tracing::warn!(group = %self.plan.group, %code, "{message}");
+                }
+            }
+        }
+        true
+    }
+
+    fn fail(&self, code: Code, message: &str) {
+        let message = format!("the group {} can't go on: {message}{}", self.plan.group, remedy(code));
+        self.host.failed(SinkFailed { code: code.to_string(), message });
+    }
+}
+
+fn log_commit(event: &Event) {
+    let nothing_to_do = Code::of(Known::RD_KAFKA_RESP_ERR__NO_OFFSET);
+    let failed = std::iter::once(event.code())
+        .chain(event.partitions().map(|partition| partition.code))
+        .find(|code| code.is_error() && *code != nothing_to_do);
+    if let Some(code) = failed {
+        tracing::warn!(%code, "a commit failed, and is made again: {}", code.describe());
+    }
+}
+
+fn names(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,163 @@
+//! Metadata and administrative requests.
+
+use std::ffi::c_int;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka_sys as sys;
+
+use super::{Client, Code, ErrorText, Event, EventKind, Queue, Topic, c_string, code, milliseconds, text};
+
+/// What the cluster says of one topic.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicMetadata {
+    /// Its name.
+    pub(crate) name: String,
+    /// How many partitions it has.
+    pub(crate) partitions: u32,
+    /// The topic's own error.
+    pub(crate) code: Code,
+}
+
+/// What became of one topic that was to be created.
+#[derive(Clone, Debug)]
+pub(crate) struct CreatedTopic {
+    /// Its name.
+    pub(crate) name: String,
+    /// The topic's own error.
+    pub(crate) code: Code,
+    /// The error as a sentence.
+    pub(crate) message: String,
+}
+
+/// A topic to create: name, partitions, properties.
+pub(crate) type TopicSpec<'a> = (&'a str, u32, &'a [(&'a str, String)]);
+
+impl Client {
+    /// Asks the cluster for one topic, or for all.
+    pub(crate) fn metadata(&self, topic: Option<&Topic>, timeout: Duration) -> Result<Vec<TopicMetadata>, Code> {
+        let (all, handle) = topic.map_or((1, std::ptr::null_mut()), |topic| (0, topic.ptr()));
+        let mut answer = std::ptr::null();
+        // SAFETY: live pointers.
+        Code(unsafe { rd_kafka_metadata(self.ptr(), all, handle, &raw mut answer, milliseconds(timeout)) }).ok()?;
+        // SAFETY: the answer is ours until it is destroyed, and its array as long as it says. Only pointers to the
+        // elements are made, since they have error codes in them.
+        unsafe {
+            let count = usize::try_from((*answer).topic_cnt).unwrap_or(0);
+            let topics = (0..count)
+                .map(|index| {
+                    let topic = (*answer).topics.add(index);
+                    TopicMetadata {
+                        name: text((*topic).topic),
+                        partitions: u32::try_from((*topic).partition_cnt).unwrap_or(0),
+                        code: code::read(&raw const (*topic).err),
+                    }
+                })
+                .collect();
+            sys::rd_kafka_metadata_destroy(answer);
+            Ok(topics)
+        }
+    }
+
+    /// Creates topics with the brokers' default replication; waits until they are known to the controller.
+    pub(crate) fn create_topics(
+        self: &Arc<Self>,
+        topics: &[TopicSpec<'_>],
+        timeout: Duration,
+    ) -> Result<Vec<CreatedTopic>, (Code, String)> {
+        let invalid = |reason: String| (Code::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG), reason);
+        let requests = topics.iter().map(NewTopic::new).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+        let queue = Queue::temporary(self).ok_or_else(|| invalid("no queue".to_owned()))?;
+        let mut pointers: Vec<_> = requests.iter().map(|request| request.0.as_ptr()).collect();
+        let mut reason = ErrorText::new();
+        // SAFETY: live pointers; options and topics are copied by the request. The options are ours.
+        unsafe {
+            let options =
+                sys::rd_kafka_AdminOptions_new(self.ptr(), sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS);
+            for set in
+                [sys::rd_kafka_AdminOptions_set_request_timeout, sys::rd_kafka_AdminOptions_set_operation_timeout]
+            {
+                set(options, milliseconds(timeout), reason.as_mut_ptr(), ErrorText::LEN);
+            }
+            sys::rd_kafka_CreateTopics(self.ptr(), pointers.as_mut_ptr(), pointers.len(), options, queue.ptr());
+            sys::rd_kafka_AdminOptions_destroy(options);
+        }
+        let timed_out = Code::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT);
+        // librdkafka answers in its own time; the second that is added lets it say more than that time is up.
+        let event = queue
+            .poll(timeout + Duration::from_secs(1))
+            .filter(|event| event.kind() == EventKind::TopicsCreated)
+            .ok_or_else(|| (timed_out, timed_out.describe()))?;
+        event.code().ok().map_err(|code| (code, event.describe()))?;
+        Ok(created_topics(&event))
+    }
+}
+
+fn created_topics(event: &Event) -> Vec<CreatedTopic> {
+    let mut count = 0;
+    // SAFETY: a live event of this kind, which owns the result; its array is as long as it says.
+    unsafe {
+        let result = sys::rd_kafka_event_CreateTopics_result(event.ptr());
+        let topics = sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count);
+        (0..count)
+            .map(|index| {
+                let topic = *topics.add(index);
+                CreatedTopic {
+                    name: text(sys::rd_kafka_topic_result_name(topic)),
+                    code: Code(rd_kafka_topic_result_error(topic)),
+                    message: text(sys::rd_kafka_topic_result_error_string(topic)),
+                }
+            })
+            .collect()
+    }
+}
+
+/// A topic to create, as librdkafka has it.
+struct NewTopic(NonNull<sys::rd_kafka_NewTopic_t>);
+
+impl NewTopic {
+    fn new((name, partitions, properties): &TopicSpec<'_>) -> Result<Self, String> {
+        const DEFAULT_REPLICATION: c_int = -1;
+        let mut reason = ErrorText::new();
+        let name = c_string(name);
+        let partitions = c_int::try_from(*partitions).unwrap_or(c_int::MAX);
+        // SAFETY: live pointers and the buffer's length.
+        let topic = NonNull::new(unsafe {
+            sys::rd_kafka_NewTopic_new(
+                name.as_ptr(),
+                partitions,
+                DEFAULT_REPLICATION,
+                reason.as_mut_ptr(),
+                ErrorText::LEN,
+            )
+        })
+        .map(Self)
+        .ok_or_else(|| reason.to_string())?;
+        for (property, value) in *properties {
+            let (property, value) = (c_string(property), c_string(value));
+            // SAFETY: live pointers, copied.
+            unsafe { sys::rd_kafka_NewTopic_set_config(topic.0.as_ptr(), property.as_ptr(), value.as_ptr()) };
+        }
+        Ok(topic)
+    }
+}
+
+impl Drop for NewTopic {
+    fn drop(&mut self) {
+        // SAFETY: ours, and the last use.
+        unsafe { sys::rd_kafka_NewTopic_destroy(self.0.as_ptr()) };
+    }
+}
+
+// The same functions as in the bindings, with the code as an integer.
+unsafe extern "C" {
+    fn rd_kafka_metadata(
+        rk: *mut sys::rd_kafka_t,
+        all_topics: c_int,
+        only_topic: *mut sys::rd_kafka_topic_t,
+        metadata: *mut *const sys::rd_kafka_metadata,
+        timeout_ms: c_int,
+    ) -> c_int;
+    fn rd_kafka_topic_result_error(topic: *const sys::rd_kafka_topic_result_t) -> c_int;
+}

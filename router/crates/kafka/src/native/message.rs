@@ -1,0 +1,159 @@
+//! Messages: fetched records, errors of a partition, and delivery reports.
+
+use std::ffi::{CStr, c_void};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use pointsman_core::record::Header;
+use rdkafka_sys as sys;
+
+use super::{Code, code, text};
+
+/// The name of the only header of a record whose headers can't be read. It is not UTF-8, so that the record counts as
+/// undecodable rather than as one without headers.
+pub(crate) const UNREADABLE_HEADERS: &[u8] = b"\xffunreadable headers";
+
+/// A fetched message, ours. Keep an `Arc` of its client for as long as this lives.
+#[repr(transparent)]
+pub(crate) struct Message(NonNull<sys::rd_kafka_message_t>);
+
+// SAFETY: a message is plain memory; librdkafka frees it on any thread. Nothing changes it after its headers have been
+// read, which takes `&mut`.
+unsafe impl Send for Message {}
+
+impl Message {
+    /// Borrows the message.
+    pub(crate) fn borrow(&self) -> Borrowed<'_> {
+        Borrowed { message: self.0, _life: PhantomData }
+    }
+
+    /// Appends the record's headers to `headers`. They are valid for as long as the message is, whatever is done to `self`
+    /// as a value: the caller keeps them no longer.
+    pub(crate) fn headers(&mut self, headers: &mut Vec<Header<'static>>) {
+        let mut list = std::ptr::null_mut();
+        // SAFETY: a live message, that nobody else has. The list is the message's own.
+        let code = Code(unsafe { rd_kafka_message_headers(self.0.as_ptr(), &raw mut list) });
+        if code == Code::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT) {
+            return;
+        }
+        if code.is_error() {
+            headers.push(Header { name: UNREADABLE_HEADERS, value: None });
+            return;
+        }
+        // SAFETY: a live list.
+        let count = unsafe { sys::rd_kafka_header_cnt(list) };
+        for index in 0..count {
+            let (mut name, mut value, mut len) = (std::ptr::null(), std::ptr::null(), 0);
+            // SAFETY: a live list, an index within it, and places for the answer.
+            unsafe {
+                sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut len);
+                headers.push(Header { name: CStr::from_ptr(name).to_bytes(), value: bytes(value, len) });
+            }
+        }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        // SAFETY: ours, and the last use.
+        unsafe { sys::rd_kafka_message_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// A message that something else owns.
+#[derive(Clone, Copy)]
+pub(crate) struct Borrowed<'a> {
+    message: NonNull<sys::rd_kafka_message_t>,
+    _life: PhantomData<&'a ()>,
+}
+
+impl<'a> Borrowed<'a> {
+    /// # Safety
+    /// The message lives for as long as the answer.
+    pub(super) unsafe fn new(message: NonNull<sys::rd_kafka_message_t>) -> Self {
+        Self { message, _life: PhantomData }
+    }
+
+    pub(super) fn ptr(self) -> *mut sys::rd_kafka_message_t {
+        self.message.as_ptr()
+    }
+
+    /// The message's error; a fetched message without one is a record.
+    pub(crate) fn code(self) -> Code {
+        // SAFETY: a live message.
+        unsafe { code::read(&raw const (*self.ptr()).err) }
+    }
+
+    /// The error of a fetched message as a sentence.
+    pub(crate) fn describe(self) -> String {
+        // SAFETY: a live message with an error, whose payload is then a C string. (That of a delivery report is not.)
+        let said = unsafe { text(sys::rd_kafka_message_errstr(self.ptr())) };
+        if said.is_empty() { self.code().describe() } else { said }
+    }
+
+    /// The error of a delivery report as a sentence.
+    pub(crate) fn describe_report(self) -> String {
+        // SAFETY: a live delivery report; the text is a C string or null.
+        let said = unsafe { text(sys::rd_kafka_message_produce_errstr(self.ptr())) };
+        if said.is_empty() { self.code().describe() } else { said }
+    }
+
+    /// Position in its partition.
+    pub(crate) fn offset(self) -> i64 {
+        // SAFETY: a live message.
+        unsafe { (*self.ptr()).offset }
+    }
+
+    /// Its partition.
+    pub(crate) fn partition(self) -> i32 {
+        // SAFETY: a live message.
+        unsafe { (*self.ptr()).partition }
+    }
+
+    /// Milliseconds since 1970-01-01 UTC, or -1.
+    pub(crate) fn timestamp_ms(self) -> i64 {
+        // SAFETY: a live message; nobody asks for the kind of timestamp.
+        unsafe { sys::rd_kafka_message_timestamp(self.ptr(), std::ptr::null_mut()) }
+    }
+
+    /// Key.
+    pub(crate) fn key(self) -> Option<&'a [u8]> {
+        // SAFETY: a live message's key is as long as it says.
+        unsafe { bytes((*self.ptr()).key, (*self.ptr()).key_len) }
+    }
+
+    /// Value.
+    pub(crate) fn value(self) -> Option<&'a [u8]> {
+        // SAFETY: a live message's payload is as long as it says.
+        unsafe { bytes((*self.ptr()).payload, (*self.ptr()).len) }
+    }
+
+    /// What `produce` was given.
+    pub(crate) fn opaque(self) -> usize {
+        // SAFETY: a live message. The pointer is a number.
+        unsafe { (*self.ptr())._private as usize }
+    }
+
+    /// The topic handle, as an identity.
+    pub(super) fn topic(self) -> *mut sys::rd_kafka_topic_t {
+        // SAFETY: a live message.
+        unsafe { (*self.ptr()).rkt }
+    }
+}
+
+/// Bytes, or null.
+///
+/// # Safety
+/// `data` is null or points to `len` bytes that live as long as the answer.
+unsafe fn bytes<'a>(data: *const c_void, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: as the caller promises.
+    (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) })
+}
+
+// The same function as in the bindings, with the code as an integer.
+unsafe extern "C" {
+    fn rd_kafka_message_headers(
+        message: *const sys::rd_kafka_message_t,
+        headers: *mut *mut sys::rd_kafka_headers_t,
+    ) -> std::ffi::c_int;
+}

@@ -1,0 +1,248 @@
+//! Every librdkafka property that we rely on, written out, with why: also where it is librdkafka's default today.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use pointsman_core::port::{GroupPlan, LogError};
+
+/// How to reach the cluster, and the bounds of what is held in memory.
+#[derive(Clone)]
+pub struct KafkaSettings {
+    /// `host:port` of some brokers, separated by commas.
+    pub bootstrap: String,
+    /// Further librdkafka properties, such as those of TLS and SASL. They go over our own, but for [`OWNED`], which are
+    /// refused.
+    pub properties: BTreeMap<String, String>,
+    /// The name that brokers see in their logs and quotas; the clients' own roles are appended to it.
+    pub client_id: String,
+    /// Largest record (key, value, headers) that may be written, in bytes.
+    pub max_record_bytes: usize,
+    /// Bytes that one sink holds for the brokers, before it says that it is full.
+    pub producer_queue_bytes: usize,
+    /// Bytes that are fetched ahead for a partition that is read outside any group.
+    pub read_ahead_bytes: usize,
+    /// How long one question to the cluster may take.
+    pub request_timeout: Duration,
+}
+
+impl KafkaSettings {
+    /// Settings for these brokers: records up to 1 MiB, 32 MiB of producer queue, 4 MiB read ahead, 15 s for a question.
+    #[must_use]
+    pub fn new(bootstrap: impl Into<String>) -> Self {
+        Self {
+            bootstrap: bootstrap.into(),
+            properties: BTreeMap::new(),
+            client_id: "pointsman".to_owned(),
+            max_record_bytes: 1 << 20,
+            producer_queue_bytes: 32 << 20,
+            read_ahead_bytes: 4 << 20,
+            request_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Values of properties are never printed: some are secrets.
+impl fmt::Debug for KafkaSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSettings")
+            .field("bootstrap", &self.bootstrap)
+            .field("properties", &self.properties.keys().collect::<Vec<_>>())
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The properties that are ours, each with the reason for which a user's value is refused.
+pub const OWNED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "it is `bootstrap`"),
+    ("metadata.broker.list", "it is `bootstrap`"),
+    ("client.id", "it derives from the router's name"),
+    ("group.id", "each route says its group"),
+    ("group.instance.id", "it is the router's `instance_id`"),
+    ("group.protocol", "the protocol of KIP-848 stalls in this librdkafka, and knows no co-assigned partitions"),
+    ("partition.assignment.strategy", "members of one group must agree on it"),
+    ("transactional.id", "transactions are the router's own business"),
+    ("enable.auto.commit", "only settled records are committed, by the router itself"),
+    ("auto.commit.enable", "only settled records are committed, by the router itself"),
+    ("enable.auto.offset.store", "a fetched record is not a settled one"),
+    ("auto.offset.reset", "a lost offset halts the lane instead of silently jumping"),
+    ("enable.partition.eof", "the end of a partition is no event to the router"),
+    ("isolation.level", "records of aborted transactions are not records"),
+    ("enable.idempotence", "without it a retry inside the client duplicates and reorders records"),
+    ("acks", "a record that one broker alone has is not delivered"),
+    ("request.required.acks", "a record that one broker alone has is not delivered"),
+    ("partitioner", "keys must go where Java clients send them"),
+    ("message.timeout.ms", "an outage must wait, not expire records"),
+    ("delivery.timeout.ms", "an outage must wait, not expire records"),
+    ("plugin.library.paths", "it loads code into the router"),
+    ("log.queue", "the log goes to the router's own"),
+];
+
+/// Name and value pairs for one client, in the order in which they are set: the last value of a name counts.
+#[derive(Clone)]
+pub(crate) struct Properties(Vec<(String, String)>);
+
+impl Properties {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Sets a property, over what was set before.
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.0.push((name.to_owned(), value.into()));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl KafkaSettings {
+    /// Refuses the properties that are ours.
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        for (name, why) in OWNED {
+            if self.properties.contains_key(*name) {
+                return Err(LogError {
+                    what: format!("can't use the librdkafka property {name}"),
+                    code: "owned-property".to_owned(),
+                    message: format!("the router sets it itself, since {why}; remove it"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that reads outside any group, and asks for metadata.
+    pub(crate) fn reader(&self) -> Properties {
+        let mut properties = self.client("reader", &[], &consumer_defaults(self.read_ahead_bytes));
+        for (name, value) in CONSUMER_OWNED {
+            properties.set(name, *value);
+        }
+        properties
+    }
+
+    /// A client that asks for a group's commits, and is no member of it.
+    pub(crate) fn onlooker(&self, group: &str) -> Properties {
+        let mut properties = self.reader();
+        properties.set("group.id", group);
+        properties
+    }
+
+    /// A member of a group.
+    pub(crate) fn member(&self, plan: &GroupPlan) -> Properties {
+        // The control thread is away from its queue while a revocation drains: no reason to be thought dead.
+        let max_poll = Duration::from_secs(300).max(plan.revoke_deadline * 2).as_millis().to_string();
+        let timeouts = [("max.poll.interval.ms", max_poll.as_str()), ("session.timeout.ms", "45000")];
+        let mut properties = self.client("member", &timeouts, &consumer_defaults(plan.fetch_ahead_bytes));
+        for (name, value) in CONSUMER_OWNED {
+            properties.set(name, *value);
+        }
+        properties.set("group.id", &*plan.group);
+        if let Some(instance_id) = &plan.instance_id {
+            properties.set("group.instance.id", instance_id);
+        }
+        // Only what moves is given up at a rebalance; everything else runs on.
+        properties.set("partition.assignment.strategy", "cooperative-sticky");
+        properties.set("group.protocol", "classic");
+        properties
+    }
+
+    /// A producer.
+    pub(crate) fn producer(&self) -> Properties {
+        const OVERHEAD: usize = 64 << 10;
+        // What librdkafka takes for a message, framing and headers included. Larger ones are refused one by one.
+        let message_max = (self.max_record_bytes + OVERHEAD).clamp(1000, 1_000_000_000);
+        let queue_kbytes = (self.producer_queue_bytes.max(message_max) / 1024 + 1).to_string();
+        let message_max = message_max.to_string();
+        let mut properties = self.client(
+            "producer",
+            &[
+                // The bound of memory, in bytes; the bound in messages only keeps an abundance of tiny ones in check.
+                ("queue.buffering.max.kbytes", queue_kbytes.as_str()),
+                ("queue.buffering.max.messages", "500000"),
+                ("message.max.bytes", message_max.as_str()),
+                // Batches worth their request, at a latency that nobody sees.
+                ("linger.ms", "5"),
+            ],
+            &[],
+        );
+        for (name, value) in PRODUCER_OWNED {
+            properties.set(name, *value);
+        }
+        properties
+    }
+
+    fn client(&self, role: &str, defaults: &[(&str, &str)], more: &[(&'static str, String)]) -> Properties {
+        let mut properties = Properties(Vec::new());
+        for (name, value) in CLIENT_DEFAULTS.iter().chain(defaults) {
+            properties.set(name, *value);
+        }
+        for (name, value) in more {
+            properties.set(name, value);
+        }
+        for (name, value) in &self.properties {
+            properties.set(name, value);
+        }
+        properties.set("bootstrap.servers", &self.bootstrap);
+        properties.set("client.id", format!("{}-{role}", self.client_id));
+        properties
+    }
+}
+
+/// Of every client; a user's own go over them.
+const CLIENT_DEFAULTS: &[(&str, &str)] = &[
+    // Nothing leaves for the brokers' operator that the router's operator has not asked for.
+    ("enable.metrics.push", "false"),
+    // Idle connections that a broker closes are no news.
+    ("log.connection.close", "false"),
+    // Connections outlive the idle times of load balancers and firewalls.
+    ("socket.keepalive.enable", "true"),
+    // A broker that is back is noticed within seconds, not after the 10 s that the back-off grows to.
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+/// Of every consumer; a user's own go over them.
+fn consumer_defaults(ahead_bytes: usize) -> Vec<(&'static str, String)> {
+    vec![
+        // The bounds of what is fetched ahead, for each partition, since each has a queue of its own: these are the lane's
+        // queue and its backpressure. Bytes are what counts; records only keep an abundance of tiny ones in check. A
+        // fetch is begun below the bound, so that it is passed by one answer at most.
+        ("queued.max.messages.kbytes", (ahead_bytes / 1024).clamp(1, 2_097_151).to_string()),
+        ("queued.min.messages", "100000".to_owned()),
+        ("fetch.message.max.bytes", ahead_bytes.clamp(64 << 10, 1 << 20).to_string()),
+        // How long a partition that reached its bound is left alone. The default of a second would starve a fast lane.
+        ("fetch.queue.backoff.ms", "20".to_owned()),
+        // A record is fetched when it is there; with nothing there, one request in half a second.
+        ("fetch.min.bytes", "1".to_owned()),
+        ("fetch.wait.max.ms", "500".to_owned()),
+    ]
+}
+
+/// Of every consumer, and ours.
+const CONSUMER_OWNED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    // With this on, closing a consumer would store the offsets of what it discards.
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "false"),
+    ("isolation.level", "read_committed"),
+    ("allow.auto.create.topics", "false"),
+    // A record that the network or a disk has damaged must not pass for one that its plugin rejects.
+    ("check.crcs", "true"),
+];
+
+/// Of every producer, and ours.
+const PRODUCER_OWNED: &[(&str, &str)] = &[
+    // No duplicates and no reordering by retries inside the client.
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    // An outage waits for as long as it takes; nothing expires.
+    ("message.timeout.ms", "0"),
+    // As Java's clients: murmur2 of the key, any partition where the key is null.
+    ("partitioner", "murmur2_random"),
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use super::*;
+use crate::native::{Client, Kind};
+
+fn plan() -> GroupPlan {
+    GroupPlan {
+        group: Arc::from("g"),
+        instance_id: Some("i-1".to_owned()),
+        sources: Vec::new(),
+        fetch_ahead_bytes: 3 << 20,
+        revoke_deadline: Duration::from_secs(400),
+    }
+}
+
+fn settings() -> KafkaSettings {
+    KafkaSettings::new("127.0.0.1:1")
+}
+
+fn every(settings: &KafkaSettings) -> Vec<(Kind, Properties)> {
+    vec![
+        (Kind::Reader, settings.reader()),
+        (Kind::Reader, settings.onlooker("g")),
+        (Kind::Member, settings.member(&plan())),
+        (Kind::Producer, settings.producer()),
+    ]
+}
+
+#[test]
+fn librdkafka_takes_every_property() {
+    for (kind, properties) in every(&settings()) {
+        Client::new(kind, &properties).unwrap();
+    }
+}
+
+#[test]
+fn extreme_bounds_are_taken() {
+    for bytes in [0, 1, usize::MAX / 4] {
+        let settings = KafkaSettings {
+            max_record_bytes: bytes,
+            producer_queue_bytes: bytes.min(1 << 40),
+            read_ahead_bytes: bytes,
+            ..settings()
+        };
+        for (kind, properties) in every(&settings) {
+            Client::new(kind, &properties).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_owned_property_is_refused_with_its_reason() {
+    for (name, why) in OWNED {
+        let mut settings = settings();
+        settings.properties.insert((*name).to_owned(), "x".to_owned());
+        let error = settings.check().unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn what_we_set_last_is_owned() {
+    let sets = [CONSUMER_OWNED, PRODUCER_OWNED].concat();
+    for (name, _) in sets {
+        // Both of these may be made stricter by nobody: they are safe either way, and not worth a refusal.
+        if !["check.crcs", "allow.auto.create.topics"].contains(&name) {
+            assert!(OWNED.iter().any(|(owned, _)| *owned == name), "{name} is set over the user's without a refusal");
+        }
+    }
+}
+
+#[test]
+fn a_users_property_goes_over_ours() {
+    let mut settings = settings();
+    settings.properties.insert("linger.ms".to_owned(), "77".to_owned());
+    settings.properties.insert("fetch.wait.max.ms".to_owned(), "10".to_owned());
+    settings.check().unwrap();
+    assert_eq!(settings.producer().get("linger.ms"), Some("77"));
+    assert_eq!(settings.reader().get("fetch.wait.max.ms"), Some("10"));
+}
+
+#[test]
+fn a_refused_property_is_named() {
+    let mut settings = settings();
+    settings.properties.insert("no.such.property".to_owned(), "1".to_owned());
+    let error = Client::new(Kind::Reader, &settings.reader()).err().unwrap();
+    assert!(error.contains("no.such.property"), "{error}");
+}
+
+#[test]
+fn a_member_has_time_for_its_revocations() {
+    let properties = settings().member(&plan());
+    assert_eq!(properties.get("max.poll.interval.ms"), Some("800000"));
+    assert_eq!(properties.get("group.instance.id"), Some("i-1"));
+    assert_eq!(properties.get("queued.max.messages.kbytes"), Some("3072"));
+}
+
+#[test]
+fn secrets_do_not_print() {
+    let mut settings = settings();
+    settings.properties.insert("sasl.password".to_owned(), "hunter2".to_owned());
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}

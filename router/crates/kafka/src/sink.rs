@@ -1,0 +1,217 @@
+//! Deliveries, by one librdkafka producer for each sink.
+//!
+//! librdkafka batches the records of a partition, and a broker refuses a batch as a whole: a topic whose
+//! `max.message.bytes` is below the batch size would have innocent records pass for too large. So what comes back as too
+//! large is sent again by a second producer that makes batches of one; only what fails alone is refused. (The order of
+//! records is not kept around such a refusal, which a topic with a sensible bound never sees.)
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pointsman_core::delivery::{Delivery, PartitionChoice};
+use pointsman_core::port::{DeliveryError, LogError, ProduceError, Report, Sink, SinkFailed, Token, Waker};
+use pointsman_core::record::Header;
+
+use crate::classify::{DeliveryFault, delivery_fault, queue_full, remedy};
+use crate::error::log_error;
+use crate::native::{Borrowed, Client, Code, EventKind, Kind, NativeHeaders, Outgoing, Queue, Topic};
+use crate::settings::KafkaSettings;
+
+// A token travels as a pointer.
+const _: () = assert!(size_of::<usize>() == size_of::<u64>(), "64-bit platforms only");
+
+/// A sink on a Kafka cluster.
+///
+/// Dropping it forgets what is still queued or in flight, without waiting for an outage to end: whoever wants reports
+/// serves the sink until they are there.
+pub(crate) struct KafkaSink {
+    batched: Producer,
+    /// Made when it is first needed.
+    alone: Option<Producer>,
+    names: Vec<Arc<str>>,
+    settings: KafkaSettings,
+    waker: Waker,
+}
+
+impl KafkaSink {
+    pub(crate) fn open(settings: &KafkaSettings, names: &[Arc<str>], waker: Waker) -> Result<Self, LogError> {
+        let batched = Producer::open(settings, names, Arc::clone(&waker), Batching::On)?;
+        Ok(Self { batched, alone: None, names: names.to_vec(), settings: settings.clone(), waker })
+    }
+
+    /// Sends a record that came back as too large again, in a batch of its own.
+    fn send_alone(&mut self, message: Borrowed<'_>) -> Result<(), DeliveryError> {
+        let topic = self.batched.topics.iter().position(|topic| topic.is_of(message));
+        let alone = match &self.alone {
+            Some(alone) => alone,
+            None => {
+                let waker = Arc::clone(&self.waker);
+                let alone = Producer::open(&self.settings, &self.names, waker, Batching::Off)
+                    .map_err(|error| DeliveryError::Unavailable { code: error.code, message: error.message })?;
+                self.alone.insert(alone)
+            }
+        };
+        let Some(topic) = topic.and_then(|topic| alone.topics.get(topic)) else {
+            return Err(refused("unknown-topic", "a report is about a topic that the sink does not write to"));
+        };
+        topic
+            .produce(Outgoing {
+                partition: Some(message.partition()),
+                timestamp_ms: message.timestamp_ms().max(0),
+                key: message.key(),
+                value: message.value(),
+                headers: NativeHeaders::copy_of(message),
+                opaque: message.opaque(),
+            })
+            .map_err(|code| delivery_error(code, code.describe(), Batching::Off))
+    }
+}
+
+impl Sink for KafkaSink {
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
+        let Some(topic) = usize::try_from(delivery.topic.0).ok().and_then(|index| self.batched.topics.get(index))
+        else {
+            return Err(refused("unknown-topic", "the delivery names a topic that the sink was not opened with").into());
+        };
+        let outgoing = Outgoing {
+            partition: match delivery.partition {
+                PartitionChoice::ByKey => None,
+                PartitionChoice::Exactly(partition) => Some(partition),
+            },
+            // librdkafka's 0 is the time of the call: it has no way to write the first millisecond of 1970.
+            timestamp_ms: delivery.timestamp_ms.max(0),
+            key: delivery.key,
+            value: delivery.value,
+            headers: native_headers(delivery),
+            opaque: token.0 as usize,
+        };
+        topic.produce(outgoing).map_err(|code| {
+            if queue_full(code) {
+                ProduceError::Full
+            } else {
+                // What the client itself calls too large, is: no batch is involved yet.
+                delivery_error(code, code.describe(), Batching::Off).into()
+            }
+        })
+    }
+
+    fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
+        // The client's queue is taken from, one event for many records, until it is empty.
+        while let Some(mut event) = self.batched.queue.poll(Duration::ZERO) {
+            if event.kind() != EventKind::Reports {
+                continue;
+            }
+            while let Some(message) = event.next_message() {
+                let token = Token(message.opaque() as u64);
+                let result = if delivery_fault(message.code()) == DeliveryFault::Batch {
+                    match self.send_alone(message) {
+                        Ok(()) => continue,
+                        Err(error) => Err(error),
+                    }
+                } else {
+                    outcome(message, Batching::On)
+                };
+                reports.push(Report { token, result });
+            }
+        }
+        if let Some(alone) = &self.alone {
+            alone.reports(reports);
+        }
+        for producer in std::iter::once(&self.batched).chain(&self.alone) {
+            if let Some((code, message)) = producer.client.fatal() {
+                return Err(SinkFailed {
+                    code: code.to_string(),
+                    message: format!("the producer can't go on: {message}{}", remedy(code)),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a producer may put several records into one request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Batching {
+    On,
+    Off,
+}
+
+/// One librdkafka producer. Fields are dropped in order: what refers to the client first.
+struct Producer {
+    topics: Vec<Topic>,
+    queue: Queue,
+    client: Arc<Client>,
+}
+
+impl Producer {
+    fn open(settings: &KafkaSettings, names: &[Arc<str>], waker: Waker, batching: Batching) -> Result<Self, LogError> {
+        let failed = |message: String| log_error("can't open a producer", "client", message);
+        let mut properties = settings.producer();
+        if batching == Batching::Off {
+            properties.set("batch.num.messages", "1");
+            properties.set("linger.ms", "0");
+        }
+        let client = Arc::new(Client::new(Kind::Producer, &properties).map_err(failed)?);
+        let mut queue = Queue::main(&client).ok_or_else(|| failed("it has no queue".to_owned()))?;
+        queue.wake_with(waker);
+        let topics = names
+            .iter()
+            .map(|name| Topic::new(&client, name).ok_or_else(|| failed(format!("{name} is no name for a topic"))))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { topics, queue, client })
+    }
+
+    /// Appends the reports that have come in.
+    fn reports(&self, reports: &mut Vec<Report>) {
+        while let Some(mut event) = self.queue.poll(Duration::ZERO) {
+            if event.kind() != EventKind::Reports {
+                continue;
+            }
+            while let Some(message) = event.next_message() {
+                reports.push(Report { token: Token(message.opaque() as u64), result: outcome(message, Batching::Off) });
+            }
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        // Else destroying the client would hold on to the records of an outage.
+        self.client.purge();
+    }
+}
+
+fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<(), DeliveryError> {
+    let code = message.code();
+    if code.is_error() { Err(delivery_error(code, message.describe_report(), batching)) } else { Ok(()) }
+}
+
+fn delivery_error(code: Code, message: String, batching: Batching) -> DeliveryError {
+    let message = format!("{message}{}", remedy(code));
+    let code_name = code.to_string();
+    match (delivery_fault(code), batching) {
+        (DeliveryFault::Record, _) | (DeliveryFault::Batch, Batching::Off) => {
+            DeliveryError::Refused { code: code_name, message }
+        }
+        (DeliveryFault::Batch, Batching::On) | (DeliveryFault::Other, _) => {
+            DeliveryError::Unavailable { code: code_name, message }
+        }
+    }
+}
+
+fn refused(code: &str, message: &str) -> DeliveryError {
+    DeliveryError::Refused { code: code.to_owned(), message: message.to_owned() }
+}
+
+fn native_headers(delivery: &Delivery<'_>) -> Option<NativeHeaders> {
+    let count = delivery.headers.len() + delivery.stamps.len();
+    if count == 0 {
+        return None;
+    }
+    let mut headers = NativeHeaders::with_capacity(count);
+    let stamps = delivery.stamps.iter().map(|stamp| Header { name: &stamp.name, value: stamp.value.as_deref() });
+    for header in delivery.headers.iter().chain(stamps) {
+        headers.push(header);
+    }
+    Some(headers)
+}
