@@ -1,1 +1,16 @@
-//! The router.
+//! The router: what `pointsman` does, as a library for its own command line and tests.
+//!
+//! Start reading at [`lane`](self), which has the path of one record; `ARCHITECTURE.md` has the picture around it.
+
+pub mod cli;
+pub mod counters;
+mod dispatch;
+mod intake;
+mod judge;
+mod lane;
+pub mod plugin_build;
+pub mod running;
+mod shared;
+pub mod toolchain;
+pub mod topology;
+mod worker;

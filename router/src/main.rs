@@ -1,1 +1,7 @@
-fn main() {}
+//! `pointsman`: see `pointsman --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pointsman::cli::main()
+}

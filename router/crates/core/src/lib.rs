@@ -12,6 +12,7 @@ pub mod failure;
 pub mod isolate;
 pub mod policy;
 pub mod port;
+pub mod provenance;
 pub mod record;
 pub mod settled;
 pub mod tracker;

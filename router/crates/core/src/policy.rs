@@ -122,8 +122,9 @@ pub fn decide(policy: &FailurePolicy, failure: &Failure, history: History, now_m
             let Some(retry) = &policy.retry else { return dead_letter };
             let delay = retry.delay(history.attempt, failure.delay_ms.map(Duration::from_millis), random);
             let due_ms = now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
-            let last_ms =
-                history.first_failed_ms.saturating_add(i64::try_from(retry.max_elapsed.as_millis()).unwrap_or(i64::MAX));
+            let last_ms = history
+                .first_failed_ms
+                .saturating_add(i64::try_from(retry.max_elapsed.as_millis()).unwrap_or(i64::MAX));
             if history.attempt >= retry.max_attempts || due_ms > last_ms {
                 return dead_letter;
             }

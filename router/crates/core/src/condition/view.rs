@@ -46,7 +46,9 @@ impl<'a> EventView<'a> {
         match Value::resolve_val(condition.0.program.expression(), &context) {
             Ok(result) => match result.downcast_ref::<CelBool>() {
                 Some(holds) => Ok(*holds.inner()),
-                None => Err(failure(condition, "type", &format!("its result is {}, not bool", result.get_type().name()))),
+                None => {
+                    Err(failure(condition, "type", &format!("its result is {}, not bool", result.get_type().name())))
+                }
             },
             Err(error) => Err(self.failure(condition, &error)),
         }
@@ -79,7 +81,9 @@ impl<'a> EventView<'a> {
                 ("evaluation", "a division by zero".to_owned())
             }
             ExecutionError::Overflow(operator, ..) => ("evaluation", format!("an overflow in `{operator}`")),
-            ExecutionError::FunctionError { function, .. } => ("evaluation", format!("{function}() failed on its argument")),
+            ExecutionError::FunctionError { function, .. } => {
+                ("evaluation", format!("{function}() failed on its argument"))
+            }
             _ => ("evaluation", "it can't be evaluated on this event".to_owned()),
         };
         failure(condition, code, &cause)

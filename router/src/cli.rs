@@ -1,0 +1,89 @@
+//! The command line. One module for each command: its arguments, and `execute`, which gives the exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+pub(crate) mod configuration;
+pub(crate) mod logging;
+mod plugin;
+mod run;
+
+/// Routes Kafka events through sandboxed WebAssembly plugins.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, max_term_width = 120)]
+struct Cli {
+    #[command(flatten)]
+    logging: logging::Arguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Check(check::Arguments),
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+}
+
+/// How a command ended. The numbers are documented, and stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All is well.
+    Fine = 0,
+    /// The answer is no: a test failed, a topic is not there.
+    No = 1,
+    /// The configuration, or the command line, is wrong.
+    Configuration = 2,
+    /// It could not start.
+    NotStarted = 3,
+    /// It was stopped by an error.
+    Fatal = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Wrong arguments end here, with exit code 2.
+    let Cli { logging, command } = Cli::parse();
+    logging::start(&logging);
+    match command {
+        Command::Run(arguments) => run::execute(&arguments),
+        Command::Check(arguments) => check::execute(&arguments),
+        Command::Plugin(command) => plugin::execute(&command),
+    }
+    .into()
+}
+
+/// Prints a line for the user: the answer of a command, on standard output.
+///
+/// A reader that has gone away (`pointsman … | head`) is no error.
+pub(crate) fn say(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints an error or a note to the user, on standard error.
+pub(crate) fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints an error with its causes.
+pub(crate) fn complain_of(error: &dyn std::error::Error) {
+    let mut text = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!("\n  because: {error}"));
+        cause = error.source();
+    }
+    complain(&text);
+}

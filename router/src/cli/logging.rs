@@ -1,0 +1,40 @@
+//! The log: tracing to standard error, for people or as JSON.
+
+use std::io::IsTerminal as _;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// Where and how much is logged.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// How log lines look, on standard error.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+    /// What is logged: a level, or directives such as `info,pointsman=debug`.
+    #[arg(long, global = true, env = "POINTSMAN_LOG", default_value = "info")]
+    log: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A line for a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts the log of the process. A filter that can't be read is told, and `info` is taken.
+pub(crate) fn start(arguments: &Arguments) {
+    let filter = EnvFilter::try_new(&arguments.log).unwrap_or_else(|error| {
+        super::complain(&format!("--log {:?} can't be read ({error}); logging at info", arguments.log));
+        EnvFilter::new("info")
+    });
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second start in one process (tests) keeps the first.
+    let _ = match arguments.log_format {
+        Format::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        Format::Json => log.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+    };
+}

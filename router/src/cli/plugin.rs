@@ -1,0 +1,49 @@
+//! `pointsman plugin`: for those who write plugins.
+
+use std::path::PathBuf;
+
+use super::{Exit, complain, complain_of, say};
+use crate::plugin_build;
+use crate::toolchain::{Toolchain, ToolchainChoice};
+
+/// For those who write plugins.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Build(Build),
+}
+
+/// Build a component from a plugin's source folder, and print its path.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Build {
+    /// The plugin's folder.
+    folder: PathBuf,
+    /// Which wasm32 toolchain to use.
+    #[arg(long, value_enum, default_value_t)]
+    toolchain: ToolchainChoice,
+}
+
+pub(crate) fn execute(command: &Command) -> Exit {
+    match command {
+        Command::Build(arguments) => build(arguments),
+    }
+}
+
+fn build(arguments: &Build) -> Exit {
+    let toolchain = match Toolchain::find_or_make(arguments.toolchain, &mut complain) {
+        Ok(toolchain) => toolchain,
+        Err(error) => {
+            complain_of(&error);
+            return Exit::NotStarted;
+        }
+    };
+    match plugin_build::build(&arguments.folder, &toolchain, &mut complain) {
+        Ok(component) => {
+            say(&component.display().to_string());
+            Exit::Fine
+        }
+        Err(error) => {
+            complain_of(&error);
+            Exit::No
+        }
+    }
+}

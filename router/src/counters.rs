@@ -1,0 +1,89 @@
+//! What became of the records, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pointsman_config::plan::Plan;
+use pointsman_core::delivery::TopicId;
+use pointsman_core::failure::FailureClass;
+
+/// The final fate of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its outputs are in their topics.
+    Delivered,
+    /// It ended on purpose.
+    Dropped,
+    /// It is in the retry topic.
+    Parked,
+    /// It is in the dead-letter topic.
+    DeadLettered,
+    /// Its lane stands at it.
+    Halted,
+}
+
+impl Fate {
+    /// Every fate.
+    pub const ALL: [Self; 5] = [Self::Delivered, Self::Dropped, Self::Parked, Self::DeadLettered, Self::Halted];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Dropped => "dropped",
+            Self::Parked => "parked",
+            Self::DeadLettered => "dead-lettered",
+            Self::Halted => "halted",
+        }
+    }
+}
+
+/// Counts since the start of the process.
+#[derive(Debug)]
+pub struct Counters {
+    fates: Vec<[AtomicU64; Fate::ALL.len()]>,
+    classes: Vec<[AtomicU64; FailureClass::ALL.len()]>,
+    topics: Vec<AtomicU64>,
+}
+
+impl Counters {
+    /// All zero.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            fates: plan.routes.iter().map(|_| Default::default()).collect(),
+            classes: plan.routes.iter().map(|_| Default::default()).collect(),
+            topics: plan.topics.iter().map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    pub(crate) fn count(&self, route: usize, fate: Fate) {
+        self.fates[route][fate as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed(&self, route: usize, class: FailureClass) {
+        self.classes[route][class as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn produced(&self, topic: TopicId) {
+        self.topics[topic.0 as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records of the route, by index, that came to this fate.
+    #[must_use]
+    pub fn fate(&self, route: usize, fate: Fate) -> u64 {
+        self.fates[route][fate as usize].load(Ordering::Relaxed)
+    }
+
+    /// Failures of the route that ended as parked, dead-lettered or dropped records.
+    #[must_use]
+    pub fn failures(&self, route: usize, class: FailureClass) -> u64 {
+        self.classes[route][class as usize].load(Ordering::Relaxed)
+    }
+
+    /// Records handed to the producer for this topic.
+    #[must_use]
+    pub fn topic(&self, topic: TopicId) -> u64 {
+        self.topics[topic.0 as usize].load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,102 @@
+//! Places the partitions that a group is given on workers, and takes them back.
+
+use std::collections::HashMap;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pointsman_core::port::{Assignment, Commit, LaneHost, Revocation, SinkFailed};
+use pointsman_core::record::TopicPartition;
+
+use crate::worker::{GroupCommitter, Order, WorkerHandle};
+
+/// The workers of the process, and how many lanes each has.
+pub(crate) struct Workers {
+    handles: Vec<WorkerHandle>,
+    lanes: Mutex<Vec<usize>>,
+}
+
+impl Workers {
+    pub(crate) fn new(handles: Vec<WorkerHandle>) -> Self {
+        let lanes = Mutex::new(vec![0; handles.len()]);
+        Self { handles, lanes }
+    }
+
+    /// The worker with the fewest lanes gets one more.
+    fn place(&self) -> usize {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let least = (0..lanes.len()).min_by_key(|worker| lanes[*worker]).unwrap_or(0);
+        lanes[least] += 1;
+        least
+    }
+
+    fn displace(&self, worker: usize) {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)[worker] -= 1;
+    }
+}
+
+/// One group's side of it.
+pub(crate) struct Dispatcher {
+    pub(crate) workers: Arc<Workers>,
+    /// For each source topic of the group, its route.
+    pub(crate) routes: HashMap<Arc<str>, usize>,
+    pub(crate) committer: GroupCommitter,
+    pub(crate) placed: Mutex<HashMap<TopicPartition, usize>>,
+    /// Told when the group can't go on.
+    pub(crate) failed: Box<dyn Fn(SinkFailed) + Send + Sync>,
+}
+
+impl LaneHost for Dispatcher {
+    fn assigned(&self, assignments: Vec<Assignment>) {
+        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        for assignment in assignments {
+            let partition = assignment.source.partition.clone();
+            let Some(&route) = self.routes.get(&partition.topic) else {
+                tracing::error!(lane = %partition, "assigned, although no route reads this topic; it stays unread");
+                continue;
+            };
+            let worker = self.workers.place();
+            placed.insert(partition, worker);
+            let committer = Arc::clone(&self.committer);
+            self.workers.handles[worker].order(Order::Adopt { route, assignment: Box::new(assignment), committer });
+        }
+    }
+
+    fn revoked(&self, partitions: &[TopicPartition], why: Revocation, deadline: Duration) -> Vec<Commit> {
+        let until = Instant::now() + deadline;
+        let mut by_worker: HashMap<usize, Vec<TopicPartition>> = HashMap::new();
+        {
+            let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+            for partition in partitions {
+                if let Some(worker) = placed.remove(partition) {
+                    self.workers.displace(worker);
+                    by_worker.entry(worker).or_default().push(partition.clone());
+                }
+            }
+        }
+        let (answer, answers) = sync_channel(by_worker.len());
+        for (worker, partitions) in by_worker {
+            let answer = answer.clone();
+            self.workers.handles[worker].order(Order::Release { partitions, why, until, answer });
+        }
+        drop(answer);
+        let mut commits = Vec::new();
+        // A worker answers at `until` at the latest, after the step it is in: wait for that too, within reason.
+        let patience = until + Duration::from_secs(5);
+        while let Ok(part) = answers.recv_timeout(patience.saturating_duration_since(Instant::now())) {
+            commits.extend(part);
+        }
+        match why {
+            Revocation::Revoked => commits,
+            Revocation::Lost => Vec::new(),
+        }
+    }
+
+    fn halted(&self, partition: TopicPartition, reason: String) {
+        tracing::error!(lane = %partition, "the lane is halted: {reason}");
+    }
+
+    fn failed(&self, error: SinkFailed) {
+        (self.failed)(error);
+    }
+}

@@ -1,0 +1,483 @@
+//! The ordered path of one assigned source partition of one route.
+//!
+//! **One record, from fetch to commit, is [`Lane::step`]**: take in, throttle, judge, deliver. What the log acknowledges
+//! comes back through [`Lane::reported`], which settles the record; [`Lane::commits`] says how far the lane has come.
+//! A step never blocks: it says what it waits for, and its thread takes another lane.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pointsman_config::plan::{RoutePlan, StagePlan};
+use pointsman_core::delivery::TopicId;
+use pointsman_core::failure::Failure;
+use pointsman_core::isolate::BatchLimit;
+use pointsman_core::port::{Assignment, Commit, DeliveryError, FeedError, PluginHost, Sink};
+use pointsman_core::provenance::{Provenance, ProvenanceError};
+use pointsman_core::record::TopicPartition;
+
+use crate::counters::Fate;
+use crate::intake::{FetchError, Intake};
+use crate::judge::{self, Input, Judgement, Ruling};
+use crate::shared::{Now, Shared};
+
+mod failing;
+mod sending;
+
+pub(crate) use sending::{ID_MASK, SEQ_MASK, read_token};
+
+/// One lane. Owned by one worker, which lends it its sink and its plugins for each step.
+pub(crate) struct Lane {
+    /// The worker's number for it.
+    id: u32,
+    shared: Arc<Shared>,
+    route: usize,
+    source: Intake,
+    retry: Option<Intake>,
+    /// Where parked records of this lane go.
+    retry_topic: Option<TopicId>,
+    /// For each stage, how many events a call may have.
+    limits: Vec<BatchLimit>,
+    /// Taken in, and not judged.
+    ready: Vec<Unit>,
+    /// Judged, and not all produced.
+    outbox: Outbox,
+    /// Records of the retry partition that are not due: due time and sequence number.
+    waiting: BinaryHeap<Reverse<(i64, u64)>>,
+    /// Records whose delivery failed.
+    again: VecDeque<Again>,
+    /// Whether the retry partition has its turn next.
+    retry_first: bool,
+    /// After trouble outside the records: not before.
+    pause: Option<Instant>,
+    /// Length of the next such pause.
+    patience: Duration,
+    /// Deliveries produced and not reported.
+    outstanding: usize,
+    /// Nothing new is taken in: the partition is about to be given up.
+    draining: bool,
+    halted: bool,
+    dead_letter_log: failing::Chatter,
+}
+
+/// What a worker lends to a lane for a step.
+pub(crate) struct Tools<'a> {
+    pub(crate) sink: &'a mut dyn Sink,
+    pub(crate) plugins: &'a mut dyn PluginHost,
+    pub(crate) random: &'a mut fastrand::Rng,
+    pub(crate) now: Now,
+    /// Look for records even where no wake-up came.
+    pub(crate) look_anyway: bool,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Something was done, and there may be more to do.
+    Progress,
+    /// Nothing to do until a wake-up.
+    Idle,
+    /// Nothing to do before.
+    NotBefore(Instant),
+    /// The producer queue is full.
+    AwaitingCredit,
+}
+
+/// Which of the lane's partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    Source,
+    Retry,
+}
+
+/// A record in flight.
+#[derive(Clone, Copy, Debug)]
+struct Unit {
+    which: Which,
+    seq: u64,
+}
+
+/// What the outstanding deliveries of a record are for: its fate, once they are acknowledged.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Intent {
+    /// Nothing was produced.
+    #[default]
+    None,
+    Deliver,
+    Park(Box<Failure>),
+    DeadLetter {
+        failure: Box<Failure>,
+        truncated: bool,
+    },
+}
+
+/// A record to be taken up again.
+struct Again {
+    at: Instant,
+    unit: Unit,
+    what: Resume,
+}
+
+/// Where to take it up.
+enum Resume {
+    /// At the first stage.
+    Judge,
+    /// At the failure that it has.
+    Fail(Box<Failure>, Course),
+}
+
+/// How far a failure has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// The policy decides.
+    Decide,
+    /// It is to be dead-lettered, since it couldn't be parked.
+    DeadLetter,
+    /// It is to be dead-lettered without its payload, since that was too large.
+    Truncate,
+}
+
+/// A judged batch on its way out.
+#[derive(Default)]
+struct Outbox {
+    units: Vec<Unit>,
+    /// For records of the retry partition: number of original headers, and where they came from.
+    origins: Vec<Option<(usize, Provenance)>>,
+    judgement: Judgement,
+    courses: Vec<Course>,
+    /// Index of the next record.
+    next: usize,
+    /// Deliveries of that record that were produced.
+    sent: usize,
+}
+
+/// First and longest pause after trouble outside the records.
+const PATIENCE: Range<Duration> = Duration::from_millis(100)..Duration::from_secs(10);
+
+impl Lane {
+    /// Takes a partition over, on the worker's own thread.
+    pub(crate) fn new(id: u32, shared: Arc<Shared>, route: usize, assignment: Assignment) -> Self {
+        let plan = &shared.plan.routes[route];
+        let topic = &assignment.source.partition.topic;
+        let retry_topic = plan.sources.iter().find(|source| source.topic == *topic).and_then(|source| source.retry);
+        let limits = plan.stages.iter().map(|_| BatchLimit::new(plan.batch_records.get())).collect();
+        Self {
+            id,
+            route,
+            source: Intake::new(assignment.source),
+            retry: assignment.retry.map(Intake::new),
+            retry_topic,
+            limits,
+            ready: Vec::new(),
+            outbox: Outbox::default(),
+            waiting: BinaryHeap::new(),
+            again: VecDeque::new(),
+            retry_first: true,
+            pause: None,
+            patience: PATIENCE.start,
+            outstanding: 0,
+            draining: false,
+            halted: false,
+            dead_letter_log: failing::Chatter::default(),
+            shared,
+        }
+    }
+
+    /// One step of the straight path: fetch a batch, decide, deliver. (Settling and committing follow when the log has
+    /// acknowledged: [`reported`](Self::reported), [`commits`](Self::commits).)
+    pub(crate) fn step(&mut self, tools: &mut Tools<'_>) -> Step {
+        if self.halted {
+            return Step::Idle;
+        }
+        if !self.outbox.is_empty() {
+            return self.deliver(tools);
+        }
+        if self.draining {
+            return Step::Idle;
+        }
+        if let Some(until) = self.pause.filter(|until| *until > tools.now.instant) {
+            return Step::NotBefore(until);
+        }
+        if self.ready.is_empty() {
+            self.take_in(tools);
+        }
+        if self.ready.is_empty() && self.outbox.is_empty() {
+            return self.nothing_to_do(tools);
+        }
+        if let Err(until) = self.judge_ready(tools) {
+            return Step::NotBefore(until);
+        }
+        self.deliver(tools)
+    }
+
+    /// Takes in what is next: records whose delivery failed, records whose retry is due, or new ones.
+    fn take_in(&mut self, tools: &Tools<'_>) {
+        self.take_again(tools.now);
+        self.retry_first = !self.retry_first;
+        let turns = if self.retry_first { [Which::Retry, Which::Source] } else { [Which::Source, Which::Retry] };
+        for which in turns {
+            if !self.ready.is_empty() || !self.outbox.is_empty() {
+                return;
+            }
+            let fetched = match which {
+                Which::Source => self.take_source(tools.look_anyway),
+                Which::Retry => self.take_retry(tools.look_anyway).map(|()| self.take_due(tools.now)),
+            };
+            if let Err(error) = fetched {
+                self.fetch_failed(tools.now, &error);
+            }
+        }
+    }
+
+    fn take_again(&mut self, now: Now) {
+        let most = self.plan().batch_records.get();
+        while self.ready.len() < most && self.again.front().is_some_and(|again| again.at <= now.instant) {
+            let Some(Again { unit, what, .. }) = self.again.pop_front() else { return };
+            match what {
+                Resume::Judge => self.ready.push(unit),
+                Resume::Fail(failure, course) => {
+                    let origin = self.origin_of(unit).ok().flatten();
+                    self.outbox.push(unit, origin, Ruling::Fail(*failure), course);
+                }
+            }
+        }
+    }
+
+    fn take_source(&mut self, look_anyway: bool) -> Result<(), FetchError> {
+        let plan = &self.shared.plan.routes[self.route];
+        if has_room(&self.source, plan)
+            && self.source.may_have_records(look_anyway)
+            && let Some(seqs) = self.source.fetch(plan.batch_records.get(), plan.batch_bytes.get())?
+        {
+            let open = seqs.filter(|seq| self.source.is_open(*seq));
+            self.ready.extend(open.map(|seq| Unit { which: Which::Source, seq }));
+        }
+        Ok(())
+    }
+
+    /// Reads ahead in the retry partition, within the limits of what may be in flight: a record there says itself when
+    /// it is due, so later ones may be due before earlier ones.
+    fn take_retry(&mut self, look_anyway: bool) -> Result<(), FetchError> {
+        let plan = &self.shared.plan.routes[self.route];
+        let Some(retry) = &mut self.retry else { return Ok(()) };
+        while has_room(retry, plan) && retry.may_have_records(look_anyway) {
+            let Some(seqs) = retry.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else { break };
+            for seq in seqs.filter(|seq| retry.is_open(*seq)) {
+                let headers = retry.record(seq).map(|record| Provenance::split(record.headers));
+                // What can't be read is due at once, and fails as undecodable.
+                let due_ms = headers.and_then(Result::ok).and_then(|(_, provenance)| provenance.due_ms).unwrap_or(0);
+                self.waiting.push(Reverse((due_ms, seq)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in the waiting records that are due.
+    fn take_due(&mut self, now: Now) {
+        let most = self.plan().batch_records.get();
+        while self.ready.len() < most {
+            match self.waiting.peek() {
+                Some(Reverse((due_ms, seq))) if *due_ms <= now.unix_ms => {
+                    self.ready.push(Unit { which: Which::Retry, seq: *seq });
+                    self.waiting.pop();
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn fetch_failed(&mut self, now: Now, error: &FetchError) {
+        match error {
+            FetchError::Feed(FeedError::Unavailable { .. }) => self.wait_out(now, error),
+            FetchError::Feed(FeedError::OutOfRange { .. }) => self.halt(&format!(
+                "{error}. What was lost stays lost; to go on, reset the group's offset for this partition and restart"
+            )),
+            FetchError::OutOfOrder { .. } => self.halt(&error.to_string()),
+        }
+    }
+
+    /// Pauses the lane after trouble that is not about a record, longer each time until something succeeds.
+    fn wait_out(&mut self, now: Now, trouble: &dyn std::fmt::Display) {
+        let lane = self.source_partition();
+        tracing::warn!(route = %self.plan().name, %lane, pause = ?self.patience, "{trouble}; the lane waits and tries again");
+        self.pause = Some(now.instant + self.patience);
+        self.patience = (self.patience * 2).min(PATIENCE.end);
+    }
+
+    fn nothing_to_do(&self, tools: &Tools<'_>) -> Step {
+        let due = self.waiting.peek().map(|Reverse((due_ms, _))| {
+            tools.now.instant + Duration::from_millis(u64::try_from(due_ms - tools.now.unix_ms).unwrap_or(0))
+        });
+        let again = self.again.front().map(|again| again.at);
+        let earliest = [due, again, self.pause.filter(|until| *until > tools.now.instant)].into_iter().flatten().min();
+        match earliest {
+            Some(at) if at > tools.now.instant => Step::NotBefore(at),
+            _ => Step::Idle,
+        }
+    }
+
+    /// Runs the stages over what is ready, as far as the rate limits allow, and leaves it in the outbox.
+    fn judge_ready(&mut self, tools: &mut Tools<'_>) -> Result<(), Instant> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        let plugins = self.plan().stages.iter().filter_map(|stage| match stage {
+            StagePlan::Plugin(plugin) => Some(*plugin),
+            StagePlan::Filter(_) => None,
+        });
+        let count = self.shared.limiters.admit(self.route, plugins, self.ready.len(), tools.now)?;
+        let units: Vec<Unit> = self.ready[..count].to_vec();
+        let splits: Vec<_> = units.iter().map(|unit| self.origin_of(*unit)).collect();
+        let inputs: Vec<Input<'_>> =
+            units.iter().zip(&splits).filter_map(|(unit, split)| self.input(*unit, split)).collect();
+        debug_assert_eq!(inputs.len(), units.len(), "a record that is ready is in flight");
+        let mut limits = self.limits.clone();
+        let judged = judge::judge(self.plan(), &inputs, tools.plugins, &mut limits, tools.now.unix_ms);
+        drop(inputs);
+        self.limits = limits;
+        match judged {
+            Ok(judgement) => {
+                self.ready.drain(..count);
+                let courses = vec![Course::Decide; units.len()];
+                let origins = splits.into_iter().map(|split| split.ok().flatten()).collect();
+                self.outbox = Outbox { units, origins, judgement, courses, next: 0, sent: 0 };
+                Ok(())
+            }
+            Err(unavailable) => {
+                self.wait_out(tools.now, &unavailable.message);
+                Err(self.pause.unwrap_or(tools.now.instant))
+            }
+        }
+    }
+
+    /// What the headers of a parked record say; nothing for a record of the source.
+    fn origin_of(&self, unit: Unit) -> Result<Option<(usize, Provenance)>, ProvenanceError> {
+        match (unit.which, &self.retry) {
+            (Which::Retry, Some(retry)) => {
+                retry.record(unit.seq).map(|record| Provenance::split(record.headers)).transpose()
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The record as it was at its origin.
+    fn input<'a>(
+        &'a self,
+        unit: Unit,
+        split: &'a Result<Option<(usize, Provenance)>, ProvenanceError>,
+    ) -> Option<Input<'a>> {
+        let intake = self.intake(unit.which)?;
+        let record = intake.record(unit.seq)?;
+        let parked = split.as_ref().ok().and_then(Option::as_ref);
+        Some(Input { unreadable: split.as_ref().err(), ..sending::original(&intake.partition, record, parked) })
+    }
+
+    /// A delivery of this lane was acknowledged, or failed.
+    pub(crate) fn reported(
+        &mut self,
+        which: Which,
+        low_seq: u64,
+        mask: u64,
+        result: Result<(), DeliveryError>,
+        now: Now,
+    ) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        let Some(intake) = self.intake_mut(which) else { return };
+        let seq = intake.full_seq(low_seq, mask);
+        let Some(flight) = intake.flight(seq) else { return };
+        flight.outstanding = flight.outstanding.saturating_sub(1);
+        if let Err(error) = result {
+            flight.error.get_or_insert(Box::new(error));
+        }
+        if flight.sent && flight.outstanding == 0 {
+            self.finish(Unit { which, seq }, now);
+        }
+    }
+
+    /// Gives a record its fate.
+    fn settle(&mut self, unit: Unit, fate: Fate) {
+        self.shared.counters.count(self.route, fate);
+        self.patience = PATIENCE.start;
+        if let Some(intake) = self.intake_mut(unit.which) {
+            intake.settle(unit.seq);
+        }
+    }
+
+    /// Stops the lane where it is. Others run on.
+    fn halt(&mut self, reason: &str) {
+        let lane = self.source_partition();
+        tracing::error!(route = %self.plan().name, %lane, offset = self.source_watermark(), "the lane is halted: {reason}");
+        self.shared.counters.count(self.route, Fate::Halted);
+        self.halted = true;
+        self.ready.clear();
+        self.outbox = Outbox::default();
+    }
+
+    /// From now on only what is judged already is delivered.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+        self.ready.clear();
+    }
+
+    /// Whether everything that was judged has been acknowledged.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.outbox.is_empty() && self.outstanding == 0
+    }
+
+    /// What is to be committed; everything, changed or not, if `again`.
+    pub(crate) fn commits(&mut self, again: bool) -> impl Iterator<Item = Commit> {
+        let retry = self.retry.as_mut().and_then(|retry| retry.commit(again));
+        self.source.commit(again).into_iter().chain(retry)
+    }
+
+    /// The source partition.
+    pub(crate) fn source_partition(&self) -> &TopicPartition {
+        &self.source.partition
+    }
+
+    fn source_watermark(&self) -> i64 {
+        // An intake without records in flight stands at its next offset.
+        self.source.watermark()
+    }
+
+    fn plan(&self) -> &RoutePlan {
+        &self.shared.plan.routes[self.route]
+    }
+
+    fn intake(&self, which: Which) -> Option<&Intake> {
+        match which {
+            Which::Source => Some(&self.source),
+            Which::Retry => self.retry.as_ref(),
+        }
+    }
+
+    fn intake_mut(&mut self, which: Which) -> Option<&mut Intake> {
+        match which {
+            Which::Source => Some(&mut self.source),
+            Which::Retry => self.retry.as_mut(),
+        }
+    }
+}
+
+/// Whether more may be fetched.
+fn has_room(intake: &Intake, plan: &RoutePlan) -> bool {
+    intake.span() < plan.in_flight_records.get() && intake.bytes() < plan.in_flight_bytes.get()
+}
+
+impl Outbox {
+    fn is_empty(&self) -> bool {
+        self.next == self.units.len()
+    }
+
+    fn push(&mut self, unit: Unit, origin: Option<(usize, Provenance)>, ruling: Ruling, course: Course) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+        self.units.push(unit);
+        self.origins.push(origin);
+        self.judgement.rulings.push(ruling);
+        self.courses.push(course);
+    }
+}

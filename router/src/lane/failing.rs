@@ -1,0 +1,179 @@
+//! What becomes of records that failed.
+
+use std::time::{Duration, Instant};
+
+use pointsman_config::plan::StagePlan;
+use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
+use pointsman_core::failure::{Failure, FailureClass};
+use pointsman_core::policy::{self, Decision, History};
+use pointsman_core::provenance::{Blame, Origin, Provenance, cut};
+use pointsman_core::record::Headers;
+
+use super::sending::Full;
+use super::{Again, Course, Intent, Lane, Resume, Tools, Unit};
+use crate::counters::Fate;
+use crate::shared::Now;
+
+impl Lane {
+    /// Carries out the policy for one failed record.
+    pub(super) fn fail(
+        &mut self,
+        tools: &mut Tools<'_>,
+        unit: Unit,
+        failure: &Failure,
+        course: Course,
+    ) -> Result<(), Full> {
+        let history = self.history(tools.now);
+        let decision = match course {
+            Course::Decide => {
+                policy::decide(&self.plan().failure, failure, history, tools.now.unix_ms, tools.random.f64())
+            }
+            Course::DeadLetter | Course::Truncate if self.plan().dead_letter.is_some() => Decision::DeadLetter,
+            Course::DeadLetter | Course::Truncate => Decision::Halt,
+        };
+        match (decision, self.retry_topic, self.plan().dead_letter) {
+            (Decision::Drop, ..) => {
+                self.shared.counters.failed(self.route, failure.class);
+                self.settle(unit, Fate::Dropped);
+                Ok(())
+            }
+            (Decision::Park { due_ms }, Some(topic), _) => {
+                let partition = PartitionChoice::Exactly(self.source_partition().partition);
+                let intent = Intent::Park(Box::new(failure.clone()));
+                self.send_failed(tools, unit, topic, partition, (failure, history, Some(due_ms)), intent)
+            }
+            (Decision::Park { .. } | Decision::DeadLetter, _, Some(topic)) => {
+                let intent =
+                    Intent::DeadLetter { failure: Box::new(failure.clone()), truncated: course == Course::Truncate };
+                self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (failure, history, None), intent)
+            }
+            (Decision::Park { .. } | Decision::DeadLetter | Decision::Halt, ..) => {
+                self.halt(&format!(
+                    "{} ({}: {}), and the plan says to halt at that. Mend the cause, or choose another reaction in the route's `on`, and restart",
+                    failure.message, failure.class, failure.code
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    /// Number and times of the run that failed, for the record that the outbox stands at.
+    fn history(&self, now: Now) -> History {
+        match &self.outbox.origins[self.outbox.next] {
+            None => History { attempt: 1, first_failed_ms: now.unix_ms },
+            Some((_, parked)) => {
+                History { attempt: parked.attempts.saturating_add(1), first_failed_ms: parked.first_failed_ms }
+            }
+        }
+    }
+
+    /// Produces the record with its provenance: original key, value and headers, then our headers.
+    fn send_failed(
+        &mut self,
+        tools: &mut Tools<'_>,
+        unit: Unit,
+        topic: TopicId,
+        partition: PartitionChoice,
+        (failure, history, due_ms): (&Failure, History, Option<i64>),
+        intent: Intent,
+    ) -> Result<(), Full> {
+        let Some(input) = self.outbox_input(unit) else { return Ok(()) };
+        let truncated = matches!(intent, Intent::DeadLetter { truncated: true, .. });
+        let stamps = Provenance {
+            origin: Origin {
+                partition: input.origin.clone(),
+                offset: input.record.offset,
+                timestamp_ms: input.record.timestamp_ms,
+            },
+            blame: self.blame(failure),
+            class: failure.class,
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+            attempts: history.attempt,
+            first_failed_ms: history.first_failed_ms,
+            last_failed_ms: tools.now.unix_ms,
+            due_ms,
+            truncated,
+        }
+        .headers();
+        let record = input.record;
+        let delivery = Delivery {
+            topic,
+            partition,
+            // Retention of these topics is to follow the time of the failure; the original timestamp is a header.
+            timestamp_ms: tools.now.unix_ms,
+            key: if truncated { None } else { record.key },
+            value: if truncated { None } else { record.value },
+            headers: if truncated { Headers::NONE } else { record.headers },
+            stamps: &stamps,
+        };
+        let produced = self.send(tools.sink, unit, &delivery);
+        self.produced(unit, produced)?;
+        self.all_sent(unit, intent, tools.now);
+        Ok(())
+    }
+
+    fn blame(&self, failure: &Failure) -> Blame {
+        let plan = self.plan();
+        let stage = failure.stage.and_then(|stage| plan.stages.get(stage as usize));
+        let plugin = stage.and_then(|stage| match stage {
+            StagePlan::Plugin(plugin) => Some(plugin.0 as usize),
+            StagePlan::Filter(_) => None,
+        });
+        Blame {
+            route: plan.name.clone(),
+            stage: match plugin {
+                Some(plugin) => Some(self.shared.plan.plugins[plugin].name.clone()),
+                None => stage.map(|_| "filter".into()),
+            },
+            plugin_sha256: plugin.and_then(|plugin| self.shared.digests.get(plugin).cloned()),
+        }
+    }
+
+    /// The log refuses a delivery for itself: the record takes the next worse course.
+    pub(super) fn refused(&mut self, unit: Unit, intent: Intent, code: String, message: String, now: Now) {
+        let (failure, course) = match intent {
+            Intent::Deliver | Intent::None => {
+                (Box::new(Failure::new(FailureClass::Refused, code, message)), Course::Decide)
+            }
+            Intent::Park(failure) => (failure, Course::DeadLetter),
+            Intent::DeadLetter { failure, truncated: false } => (failure, Course::Truncate),
+            Intent::DeadLetter { truncated: true, .. } => {
+                return self.halt(&format!(
+                    "the dead-letter topic refuses a record even without its payload: {message} ({code}). Mend the topic, and restart"
+                ));
+            }
+        };
+        self.again.push_front(Again { at: now.instant, unit, what: Resume::Fail(failure, course) });
+    }
+
+    /// Writes dead letters to the log, a few of many.
+    pub(super) fn tell_dead_letter(&mut self, unit: Unit, failure: &Failure) {
+        let Some(unsaid) = self.dead_letter_log.may_speak(Instant::now()) else { return };
+        let offset = self.intake(unit.which).and_then(|intake| intake.record(unit.seq)).map(|record| record.offset);
+        let lane = self.source_partition();
+        let message = cut(&failure.message, Failure::MESSAGE_MAX_BYTES);
+        tracing::warn!(
+            route = %self.plan().name, %lane, partition = ?unit.which, offset, class = %failure.class,
+            code = failure.code, unsaid, "dead-lettered: {message}"
+        );
+    }
+}
+
+/// Keeps a lane from flooding the log: it speaks at most once a second, and then says how often it did not.
+#[derive(Default)]
+pub(super) struct Chatter {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Chatter {
+    fn may_speak(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now < last + Duration::from_secs(1)) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}

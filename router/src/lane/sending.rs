@@ -1,0 +1,205 @@
+//! Delivering what was judged.
+
+use pointsman_core::delivery::{Delivery, PartitionChoice};
+use pointsman_core::port::{DeliveryError, ProduceError, Sink, Token};
+use pointsman_core::provenance::{Provenance, origin_stamps};
+use pointsman_core::record::{Headers, Record, TopicPartition};
+
+use super::{Again, Intent, Lane, Resume, Step, Tools, Unit, Which};
+use crate::counters::Fate;
+use crate::judge::{Input, Ruling};
+use crate::shared::Now;
+
+/// The producer queue is full.
+pub(super) struct Full;
+
+/// Bits of a token: the lane's number, which of its partitions, and the low bits of the record's sequence number.
+const SEQ_BITS: u32 = 40;
+/// The bits of a lane's number that a token holds.
+pub(crate) const ID_MASK: u32 = u32::MAX >> (SEQ_BITS + 1 - 32);
+/// The bits of a sequence number that a token holds.
+pub(crate) const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
+
+/// Reads a token: the lane's number, which partition, the low bits of the sequence number.
+pub(crate) fn read_token(Token(bits): Token) -> (u32, Which, u64) {
+    let which = if bits >> SEQ_BITS & 1 == 0 { Which::Source } else { Which::Retry };
+    ((bits >> (SEQ_BITS + 1)) as u32, which, bits & SEQ_MASK)
+}
+
+fn token(lane: u32, unit: Unit) -> Token {
+    let which = match unit.which {
+        Which::Source => 0,
+        Which::Retry => 1,
+    };
+    Token(u64::from(lane) << (SEQ_BITS + 1) | which << SEQ_BITS | unit.seq & SEQ_MASK)
+}
+
+/// The record as it was at its origin: for a parked one without our headers, at the place they name.
+pub(super) fn original<'a>(
+    partition: &'a TopicPartition,
+    record: Record<'a>,
+    parked: Option<&'a (usize, Provenance)>,
+) -> Input<'a> {
+    match parked {
+        None => Input { origin: partition, record, attempt: 1, unreadable: None },
+        Some((count, provenance)) => Input {
+            origin: &provenance.origin.partition,
+            record: Record {
+                offset: provenance.origin.offset,
+                timestamp_ms: provenance.origin.timestamp_ms,
+                headers: record.headers.prefix(*count),
+                ..record
+            },
+            attempt: provenance.attempts.saturating_add(1),
+            unreadable: None,
+        },
+    }
+}
+
+impl Lane {
+    /// Carries out the rulings in the outbox, as far as the producer queue takes them.
+    pub(super) fn deliver(&mut self, tools: &mut Tools<'_>) -> Step {
+        while !self.outbox.is_empty() && !self.halted {
+            let at = self.outbox.next;
+            let unit = self.outbox.units[at];
+            let ruling = std::mem::replace(&mut self.outbox.judgement.rulings[at], Ruling::Deliver(0..0));
+            let carried_out = match &ruling {
+                Ruling::Deliver(routed) => self.send_outputs(tools, unit, routed.clone()),
+                Ruling::Drop { reason } => {
+                    tracing::debug!(route = %self.plan().name, lane = %self.source_partition(), reason, "dropped");
+                    self.settle(unit, Fate::Dropped);
+                    Ok(())
+                }
+                Ruling::Fail(failure) => self.fail(tools, unit, failure, self.outbox.courses[at]),
+            };
+            if let Err(Full) = carried_out {
+                self.outbox.judgement.rulings[at] = ruling;
+                return Step::AwaitingCredit;
+            }
+            if !self.halted {
+                self.outbox.next += 1;
+                self.outbox.sent = 0;
+            }
+        }
+        Step::Progress
+    }
+
+    /// Produces the outputs of one record.
+    fn send_outputs(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: std::ops::Range<usize>) -> Result<(), Full> {
+        for index in routed.skip(self.outbox.sent) {
+            let produced = self.send_output(tools.sink, unit, index);
+            self.produced(unit, produced)?;
+            self.outbox.sent += 1;
+        }
+        self.all_sent(unit, Intent::Deliver, tools.now);
+        Ok(())
+    }
+
+    fn send_output(&self, sink: &mut dyn Sink, unit: Unit, index: usize) -> Result<(), ProduceError> {
+        let routed = &self.outbox.judgement.routed[index];
+        let plan = self.plan();
+        let output = &plan.outputs[routed.output];
+        let Some(Input { origin, record, .. }) = self.outbox_input(unit) else { return Ok(()) };
+        let stamps = if plan.origin_headers { origin_stamps(origin, record.offset) } else { Vec::new() };
+        let delivery = Delivery {
+            topic: output.topic,
+            partition: if output.same_partition {
+                PartitionChoice::Exactly(origin.partition)
+            } else {
+                PartitionChoice::ByKey
+            },
+            timestamp_ms: routed.change.timestamp_ms.unwrap_or(record.timestamp_ms),
+            key: routed.change.key.over(record.key),
+            value: routed.change.value.over(record.value),
+            headers: routed.change.headers.as_deref().map_or(record.headers, Headers::Owned),
+            stamps: &stamps,
+        };
+        sink.produce(&delivery, token(self.id, unit))?;
+        self.shared.counters.produced(output.topic);
+        Ok(())
+    }
+
+    /// The record that the outbox stands at, as it was at its origin.
+    pub(super) fn outbox_input(&self, unit: Unit) -> Option<Input<'_>> {
+        let intake = self.intake(unit.which)?;
+        let record = intake.record(unit.seq)?;
+        Some(original(&intake.partition, record, self.outbox.origins[self.outbox.next].as_ref()))
+    }
+
+    /// Produces one record that is not an output: parked, or a dead letter.
+    pub(super) fn send(&self, sink: &mut dyn Sink, unit: Unit, delivery: &Delivery<'_>) -> Result<(), ProduceError> {
+        sink.produce(delivery, token(self.id, unit))?;
+        self.shared.counters.produced(delivery.topic);
+        Ok(())
+    }
+
+    /// Notes what became of a call of `produce`.
+    pub(super) fn produced(&mut self, unit: Unit, produced: Result<(), ProduceError>) -> Result<(), Full> {
+        let taken = match produced {
+            Ok(()) => Ok(()),
+            Err(ProduceError::Full) => return Err(Full),
+            Err(ProduceError::Delivery(error)) => Err(error),
+        };
+        self.outstanding += usize::from(taken.is_ok());
+        if let Some(flight) = self.intake_mut(unit.which).and_then(|intake| intake.flight(unit.seq)) {
+            match taken {
+                Ok(()) => flight.outstanding += 1,
+                Err(error) => drop(flight.error.get_or_insert(Box::new(error))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that nothing more is produced for this record.
+    pub(super) fn all_sent(&mut self, unit: Unit, intent: Intent, now: Now) {
+        let Some(flight) = self.intake_mut(unit.which).and_then(|intake| intake.flight(unit.seq)) else { return };
+        flight.sent = true;
+        flight.intent = intent;
+        if flight.outstanding == 0 {
+            self.finish(unit, now);
+        }
+    }
+
+    /// Every delivery of this record is acknowledged, or one of them failed: settles the record, or takes it up again.
+    pub(super) fn finish(&mut self, unit: Unit, now: Now) {
+        let Some(flight) = self.intake_mut(unit.which).and_then(|intake| intake.flight(unit.seq)) else { return };
+        flight.sent = false;
+        let intent = std::mem::take(&mut flight.intent);
+        let error = flight.error.take().map(|error| *error);
+        match error {
+            None => self.arrived(unit, intent),
+            Some(DeliveryError::Refused { code, message }) => self.refused(unit, intent, code, message, now),
+            Some(error @ DeliveryError::Unavailable { .. }) => {
+                let what = match intent {
+                    Intent::Park(failure) => Resume::Fail(failure, super::Course::Decide),
+                    Intent::DeadLetter { failure, truncated: false } => {
+                        Resume::Fail(failure, super::Course::DeadLetter)
+                    }
+                    Intent::DeadLetter { failure, truncated: true } => Resume::Fail(failure, super::Course::Truncate),
+                    Intent::Deliver | Intent::None => Resume::Judge,
+                };
+                if self.pause.is_none_or(|until| until <= now.instant) {
+                    self.wait_out(now, &error);
+                }
+                self.again.push_back(Again { at: self.pause.unwrap_or(now.instant), unit, what });
+            }
+        }
+    }
+
+    fn arrived(&mut self, unit: Unit, intent: Intent) {
+        match intent {
+            Intent::Deliver => self.settle(unit, Fate::Delivered),
+            Intent::Park(failure) => {
+                self.shared.counters.failed(self.route, failure.class);
+                self.settle(unit, Fate::Parked);
+            }
+            Intent::DeadLetter { failure, .. } => {
+                self.shared.counters.failed(self.route, failure.class);
+                self.tell_dead_letter(unit, &failure);
+                self.settle(unit, Fate::DeadLettered);
+            }
+            // Nothing was produced, so nothing arrived: the record stays unsettled rather than being taken for done.
+            Intent::None => {}
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The router at work: its workers, and its memberships in consumer groups.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+
+use pointsman_config::plan::RoutePlan;
+use pointsman_core::port::{GroupPlan, Membership, PluginHost, PluginId, SinkFailed, SourceTopic};
+
+use crate::counters::Counters;
+use crate::dispatch::{Dispatcher, Workers};
+use crate::shared::{Limiters, Shared};
+use crate::topology::{StartError, Topology};
+use crate::worker::{self, Equipment, Sleeper};
+
+/// A router that runs until it is stopped.
+pub struct Running {
+    memberships: Vec<Box<dyn Membership>>,
+    workers: Option<Arc<Workers>>,
+    threads: Vec<JoinHandle<()>>,
+    counters: Arc<Counters>,
+    drain_deadline: std::time::Duration,
+}
+
+/// Starts the router. `failed` is told, on any thread and perhaps more than once, why it can't go on; it is to be
+/// stopped then.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub fn start(
+    topology: &Topology,
+    failed: impl Fn(SinkFailed) + Clone + Send + Sync + 'static,
+) -> Result<Running, StartError> {
+    let plan = &topology.plan;
+    let counters = Arc::new(Counters::new(plan));
+    let digest = |index| topology.plugins.get(PluginId(index)).map(|plugin| plugin.digest().to_string().into());
+    let shared = Arc::new(Shared {
+        plan: Arc::clone(plan),
+        digests: (0..).map_while(digest).collect(),
+        limiters: Limiters::new(plan),
+        counters: Arc::clone(&counters),
+    });
+    let topics: Vec<Arc<str>> = plan.topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
+
+    let mut running = Running {
+        memberships: Vec::new(),
+        workers: None,
+        threads: Vec::new(),
+        counters,
+        drain_deadline: plan.router.drain_deadline,
+    };
+    let mut handles = Vec::new();
+    for index in 0..plan.router.workers.get() {
+        let sleeper = Sleeper::default();
+        let sink = topology.log.sink(&topics, worker::waker(&sleeper))?;
+        let plugins: Box<dyn PluginHost + Send> = Box::new(topology.plugins.worker());
+        let equipment = Equipment { sink, plugins };
+        let (handle, thread) = worker::start(index, Arc::clone(&shared), equipment, &sleeper, failed.clone())?;
+        handles.push(handle);
+        running.threads.push(thread);
+    }
+    let workers = Arc::new(Workers::new(handles));
+    running.workers = Some(Arc::clone(&workers));
+
+    for (group, routes) in groups(&plan.routes) {
+        let committer = Arc::new(OnceLock::new());
+        let dispatcher = Dispatcher {
+            workers: Arc::clone(&workers),
+            routes: routes
+                .iter()
+                .flat_map(|(index, route)| route.sources.iter().map(|source| (Arc::clone(&source.topic), *index)))
+                .collect(),
+            committer: Arc::clone(&committer),
+            placed: Mutex::new(HashMap::new()),
+            failed: Box::new(failed.clone()),
+        };
+        let sources = routes.iter().flat_map(|(_, route)| {
+            route.sources.iter().map(|source| SourceTopic {
+                topic: Arc::clone(&source.topic),
+                retry_topic: source.retry.map(|topic| Arc::clone(&topics[topic.0 as usize])),
+                start: route.start,
+            })
+        });
+        let group_plan = GroupPlan {
+            group,
+            instance_id: plan.router.instance_id.clone(),
+            sources: sources.collect(),
+            // Twice a batch: one to be judged, and one on its way.
+            fetch_ahead_bytes: routes.iter().map(|(_, route)| 2 * route.batch_bytes.get()).max().unwrap_or(1 << 21),
+            revoke_deadline: plan.router.drain_deadline,
+        };
+        match topology.log.join(group_plan, Arc::new(dispatcher)) {
+            Ok(membership) => {
+                let _ = committer.set(membership.committer());
+                running.memberships.push(membership);
+            }
+            Err(error) => {
+                running.stop();
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(running)
+}
+
+/// The routes of each group, with their indices in the plan.
+fn groups(routes: &[RoutePlan]) -> BTreeMap<Arc<str>, Vec<(usize, &RoutePlan)>> {
+    let mut groups: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
+    for (index, route) in routes.iter().enumerate() {
+        groups.entry(Arc::clone(&route.group)).or_default().push((index, route));
+    }
+    groups
+}
+
+impl Running {
+    /// What became of the records so far.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Stops: no more records are taken in, what is judged is delivered, what is settled is committed. The answer is
+    /// whether all of that was done within the plan's drain deadline.
+    pub fn stop(mut self) -> bool {
+        let mut clean = true;
+        for membership in std::mem::take(&mut self.memberships) {
+            clean &= membership.leave(self.drain_deadline);
+        }
+        // Dropping the handles, of which the dispatchers are gone with their memberships, ends the workers.
+        self.workers = None;
+        if !clean {
+            // A thread that hangs in a client library is left to the end of the process.
+            return false;
+        }
+        self.threads.drain(..).fold(clean, |clean, thread| thread.join().is_ok() && clean)
+    }
+}

@@ -1,0 +1,193 @@
+//! From the plan to what it needs: plugins loaded, the log opened, topics there.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pointsman_config::plan::{BrokerPlan, ComponentPlan, Plan, TopicRole};
+use pointsman_core::port::{Log, LogError, NewTopic, TopicInfo};
+use pointsman_embedded::{EmbeddedLog, OpenError, Options};
+use pointsman_kafka::{KafkaLog, KafkaSettings};
+use pointsman_wasm::{
+    Digest, Limits, LoadError, LoadedPlugin, PluginSpec, Plugins, Sandbox, SandboxError, SandboxSettings,
+};
+use thiserror::Error;
+
+use crate::plugin_build::BuildError;
+
+/// Partitions of a source topic that is made on the embedded log because it is not there.
+const EMBEDDED_PARTITIONS: u32 = 4;
+
+/// Everything that the workers will use.
+pub struct Topology {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The plugins, in the order of the plan.
+    pub plugins: Plugins,
+}
+
+/// The router can't start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// A plugin.
+    #[error(transparent)]
+    Plugin(#[from] LoadError),
+    /// A plugin that is to be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A plugin that is given as source, where nothing is built.
+    #[error(
+        "plugin {name:?} is given as the source {}, and `run` builds nothing: build it with `pointsman plugin build`, and name the file as `component`",
+        .source_folder.display()
+    )]
+    Unbuilt {
+        /// The plugin.
+        name: Arc<str>,
+        /// Its folder.
+        source_folder: PathBuf,
+    },
+    /// The embedded log.
+    #[error(transparent)]
+    Embedded(#[from] OpenError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Topics that are the operator's to make.
+    #[error("these topics don't exist: {}; create them, or correct their names in the configuration", .0.join(", "))]
+    MissingTopics(Vec<String>),
+    /// A thread.
+    #[error("can't start a thread: {0}; is there a limit on threads?")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Finds the components of the plan's plugins. `directory` is that of the configuration file; `build` makes a component
+/// from a folder, or says why it does not.
+///
+/// # Errors
+/// What `build` says.
+pub fn components(
+    plan: &Plan,
+    directory: &Path,
+    mut build: impl FnMut(&Arc<str>, PathBuf) -> Result<PathBuf, StartError>,
+) -> Result<Vec<PathBuf>, StartError> {
+    let component = |plugin: &pointsman_config::plan::PluginPlan| match &plugin.component {
+        ComponentPlan::File(file) => Ok(directory.join(file)),
+        ComponentPlan::Source(folder) => build(&plugin.name, directory.join(folder)),
+    };
+    plan.plugins.iter().map(component).collect()
+}
+
+/// Loads the plan's plugins from `components`.
+///
+/// # Errors
+/// [`StartError::Sandbox`], [`StartError::Plugin`].
+pub fn load_plugins(plan: &Plan, components: &[PathBuf]) -> Result<Plugins, StartError> {
+    let limits = || plan.plugins.iter().map(|plugin| &plugin.limits);
+    let sandbox = Sandbox::new(&SandboxSettings {
+        workers: plan.router.workers,
+        plugins: plan.plugins.len(),
+        memory_bytes: limits().map(|limits| limits.memory_bytes).max().unwrap_or(0),
+        table_elements: limits().map(|limits| limits.table_elements).max().unwrap_or(0),
+        cache: cache_directory(),
+    })?;
+    let load = |(plugin, component): (&pointsman_config::plan::PluginPlan, &PathBuf)| {
+        Ok(sandbox.load(&PluginSpec {
+            name: Arc::clone(&plugin.name),
+            component: component.clone(),
+            sha256: plugin.sha256.map(Digest),
+            config: plugin.config.clone(),
+            limits: Limits {
+                memory_bytes: plugin.limits.memory_bytes,
+                deadline: plugin.limits.deadline,
+                output_bytes: plugin.limits.output_bytes,
+                output_events: plugin.limits.output_events,
+                table_elements: plugin.limits.table_elements,
+            },
+            grants: plugin.grants.clone(),
+        })?)
+    };
+    let loaded: Result<Vec<LoadedPlugin>, StartError> = plan.plugins.iter().zip(components).map(load).collect();
+    Ok(Plugins::new(loaded?))
+}
+
+/// Where precompiled components are kept between starts; nowhere if the user has no home.
+fn cache_directory() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("pointsman").join("components"))
+}
+
+/// Opens the plan's log. `directory` is that of the configuration file.
+///
+/// # Errors
+/// [`StartError::Embedded`], [`StartError::Log`].
+pub fn open_log(plan: &Plan, directory: &Path) -> Result<Arc<dyn Log>, StartError> {
+    Ok(match &plan.broker {
+        BrokerPlan::Embedded { directory: log } => {
+            let options = Options { max_record_bytes: plan.router.max_record_bytes, ..Options::default() };
+            Arc::new(EmbeddedLog::open(&directory.join(log), options)?)
+        }
+        BrokerPlan::Kafka { bootstrap, librdkafka } => {
+            let properties = librdkafka.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect();
+            Arc::new(KafkaLog::new(KafkaSettings {
+                properties,
+                client_id: plan.router.name.to_string(),
+                max_record_bytes: plan.router.max_record_bytes,
+                ..KafkaSettings::new(bootstrap.clone())
+            })?)
+        }
+    })
+}
+
+/// Sees that the topics are there: makes the retry and dead-letter topics, and on the embedded log all others too.
+///
+/// # Errors
+/// [`StartError::MissingTopics`], [`StartError::Log`].
+pub fn prepare_topics(plan: &Plan, log: &dyn Log) -> Result<(), StartError> {
+    let sources: BTreeSet<&Arc<str>> =
+        plan.routes.iter().flat_map(|route| &route.sources).map(|source| &source.topic).collect();
+    let names: BTreeSet<Arc<str>> =
+        sources.iter().copied().chain(plan.topics.iter().map(|topic| &topic.name)).cloned().collect();
+    let names: Vec<Arc<str>> = names.into_iter().collect();
+    let there = log.topics(Some(&names))?;
+    let is_there = |name: &str| there.iter().any(|topic: &TopicInfo| &*topic.name == name);
+    let ours = matches!(plan.broker, BrokerPlan::Embedded { .. });
+
+    let outputs = plan.topics.iter().filter(|topic| topic.role == TopicRole::Output).map(|topic| &topic.name);
+    let missing: BTreeSet<&Arc<str>> = sources.iter().copied().chain(outputs).filter(|name| !is_there(name)).collect();
+    if !ours && !missing.is_empty() {
+        return Err(StartError::MissingTopics(missing.into_iter().map(ToString::to_string).collect()));
+    }
+    let partitions = |name: &str| {
+        there.iter().find(|topic| &*topic.name == name).map_or(EMBEDDED_PARTITIONS, |topic| topic.partitions)
+    };
+    let widest = sources.iter().map(|source| partitions(source)).max().unwrap_or(EMBEDDED_PARTITIONS);
+    let mut new: Vec<NewTopic> = missing
+        .into_iter()
+        .map(|name| NewTopic {
+            name: Arc::clone(name),
+            partitions: if sources.contains(name) { EMBEDDED_PARTITIONS } else { widest },
+            retention: None,
+        })
+        .collect();
+    new.extend(plan.topics.iter().filter(|topic| !is_there(&topic.name)).filter_map(|topic| {
+        let (partitions, retention) = match &topic.role {
+            TopicRole::Output => return None,
+            TopicRole::Retry { source } => (partitions(source), None),
+            TopicRole::DeadLetter { retention } => (widest, *retention),
+        };
+        Some(NewTopic { name: Arc::clone(&topic.name), partitions, retention })
+    }));
+    if !new.is_empty() {
+        for topic in &new {
+            tracing::info!(topic = %topic.name, partitions = topic.partitions, "creating topic");
+        }
+        log.create_topics(&new)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! A worker: one thread, some lanes, one sink, one instance of each plugin.
+//!
+//! The thread goes round: orders from the control side, reports from the sink, a step of each lane, commits; and sleeps
+//! when nobody has anything to do, until a wake-up, a due time, or a short while that makes a lost wake-up good.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use pointsman_core::port::{Assignment, Commit, Committer, PluginHost, Report, Revocation, Sink, SinkFailed, Waker};
+use pointsman_core::record::TopicPartition;
+
+use crate::lane::{Lane, Step, Tools};
+use crate::lane::{SEQ_MASK, read_token};
+use crate::shared::{Now, Shared};
+
+/// Wake-ups of the client libraries are edge-triggered, and one may be lost: this often lanes look anyway.
+const LOOK_ANYWAY: Duration = Duration::from_millis(100);
+/// With the producer queue full and no report coming in, ask again after this.
+const CREDIT_POLL: Duration = Duration::from_millis(5);
+/// Kafka forgets the offsets of topics that a group is not subscribed to, such as retry topics, after some days: every
+/// lane commits at least this often, changed or not.
+const COMMIT_ANYWAY: Duration = Duration::from_secs(3600);
+
+/// The commits of one group, from the moment its membership is known.
+pub(crate) type GroupCommitter = Arc<OnceLock<Arc<dyn Committer>>>;
+
+/// An order to a worker.
+pub(crate) enum Order {
+    /// Take a partition over.
+    Adopt { route: usize, assignment: Box<Assignment>, committer: GroupCommitter },
+    /// Give partitions up: drained where they are revoked, at once where they are lost. The answer is their commits.
+    Release { partitions: Vec<TopicPartition>, why: Revocation, until: Instant, answer: SyncSender<Vec<Commit>> },
+}
+
+/// The control side's hold on a worker. The worker ends when its handle is dropped and its lanes are released.
+pub(crate) struct WorkerHandle {
+    orders: Sender<Order>,
+    thread: Thread,
+}
+
+impl WorkerHandle {
+    /// Gives an order. One to a worker that has ended is lost, and its answer never comes.
+    pub(crate) fn order(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            self.thread.unpark();
+        }
+    }
+}
+
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        // Closing the channel is the order to end; the thread has to look.
+        let (closed, _) = channel();
+        self.orders = closed;
+        self.thread.unpark();
+    }
+}
+
+/// What a worker is made of.
+pub(crate) struct Equipment {
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) plugins: Box<dyn PluginHost + Send>,
+}
+
+/// The thread that a sink wakes, known once its worker is started. (A sink is opened before, so that what is wrong with
+/// it is an error of the start.)
+pub(crate) type Sleeper = Arc<OnceLock<Thread>>;
+
+/// The waker for the sink of the worker that `sleeper` will be.
+pub(crate) fn waker(sleeper: &Sleeper) -> Waker {
+    let sleeper = Arc::clone(sleeper);
+    Arc::new(move || {
+        if let Some(thread) = sleeper.get() {
+            thread.unpark();
+        }
+    })
+}
+
+/// Starts a worker. `failed` is told why it can't go on.
+///
+/// # Errors
+/// The system's, if it gives no thread.
+pub(crate) fn start(
+    index: usize,
+    shared: Arc<Shared>,
+    equipment: Equipment,
+    sleeper: &Sleeper,
+    failed: impl Fn(SinkFailed) + Send + 'static,
+) -> std::io::Result<(WorkerHandle, JoinHandle<()>)> {
+    let (orders, received) = channel();
+    let join = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let run = std::panic::AssertUnwindSafe(|| Worker::new(shared, received, equipment).run());
+        let ended = std::panic::catch_unwind(run).unwrap_or_else(|_| {
+            let message = "a worker panicked, which is a bug of Pointsman; nothing unsettled was committed".into();
+            Err(SinkFailed { code: "panic".into(), message })
+        });
+        if let Err(error) = ended {
+            failed(error);
+        }
+    })?;
+    let thread = join.thread().clone();
+    let _ = sleeper.set(thread.clone());
+    Ok((WorkerHandle { orders, thread }, join))
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    orders: Receiver<Order>,
+    sink: Box<dyn Sink>,
+    plugins: Box<dyn PluginHost + Send>,
+    random: fastrand::Rng,
+    lanes: BTreeMap<u32, (Lane, GroupCommitter)>,
+    next_lane: u32,
+    releases: Vec<Release>,
+    reports: Vec<Report>,
+    commit_at: Instant,
+    commit_all_at: Instant,
+    look_at: Instant,
+    closed: bool,
+}
+
+/// Partitions being given up.
+struct Release {
+    lanes: Vec<u32>,
+    until: Instant,
+    answer: SyncSender<Vec<Commit>>,
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, orders: Receiver<Order>, equipment: Equipment) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            orders,
+            sink: equipment.sink,
+            plugins: equipment.plugins,
+            random: fastrand::Rng::new(),
+            lanes: BTreeMap::new(),
+            next_lane: 0,
+            releases: Vec::new(),
+            reports: Vec::new(),
+            commit_at: now,
+            commit_all_at: now + COMMIT_ANYWAY,
+            look_at: now,
+            closed: false,
+        }
+    }
+
+    fn run(mut self) -> Result<(), SinkFailed> {
+        loop {
+            self.take_orders();
+            let mut now = Now::read();
+            let mut busy = self.take_reports(now)?;
+            let (stepped, mut sleep_until) = self.step_lanes(now);
+            busy |= stepped;
+            now = Now::read();
+            busy |= self.take_reports(now)?;
+            self.release_drained(now);
+            self.commit(now);
+            if self.closed && self.lanes.is_empty() {
+                return Ok(());
+            }
+            if !busy {
+                sleep_until = sleep_until.min(self.look_at);
+                if !self.lanes.is_empty() {
+                    sleep_until = sleep_until.min(self.commit_at);
+                }
+                std::thread::park_timeout(sleep_until.saturating_duration_since(now.instant));
+            }
+        }
+    }
+
+    fn take_orders(&mut self) {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Adopt { route, assignment, committer }) => self.adopt(route, *assignment, committer),
+                Ok(Order::Release { partitions, why, until, answer }) => self.release(&partitions, why, until, answer),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.closed = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, route: usize, assignment: Assignment, committer: GroupCommitter) {
+        let id = self.next_lane;
+        self.next_lane = self.next_lane.wrapping_add(1) & crate::lane::ID_MASK;
+        let (name, lane) = (&self.shared.plan.routes[route].name, &assignment.source.partition);
+        tracing::info!(route = %name, %lane, offset = assignment.source.start, "lane assigned");
+        self.lanes.insert(id, (Lane::new(id, Arc::clone(&self.shared), route, assignment), committer));
+    }
+
+    fn release(
+        &mut self,
+        partitions: &[TopicPartition],
+        why: Revocation,
+        until: Instant,
+        answer: SyncSender<Vec<Commit>>,
+    ) {
+        let lanes: Vec<u32> = self
+            .lanes
+            .iter()
+            .filter(|(_, (lane, _))| partitions.contains(lane.source_partition()))
+            .map(|(id, _)| *id)
+            .collect();
+        match why {
+            Revocation::Revoked => {
+                for id in &lanes {
+                    if let Some((lane, _)) = self.lanes.get_mut(id) {
+                        lane.drain();
+                    }
+                }
+                self.releases.push(Release { lanes, until, answer });
+            }
+            Revocation::Lost => {
+                for id in &lanes {
+                    self.give_up(*id, "lost");
+                }
+                respond(&answer, Vec::new());
+            }
+        }
+    }
+
+    fn give_up(&mut self, id: u32, how: &str) {
+        if let Some((lane, _)) = self.lanes.remove(&id) {
+            tracing::info!(lane = %lane.source_partition(), "lane {how}");
+        }
+    }
+
+    /// Serves the sink. The answer is whether reports came in.
+    fn take_reports(&mut self, now: Now) -> Result<bool, SinkFailed> {
+        self.sink.serve(&mut self.reports)?;
+        let any = !self.reports.is_empty();
+        for Report { token, result } in self.reports.drain(..) {
+            let (id, which, seq) = read_token(token);
+            // A report for a lane that was given up settles nothing: that partition is somebody else's by now.
+            if let Some((lane, _)) = self.lanes.get_mut(&id) {
+                lane.reported(which, seq, SEQ_MASK, result, now);
+            }
+        }
+        Ok(any)
+    }
+
+    /// One step of each lane. The answer is whether anything was done, and until when there is nothing to do.
+    fn step_lanes(&mut self, now: Now) -> (bool, Instant) {
+        let look_anyway = now.instant >= self.look_at;
+        if look_anyway {
+            self.look_at = now.instant + LOOK_ANYWAY;
+        }
+        let mut tools =
+            Tools { sink: &mut *self.sink, plugins: &mut *self.plugins, random: &mut self.random, now, look_anyway };
+        let (mut busy, mut sleep_until) = (false, now.instant + LOOK_ANYWAY);
+        for (lane, _) in self.lanes.values_mut() {
+            match lane.step(&mut tools) {
+                Step::Progress => busy = true,
+                Step::Idle => {}
+                Step::NotBefore(at) => sleep_until = sleep_until.min(at),
+                Step::AwaitingCredit => sleep_until = sleep_until.min(now.instant + CREDIT_POLL),
+            }
+        }
+        (busy, sleep_until)
+    }
+
+    /// Answers for the lanes that have nothing in flight any more, or no more time.
+    fn release_drained(&mut self, now: Now) {
+        for release in std::mem::take(&mut self.releases) {
+            let drained = release.lanes.iter().all(|id| self.lanes.get(id).is_none_or(|(lane, _)| lane.is_drained()));
+            if !drained && now.instant < release.until {
+                self.releases.push(release);
+                continue;
+            }
+            if !drained {
+                tracing::warn!("work in flight was given up at the deadline: it runs again");
+            }
+            let mut commits = Vec::new();
+            for id in &release.lanes {
+                if let Some((lane, _)) = self.lanes.get_mut(id) {
+                    commits.extend(lane.commits(true));
+                }
+                self.give_up(*id, "released");
+            }
+            respond(&release.answer, commits);
+        }
+    }
+
+    fn commit(&mut self, now: Now) {
+        if now.instant < self.commit_at {
+            return;
+        }
+        self.commit_at = now.instant + self.shared.plan.router.commit_interval;
+        let all = now.instant >= self.commit_all_at;
+        if all {
+            self.commit_all_at = now.instant + COMMIT_ANYWAY;
+        }
+        for (lane, committer) in self.lanes.values_mut() {
+            // Before the membership is known there is nothing to commit with; the next round will do it.
+            if let Some(committer) = committer.get() {
+                let commits: Vec<Commit> = lane.commits(all).collect();
+                if !commits.is_empty() {
+                    committer.commit(&commits);
+                }
+            }
+        }
+    }
+}
+
+/// Whoever asked may have stopped waiting; the commits are lost then, and their records run again.
+fn respond(answer: &SyncSender<Vec<Commit>>, commits: Vec<Commit>) {
+    if answer.try_send(commits).is_err() {
+        tracing::warn!("a revocation was answered too late: what was settled since the last commit runs again");
+    }
+}
