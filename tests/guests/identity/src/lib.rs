@@ -1,0 +1,17 @@
+//! Lets every event pass. What it costs is what the border costs.
+
+use pointsman_sdk::{Config, Event, Plugin, Verdict};
+
+struct Identity;
+
+impl Plugin for Identity {
+    fn configure(_: Config) -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    fn process(&mut self, _: &Event) -> Verdict {
+        Verdict::pass()
+    }
+}
+
+pointsman_sdk::export!(Identity);
