@@ -11,7 +11,8 @@ use crate::testing as host;
 /// Writes a line to the router's log, with route, lane and plugin as fields. Take `format_args!` for a formatted one.
 ///
 /// At most 64 lines of 1024 bytes are kept of one call; what is beyond is cut, and counted in a last line. What is said in
-/// a call that traps or breaks a limit is forgotten with that call.
+/// a call that traps or breaks a limit is forgotten with that call, but for the last line of level `Error` before a trap,
+/// which becomes part of the failure's message.
 ///
 /// ```
 /// use pointsman_sdk::{Level, log};

@@ -51,6 +51,11 @@ impl Said {
         }
     }
 
+    /// The last line of level error: what a guest says before it traps is often why.
+    pub(crate) fn last_error(&self) -> Option<&str> {
+        self.lines.iter().rev().find(|(level, _)| *level == Level::Error).map(|(_, line)| line.as_str())
+    }
+
     /// Adds to a counter, while there is room for its name.
     pub(crate) fn count(&mut self, name: String, increment: u64) {
         if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == name) {
@@ -149,6 +154,17 @@ mod tests {
         assert_eq!(printable("a\nb\u{1b}[2J", 16), "a\\nb\\u{1b}[2J");
         assert_eq!(printable("äääää", 5), "ää");
         assert!(printable(&"\n".repeat(2000), LINE_BYTES).len() <= LINE_BYTES);
+    }
+
+    #[test]
+    fn the_last_error_is_kept_for_a_trap() {
+        let mut said = Said::default();
+        said.line(Level::Info, "info");
+        assert_eq!(said.last_error(), None);
+        said.line(Level::Error, "first");
+        said.line(Level::Error, "last");
+        said.line(Level::Warn, "warn");
+        assert_eq!(said.last_error(), Some("last"));
     }
 
     #[test]

@@ -195,5 +195,14 @@ fn begin(store: &mut Store<Guest>, plugin: &LoadedPlugin, events: usize, now_ms:
 
 fn fault(store: &Store<Guest>, plugin: &LoadedPlugin, error: &wasmtime::Error) -> Fault {
     debug!(plugin = plugin.name(), ?error, "a plugin did not return cleanly");
-    Fault::of(error, store.data().limiter.refused, plugin.limits())
+    let guest = store.data();
+    let mut fault = Fault::of(error, guest.limiter.refused, plugin.limits());
+    // A trap alone says little: a panic is a bare `unreachable`, and its message was logged just before.
+    if fault.class == FailureClass::Trap
+        && let Some(words) = guest.said.last_error()
+    {
+        fault.message.push_str("; it said: ");
+        fault.message.push_str(words);
+    }
+    fault
 }
