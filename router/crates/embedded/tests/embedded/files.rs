@@ -1,0 +1,127 @@
+//! A file that is not what it should be gives a clear error, and is left as it is.
+
+use std::fs;
+
+use pointsman_core::delivery::PartitionChoice;
+use pointsman_core::port::{FeedError, Log, Token};
+use pointsman_core::record::TopicPartition;
+use pointsman_embedded::{EmbeddedLog, OpenError};
+
+use crate::harness::*;
+
+fn refusal(place: &Place) -> OpenError {
+    match EmbeddedLog::open(place.path(), place.options()) {
+        Ok(_) => panic!("the log was opened"),
+        Err(error) => error,
+    }
+}
+
+/// A log with some records, closed.
+fn written() -> (Place, Vec<u8>) {
+    let place = Place::new();
+    let log = log_with(&place, &[("t", 3)]);
+    let records: Vec<_> = (0..500).map(|number| record(&format!("{number:0200}"))).collect();
+    for number in 0..3 {
+        write(&log, &TopicPartition::new("t", number), &records);
+    }
+    drop(log);
+    let bytes = fs::read(place.path().join("pointsman.db")).unwrap();
+    (place, bytes)
+}
+
+#[test]
+fn a_damaged_file_is_refused_with_the_remedy_and_not_touched() {
+    let (place, whole) = written();
+    let file = place.path().join("pointsman.db");
+    let mut torn: Vec<(String, Vec<u8>)> = [0, 1, 99, 100, 4096, 8192, whole.len() / 2, whole.len() - 8192]
+        .into_iter()
+        .map(|length| (format!("cut to {length} bytes"), whole[..length].to_vec()))
+        .collect();
+    torn.push(("garbage".into(), b"no database ".repeat(1000)));
+    torn.push(("zeros".into(), vec![0; whole.len()]));
+    let mut overwritten = whole.clone();
+    overwritten[100..8192].fill(0xa5);
+    torn.push(("a garbled first page".into(), overwritten));
+    for (what, bytes) in torn {
+        fs::write(&file, &bytes).unwrap();
+        match refusal(&place) {
+            error @ OpenError::Damaged { .. } => {
+                let text = error.to_string();
+                assert!(text.contains("pointsman.db") && text.contains("backup"), "{what}: {text}");
+            }
+            other => panic!("{what}: {other}"),
+        }
+        assert_eq!(fs::read(&file).unwrap(), bytes, "{what}: the file was changed");
+    }
+    // And the whole one is fine.
+    fs::write(&file, &whole).unwrap();
+    assert_eq!(contents(&place.open(), &TopicPartition::new("t", 2)).len(), 500);
+}
+
+#[test]
+fn another_programs_file_and_another_format_are_refused() {
+    let (place, _) = written();
+    place.sql().pragma_update(None, "user_version", 2).unwrap();
+    assert!(matches!(refusal(&place), OpenError::Format { found: 2, .. }));
+    place.sql().pragma_update(None, "application_id", 7).unwrap();
+    assert!(matches!(refusal(&place), OpenError::Foreign { application_id: 7, .. }));
+}
+
+#[test]
+fn a_directory_that_is_none_is_refused() {
+    let place = Place::new();
+    let file = place.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = EmbeddedLog::open(&file, place.options()).err().unwrap();
+    assert!(matches!(error, OpenError::Directory { .. }), "{error}");
+    // Missing ones are made.
+    drop(EmbeddedLog::open(&place.path().join("a/b/c"), place.options()).unwrap());
+}
+
+#[test]
+fn a_log_half_made_by_a_killed_process_is_made_anew() {
+    let place = Place::new();
+    fs::write(place.path().join("pointsman.db.new"), "half").unwrap();
+    drop(log_with(&place, &[("t", 1)]));
+    assert!(!fs::exists(place.path().join("pointsman.db.new")).unwrap());
+}
+
+#[test]
+fn records_that_went_missing_are_damage_not_an_end() {
+    let (place, _) = written();
+    let log = place.open();
+    place.sql().execute("DELETE FROM records WHERE position & 0xffffffffff IN (100, 499)", []).unwrap();
+    let mut feed = log.read(&TopicPartition::new("t", 0), 100).unwrap();
+    assert!(matches!(feed.fetch(10, 1000), Err(FeedError::Unavailable { code, .. }) if code == "damaged"));
+    assert!(matches!(refusal(&place), OpenError::Damaged { .. }));
+}
+
+#[test]
+fn a_sink_that_finds_damage_is_of_no_more_use() {
+    let (place, _) = written();
+    let log = place.open();
+    place.sql().execute("UPDATE partitions SET next_offset = 3", []).unwrap();
+    let mut sink = sink(&log, "t");
+    sink.produce(&delivery(&record("v"), PartitionChoice::Exactly(0)), Token(0)).unwrap();
+    let failed = sink.serve(&mut Vec::new()).unwrap_err();
+    assert_eq!(failed.code, "damaged");
+    assert_eq!(contents(&log, &TopicPartition::new("t", 0)).len(), 3, "nothing was written");
+}
+
+#[test]
+fn a_transaction_that_never_ends_is_never_seen() {
+    let (place, _) = written();
+    let log = place.open();
+    let partition = TopicPartition::new("t", 1);
+    let before = contents(&log, &partition);
+    let mut other = place.sql();
+    let torn = other.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    torn.execute("UPDATE partitions SET next_offset = 501", []).unwrap();
+    torn.execute("INSERT INTO records SELECT (id << 40) + 500, 0, NULL, NULL, NULL FROM partitions", []).unwrap();
+    assert_eq!(contents(&log, &partition), before);
+    assert_eq!(log.watermarks(&partition).unwrap(), (0, 500));
+    drop(torn);
+    drop(other);
+    drop(log);
+    assert_eq!(contents(&place.open(), &partition), before);
+}
