@@ -1,52 +1,39 @@
-//! Adds the `currency` of the configuration to each order that has none, and sends orders from some countries out by a
-//! port of their own:
+//! Adds the currency of its country to each order, and sends orders from some countries out by the port `eu`:
 //!
 //! ```toml
-//! config = { currency = "EUR", ports = { eu = ["DE", "FR"] } }
+//! config = { currencies = { DE = "EUR", GB = "GBP" }, eu = ["DE"] }
 //! ```
 //!
-//! An order of a country that no port names keeps its port. A tombstone passes. What is not a JSON object is rejected.
+//! A `currency` that the order has stays. An order without one, from a country that has none here, is rejected, as is what
+//! is not a JSON object. A tombstone passes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use pointsman_sdk::{Config, Event, Output, Plugin, Verdict, count};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-struct EnrichOrder {
-    currency: String,
-    /// The port of each country.
-    ports: HashMap<String, String>,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {
-    currency: String,
+struct EnrichOrder {
+    /// The currency of each country.
+    currencies: HashMap<String, String>,
+    /// Countries whose orders leave by the port `eu`.
     #[serde(default)]
-    ports: BTreeMap<String, Vec<String>>,
+    eu: HashSet<String>,
 }
 
 impl Plugin for EnrichOrder {
     fn configure(config: Config) -> Result<Self, String> {
-        let settings: Settings = config.parse()?;
-        if settings.currency.len() != 3 || !settings.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            return Err(format!(
-                "`currency` is `{}`; it must be three capital letters, such as EUR",
-                settings.currency
-            ));
-        }
-        let mut ports = HashMap::new();
-        for (port, countries) in settings.ports {
-            for country in countries {
-                if let Some(other) = ports.insert(country.clone(), port.clone()) {
-                    return Err(format!(
-                        "`ports` names the country {country} for `{other}` and for `{port}`; keep one"
-                    ));
-                }
+        let enrich: Self = config.parse()?;
+        for (country, currency) in &enrich.currencies {
+            if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+                return Err(format!(
+                    "`currencies.{country}` is `{currency}`; it must be three capital letters, such as EUR"
+                ));
             }
         }
-        Ok(Self { currency: settings.currency, ports })
+        Ok(enrich)
     }
 
     fn process(&mut self, event: &Event) -> Verdict {
@@ -60,12 +47,15 @@ impl Plugin for EnrichOrder {
 impl EnrichOrder {
     fn enrich(&self, event: &Event) -> Result<Verdict, Verdict> {
         let mut order: Map<String, Value> = event.json()?;
-        let port = order.get("country").and_then(Value::as_str).and_then(|country| self.ports.get(country));
+        let country = order.get("country").and_then(Value::as_str).unwrap_or_default();
+        let output = if self.eu.contains(country) { Output::to_port("eu") } else { Output::unchanged() };
         if !order.contains_key("currency") {
-            order.insert("currency".into(), self.currency.as_str().into());
+            let currency = self.currencies.get(country).ok_or_else(|| {
+                Verdict::reject("unknown-country", format!("`currencies` has none for the country `{country}`"))
+            })?;
+            order.insert("currency".into(), currency.as_str().into());
             count("enriched", 1);
         }
-        let output = port.map_or_else(Output::unchanged, Output::to_port);
         Ok(Verdict::emit([output.json(&order)?]))
     }
 }
@@ -80,49 +70,62 @@ mod tests {
 
     use super::*;
 
-    fn verdict(event: &Event) -> Verdict {
-        let config = r#"{"currency":"EUR","ports":{"eu":["DE","FR"],"uk":["GB"]}}"#;
-        EnrichOrder::configure(config.into()).unwrap().process(event)
+    fn verdict(value: &str) -> Verdict {
+        let config = r#"{"currencies":{"DE":"EUR","GB":"GBP"},"eu":["DE","FR"]}"#;
+        EnrichOrder::configure(config.into()).unwrap().process(&Event::of(value))
     }
 
     #[test]
     fn an_order_gets_its_currency_and_port_and_keeps_the_rest() {
         for (value, expected) in [
             (
-                r#"{"z":1,"country":"FR","amount":1.50}"#,
-                Output::to_port("eu").value(r#"{"z":1,"country":"FR","amount":1.5,"currency":"EUR"}"#),
+                r#"{"z":1,"country":"DE","amount":1.50}"#,
+                Output::to_port("eu").value(r#"{"z":1,"country":"DE","amount":1.5,"currency":"EUR"}"#),
             ),
-            (r#"{"country":"GB"}"#, Output::to_port("uk").value(r#"{"country":"GB","currency":"EUR"}"#)),
-            (r#"{"country":"US"}"#, Output::unchanged().value(r#"{"country":"US","currency":"EUR"}"#)),
-            (r#"{"country":7}"#, Output::unchanged().value(r#"{"country":7,"currency":"EUR"}"#)),
+            (r#"{"country":"GB"}"#, Output::unchanged().value(r#"{"country":"GB","currency":"GBP"}"#)),
         ] {
-            assert_eq!(verdict(&Event::of(value)), Verdict::emit([expected]), "{value}");
+            assert_eq!(verdict(value), Verdict::emit([expected]), "{value}");
         }
-        assert_eq!(testing::recorded().counts["enriched"], 4);
+        assert_eq!(testing::recorded().counts["enriched"], 2);
     }
 
     #[test]
     fn a_currency_that_is_there_stays() {
-        let value = r#"{"currency":"USD"}"#;
-        assert_eq!(verdict(&Event::of(value)), Verdict::emit([Output::unchanged().value(value)]));
+        for (value, output) in [
+            (r#"{"currency":"USD"}"#, Output::unchanged()),
+            (r#"{"currency":"USD","country":"FR"}"#, Output::to_port("eu")),
+        ] {
+            assert_eq!(verdict(value), Verdict::emit([output.value(value)]));
+        }
         assert!(testing::recorded().counts.is_empty());
     }
 
     #[test]
-    fn tombstones_pass_and_what_is_no_object_is_rejected() {
-        assert_eq!(verdict(&Event::tombstone()), Verdict::pass());
-        for value in ["", "7", "[]", "{"] {
-            assert!(matches!(verdict(&Event::of(value)), Verdict::Reject(why) if why.code == "bad-json"), "{value}");
+    fn what_can_not_be_enriched_is_rejected() {
+        for (value, code) in [
+            (r#"{"country":"FR"}"#, "unknown-country"),
+            (r#"{"country":7}"#, "unknown-country"),
+            ("{}", "unknown-country"),
+            ("", "bad-json"),
+            ("7", "bad-json"),
+            ("[]", "bad-json"),
+        ] {
+            assert!(matches!(verdict(value), Verdict::Reject(why) if why.code == code), "{value}");
         }
+    }
+
+    #[test]
+    fn tombstones_pass() {
+        let mut enrich = EnrichOrder::configure(r#"{"currencies":{}}"#.into()).unwrap();
+        assert_eq!(enrich.process(&Event::tombstone()), Verdict::pass());
     }
 
     #[test]
     fn a_wrong_configuration_is_refused_with_the_key_at_fault() {
         for (config, key) in [
-            ("{}", "currency"),
-            (r#"{"currency":"euro"}"#, "currency"),
-            (r#"{"currency":"EUR","port":{}}"#, "port"),
-            (r#"{"currency":"EUR","ports":{"a":["DE"],"b":["DE"]}}"#, "DE"),
+            ("{}", "currencies"),
+            (r#"{"currencies":{"DE":"euro"}}"#, "currencies.DE"),
+            (r#"{"currencies":{},"port":"eu"}"#, "port"),
         ] {
             let error = EnrichOrder::configure(config.into()).err().unwrap();
             assert!(error.contains(key), "{config}: {error}");
