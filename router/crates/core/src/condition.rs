@@ -24,18 +24,22 @@
 //! that does not name it costs nothing of the kind. Evaluation is bounded when the condition is compiled:
 //! [`Condition::MAX_BYTES`], [`Condition::MAX_DEPTH`] and [`Condition::MAX_NESTED_LOOPS`]. What is left is work
 //! proportional to the event: one pass over its lists for each macro, or one for each element where two are nested.
+//!
+//! `matches` compiles its pattern each time it is evaluated, which takes longer than all else here: prefer `startsWith`,
+//! `endsWith`, `contains` and `in`, or put a cheaper test before it with `&&`.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use cel::Program;
+use cel::common::ast::IdedExpr;
 use thiserror::Error;
 
 mod check;
 mod json;
 #[cfg(test)]
 mod tests;
+mod types;
 mod view;
 
 pub use view::EventView;
@@ -46,7 +50,7 @@ pub struct Condition(Arc<Checked>);
 
 struct Checked {
     text: String,
-    program: Program,
+    expression: IdedExpr,
     reads_value: bool,
 }
 
@@ -64,9 +68,8 @@ impl Condition {
     /// [`ConditionError`] if the text is not CEL, names what there is not, breaks a bound, or can't give a bool. Types
     /// that depend on the event (`value`, `key`, a header's value) are only checked when it is evaluated.
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
-        let program = check::parse(text)?;
-        let checked = check::check(&program)?;
-        Ok(Self(Arc::new(Checked { text: text.to_owned(), program, reads_value: checked.reads_value })))
+        let check::Checked { expression, reads_value } = check::check(text)?;
+        Ok(Self(Arc::new(Checked { text: text.to_owned(), expression, reads_value })))
     }
 
     /// The text it was compiled from.

@@ -43,7 +43,7 @@ impl<'a> EventView<'a> {
     pub fn holds(&self, condition: &Condition) -> Result<bool, Failure> {
         let mut context = Context::with_env(Arc::clone(&LANGUAGE));
         context.set_variable_resolver(self);
-        match Value::resolve_val(condition.0.program.expression(), &context) {
+        match Value::resolve_val(&condition.0.expression, &context) {
             Ok(result) => match result.downcast_ref::<CelBool>() {
                 Some(holds) => Ok(*holds.inner()),
                 None => {
@@ -87,6 +87,12 @@ impl<'a> EventView<'a> {
             _ => ("evaluation", "it can't be evaluated on this event".to_owned()),
         };
         failure(condition, code, &cause)
+    }
+
+    /// Whether the value was looked at.
+    #[cfg(test)]
+    pub(super) fn has_read_value(&self) -> bool {
+        self.value.get().is_some()
     }
 
     fn value(&self) -> &Result<Boxed<'a>, Failure> {
