@@ -228,7 +228,7 @@ fn collect(mut child: Child, announce: &mut dyn FnMut(&str)) -> io::Result<Outpu
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail by panic")]
 
     use super::*;
 
