@@ -1,4 +1,23 @@
+#![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+
+use std::sync::mpsc;
+use std::thread;
+
 use super::*;
+
+#[test]
+fn a_second_process_says_that_it_waits_and_then_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache/toolchain.lock");
+    let first = lock(&path, &mut |line| unreachable!("{line}")).unwrap();
+    let (announced, heard) = mpsc::channel();
+    thread::scope(|scope| {
+        let second = scope.spawn(|| lock(&path, &mut |line| announced.send(line.to_owned()).unwrap()).map(drop));
+        assert!(heard.recv().unwrap().contains("waiting"));
+        drop(first);
+        second.join().unwrap().unwrap();
+    });
+}
 
 #[test]
 fn a_simulated_installation_names_packages_and_their_new_versions() {
