@@ -102,7 +102,7 @@ pub enum LoadErrorReason {
     #[error("the file is a core WebAssembly module, not a component; build it with `pointsman plugin build`")]
     CoreModule,
     /// Not WebAssembly, or damaged.
-    #[error("the file is not a valid WebAssembly component: {0}; build it again")]
+    #[error("the file is not a component that the sandbox takes: {0}; build it again")]
     Malformed(String),
     /// The export of the contract is missing.
     #[error("it does not export {PROCESSOR}{}; build it for the world pointsman:plugin/plugin@0.1.0", other_version(.found.as_deref()))]

@@ -1,0 +1,212 @@
+//! Files that are no plugins, and plugins that can't be started.
+
+use std::time::Duration;
+
+use pointsman_core::failure::FailureClass;
+use pointsman_wasm::{COMPONENT_MAX_BYTES, Digest, LoadErrorReason, Provision};
+
+use crate::guests::{Bench, Guest, PASS, WIT, call, componentize};
+
+#[test]
+fn what_is_no_component_is_refused() {
+    let component = PASS.component();
+    let torn = &component[..component.len() / 2];
+    for (name, file) in [("nothing", &b""[..]), ("text", b"(component)"), ("torn", torn)] {
+        let reason = Bench::new(file).refusal();
+        assert!(matches!(reason, LoadErrorReason::Malformed(_)), "{name}: {reason}");
+    }
+    let module = wat::parse_str("(module)").unwrap();
+    assert!(matches!(Bench::new(&module).refusal(), LoadErrorReason::CoreModule));
+}
+
+#[test]
+fn every_flipped_byte_is_survived() {
+    // Whatever becomes of the file, loading ends, with a plugin or with a reason.
+    let component = PASS.component();
+    let mut bench = Bench::new(&component);
+    bench.spec.limits.deadline = Duration::from_millis(50);
+    for at in (0..component.len()).step_by(component.len() / 60) {
+        let mut damaged = component.clone();
+        damaged[at] ^= 0x15;
+        std::fs::write(&bench.spec.component, damaged).unwrap();
+        if let Err(error) = bench.load() {
+            assert!(error.to_string().starts_with("plugin judge ("), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_or_giant_file_is_refused() {
+    let mut bench = Bench::new(b"");
+    let giant = std::fs::File::create(&bench.spec.component).unwrap();
+    giant.set_len(COMPONENT_MAX_BYTES + 1).unwrap();
+    assert!(matches!(bench.refusal(), LoadErrorReason::TooLarge));
+    bench.spec.component = "/nowhere/plugin.wasm".into();
+    let error = bench.load().err().unwrap().to_string();
+    assert!(error.starts_with("plugin judge (/nowhere/plugin.wasm): the file can't be read: No such file"), "{error}");
+}
+
+#[test]
+fn a_pin_must_hold() {
+    let component = PASS.component();
+    let mut bench = Bench::new(&component);
+    bench.spec.sha256 = Some(Digest::of(&component));
+    assert_eq!(bench.load().unwrap().digest(), Digest::of(&component));
+    let pinned = Digest::of(b"another");
+    bench.spec.sha256 = Some(pinned);
+    let text = bench.refusal().to_string();
+    assert!(text.contains(&pinned.to_string()) && text.contains(&Digest::of(&component).to_string()), "{text}");
+}
+
+#[test]
+fn another_world_is_refused() {
+    let empty = componentize("(module)", &["package other:thing; world plugin {}"], "plugin");
+    let reason = Bench::new(&empty).refusal();
+    assert!(matches!(&reason, LoadErrorReason::World { found: None }), "{reason}");
+
+    for version in ["0.2.0", "0.1.1", "1.0.0"] {
+        let wit = WIT.replace("@0.1.0", &format!("@{version}"));
+        let module = format!(
+            r#"(module (memory (export "memory") 1)
+              (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (unreachable))
+              (func (export "pointsman:plugin/processor@{version}#configure") (param i32 i32) (result i32) (unreachable))
+              (func (export "pointsman:plugin/processor@{version}#process") (param i32 i32) (result i32) (unreachable)))"#
+        );
+        let reason = Bench::new(&componentize(&module, &[&wit], "plugin")).refusal();
+        assert!(
+            matches!(&reason, LoadErrorReason::World { found: Some(found) } if found.ends_with(version)),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn a_contract_with_other_types_is_refused() {
+    // The same names, but one verdict fewer: nothing of it may be called.
+    let fewer = WIT.replace("    reject(rejection),\n", "");
+    assert_ne!(fewer, WIT);
+    let module = r#"(module (memory (export "memory") 1)
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (unreachable))
+        (func (export "pointsman:plugin/processor@0.1.0#configure") (param i32 i32) (result i32) (i32.const 0))
+        (func (export "pointsman:plugin/processor@0.1.0#process") (param i32 i32) (result i32) (i32.const 0)))"#;
+    let reason = Bench::new(&componentize(module, &[&fewer], "plugin")).refusal();
+    assert!(matches!(reason, LoadErrorReason::Signature(_)), "{reason}");
+
+    let other_log = WIT.replace("log: func(level: level, message: string)", "log: func(level: level)");
+    assert_ne!(other_log, WIT);
+    let module =
+        module.replacen("(module ", r#"(module (import "pointsman:plugin/host@0.1.0" "log" (func (param i32)))"#, 1);
+    let reason = Bench::new(&componentize(&module, &[&other_log], "plugin")).refusal();
+    assert!(matches!(reason, LoadErrorReason::ImportType(_)), "{reason}");
+}
+
+#[test]
+fn an_import_that_is_never_granted_is_refused_by_name() {
+    for import in
+        ["evil:net/door@1.0.0", "wasi:keyvalue/door@0.2.0", "wasi:cli/door@0.3.0", "pointsman:plugin/door@0.1.0"]
+    {
+        let (package, version) = import.split_once('@').unwrap();
+        let package = package.strip_suffix("/door").unwrap();
+        let imports = format!(r#"(import "{import}" "open" (func))"#);
+        let guest = Guest { imports: &imports, ..PASS };
+        let component = if package == "pointsman:plugin" {
+            let wit = WIT.replace("world plugin {", "interface door { open: func(); }\nworld plugin { import door;");
+            let module = format!(
+                r#"(module {imports} (memory (export "memory") 1)
+                  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (unreachable))
+                  (func (export "pointsman:plugin/processor@0.1.0#configure") (param i32 i32) (result i32) (i32.const 0))
+                  (func (export "pointsman:plugin/processor@0.1.0#process") (param i32 i32) (result i32) (i32.const 0)))"#
+            );
+            componentize(&module, &[&wit], "plugin")
+        } else {
+            guest.component_of(&format!(
+                "package test:guest; package {package}@{version} {{ interface door {{ open: func(); }} }}
+                 world plugin {{ include pointsman:plugin/plugin@0.1.0; import {import}; }}"
+            ))
+        };
+        let bench = Bench::new(&component);
+        let reason = bench.refusal();
+        assert!(matches!(&reason, LoadErrorReason::Import(name) if name == import), "{reason}");
+        let inspection = bench.sandbox.inspect(&bench.spec.component).unwrap();
+        assert!(inspection.imports.contains(&(import.into(), None)), "{inspection:?}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_refused_stops_the_start() {
+    // An error whose text is the configuration itself.
+    let refusing = Guest {
+        configure: "(i32.store8 (i32.const 2048) (i32.const 1)) (i32.store (i32.const 2052) (local.get $config))
+            (i32.store (i32.const 2056) (local.get $length)) (i32.const 2048)",
+        ..PASS
+    };
+    let mut bench = Bench::new(&refusing.component());
+    bench.spec.config = r#"{"currency":"EUR"}"#.into();
+    let text = bench.refusal().to_string();
+    assert_eq!(text, r#"it refuses its configuration: {"currency":"EUR"}; correct its config"#);
+}
+
+#[test]
+fn code_that_runs_at_the_start_has_the_same_limits() {
+    let endless = "(loop $ever (br $ever))";
+    let start = format!("(func $start {endless}) (start $start)");
+    let configure = format!("{endless} (unreachable)");
+    let cases = [
+        (Guest { configure: &configure, ..PASS }, "configure", FailureClass::Deadline, "deadline"),
+        (Guest { configure: "(unreachable)", ..PASS }, "configure", FailureClass::Trap, "unreachable"),
+        (Guest { configure: "(i32.const -4)", ..PASS }, "configure", FailureClass::BadOutput, "malformed"),
+        (Guest { items: &start, ..PASS }, "instantiate", FailureClass::Deadline, "deadline"),
+        (Guest { items: "(table 5000 funcref)", ..PASS }, "instantiate", FailureClass::Memory, "table-limit"),
+    ];
+    for (guest, place, class, code) in cases {
+        let mut bench = Bench::new(&guest.component());
+        bench.spec.limits.deadline = Duration::from_millis(20);
+        let (at, fault) = match bench.refusal() {
+            LoadErrorReason::Configure(fault) => ("configure", fault),
+            LoadErrorReason::Instantiate(fault) => ("instantiate", fault),
+            other => panic!("{other}"),
+        };
+        assert_eq!((at, fault.class, fault.code), (place, class, code), "{guest:?}");
+    }
+}
+
+#[test]
+fn a_memory_that_is_too_large_from_the_start_is_refused() {
+    let mut bench = Bench::new(&PASS.component());
+    bench.spec.limits.memory_bytes = 1 << 16;
+    let LoadErrorReason::Instantiate(fault) = bench.refusal() else { panic!("it must not be instantiated") };
+    assert_eq!((fault.class, fault.code), (FailureClass::Memory, "memory-limit"));
+}
+
+#[test]
+fn limits_beyond_the_sandbox_and_unknown_grants_are_refused() {
+    let mut bench = Bench::new(&PASS.component());
+    bench.spec.limits.memory_bytes = 65 << 20;
+    assert!(matches!(bench.refusal(), LoadErrorReason::Limit { limit: "memory", .. }));
+    bench.spec.limits = crate::guests::limits();
+    bench.spec.grants = vec!["network".into()];
+    assert!(matches!(bench.refusal(), LoadErrorReason::Grant(grant) if grant == "network"));
+    bench.spec.grants = vec!["env:POINTSMAN_TEST_IS_NOT_SET".into()];
+    assert!(matches!(bench.refusal(), LoadErrorReason::Environment(_)));
+}
+
+#[test]
+fn a_plugin_is_described_without_being_run() {
+    let component = Guest { configure: "(unreachable)", ..PASS }.component();
+    let bench = Bench::new(&component);
+    let inspection = bench.sandbox.inspect(&bench.spec.component).unwrap();
+    assert_eq!(inspection.digest, Digest::of(&component));
+    assert_eq!(inspection.bytes, component.len());
+    assert_eq!(inspection.processor.as_deref(), Some("pointsman:plugin/processor@0.1.0"));
+    assert!(inspection.callable);
+    assert!(inspection.imports.iter().all(|(_, provision)| *provision == Some(Provision::Host)), "{inspection:?}");
+}
+
+#[test]
+fn plugins_are_called_by_their_index() {
+    let bench = Bench::new(&PASS.component());
+    let plugins = pointsman_wasm::Plugins::new(vec![bench.load().unwrap(), bench.load().unwrap()]);
+    assert_eq!(plugins.get(pointsman_core::port::PluginId(1)).unwrap().name(), "judge");
+    assert!(plugins.get(pointsman_core::port::PluginId(2)).is_none());
+    assert_eq!(call(&mut plugins.worker()).unwrap().len(), 3);
+}
