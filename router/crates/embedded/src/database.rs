@@ -1,7 +1,8 @@
 //! The connections to the file.
 //!
 //! SQLite takes one writer at a time, whoever it is: so there is one connection for writing, shared under a lock, where
-//! this process's writers wait for each other without polling. Readers do not wait in WAL mode; a read takes a connection
+//! this process's writers wait for each other without polling. They take turns, among themselves as with other
+//! processes: a sink that writes without a pause keeps no commit waiting for longer than one write. Readers do not wait in WAL mode; a read takes a connection
 //! for one short transaction and gives it back, so there are as many as threads that read at the same moment, and not one
 //! for each of 512 lanes.
 
@@ -12,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::fault::Fault;
 use crate::options::Options;
+use crate::turnstile::{Turnstile, patience};
 
 /// Connections that are kept while nobody reads.
 const IDLE_READERS: usize = 8;
@@ -30,13 +32,15 @@ const WAL_KEPT_BYTES: i64 = 64 << 20;
 pub(crate) struct Database {
     file: PathBuf,
     options: Options,
+    /// Taken first, and held until the writer is ours.
+    turnstile: Mutex<Turnstile>,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
 }
 
 impl Database {
     /// Connects to a file that exists and is ours.
-    pub(crate) fn connect(file: &Path, options: Options) -> Result<Self, Fault> {
+    pub(crate) fn connect(file: &Path, turnstile: Turnstile, options: Options) -> Result<Self, Fault> {
         let writer = connect(file, &options, WRITER_CACHE_KIB)?;
         let page_bytes: i64 = writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages = i64::try_from(options.max_file_bytes).unwrap_or(i64::MAX) / page_bytes.max(1);
@@ -44,7 +48,13 @@ impl Database {
         writer.pragma_update_and_check(None, "max_page_count", pages.max(1), |row| row.get::<_, i64>(0))?;
         writer.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |row| row.get::<_, i64>(0))?;
         writer.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT_BYTES, |row| row.get::<_, i64>(0))?;
-        Ok(Self { file: file.into(), options, writer: Mutex::new(writer), readers: Mutex::default() })
+        Ok(Self {
+            file: file.into(),
+            options,
+            turnstile: Mutex::new(turnstile),
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+        })
     }
 
     pub(crate) fn file(&self) -> &Path {
@@ -83,9 +93,13 @@ impl Database {
 
     /// Runs `work` in one write transaction, which is on disk when this returns `Ok`, and gone otherwise.
     pub(crate) fn write<T, E: From<Fault>>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, E>) -> Result<T, E> {
+        let turnstile = lock(&self.turnstile);
         let mut writer = lock(&self.writer);
+        let turn = turnstile.pass(self.options.busy_timeout)?;
         // Immediate: a transaction that read before it wrote could fail for what another process wrote in between.
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Fault::from)?;
+        drop(turn);
+        drop(turnstile);
         let answer = work(&transaction)?;
         transaction.commit().map_err(Fault::from)?;
         Ok(answer)
@@ -94,7 +108,9 @@ impl Database {
     /// A number that changes when another process, or another handle, has committed something.
     pub(crate) fn foreign_version(&self) -> Result<i64, Fault> {
         // The counter is one connection's view of all others; from the only one that writes here, those are foreign.
+        let turnstile = lock(&self.turnstile);
         let writer = lock(&self.writer);
+        drop(turnstile);
         Ok(writer.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
     }
 }
@@ -102,9 +118,17 @@ impl Database {
 fn connect(file: &Path, options: &Options, cache_kib: i64) -> Result<Connection, Fault> {
     // Without SQLITE_OPEN_CREATE: a file that is gone must not become an empty one. Without its mutex: a connection is
     // never used by two threads at a time.
-    let connection =
+    let mut connection =
         Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(options.busy_timeout)?;
+    let timeout = options.busy_timeout;
+    let mut wait = patience(timeout);
+    connection.busy_handler(Some(move |tries: i32| {
+        // Numbered from 0 for each lock that is waited for.
+        if tries == 0 {
+            wait = patience(timeout);
+        }
+        wait()
+    }))?;
     // Every commit is synced: what was reported as delivered survives a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;

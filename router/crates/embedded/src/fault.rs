@@ -35,6 +35,14 @@ impl Fault {
         }
     }
 
+    pub(crate) fn busy(cause: impl std::fmt::Display) -> Self {
+        Self {
+            kind: FaultKind::Passing,
+            code: "busy",
+            message: format!("{cause}: another process is writing to the log and does not come to an end"),
+        }
+    }
+
     pub(crate) fn to_log_error(&self, what: impl Into<String>) -> LogError {
         LogError { what: what.into(), code: self.code.into(), message: self.message.clone() }
     }
@@ -63,9 +71,7 @@ impl From<rusqlite::Error> for Fault {
             ErrorCode::DiskFull => {
                 passing("disk-full", "the disk is full, or the log has reached its size limit; free some space")
             }
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-                passing("busy", "another process is writing to the log and does not come to an end")
-            }
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::busy(error),
             ErrorCode::SystemIoFailure => passing("io", "the disk does not answer as it should; see the system's log"),
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
                 passing("access", "the log's directory and files must be writable for this user")

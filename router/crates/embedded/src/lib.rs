@@ -26,7 +26,7 @@
 //! | --- | --- |
 //! | `pointsman.db` | The database: SQLite in WAL mode, application id `PTSM`, format number in `user_version`. |
 //! | `pointsman.db-wal`, `-shm` | SQLite's own, while anybody has the log open. They belong to the database: copy all of them, or none. |
-//! | `pointsman.lock` | Held while a process opens the log. |
+//! | `pointsman.lock` | Held while a process makes the log, or waits for its turn to write. |
 //!
 //! `schema.sql` is the format, word by word. A record lies at `partition id << 40 | offset`, its headers in one blob
 //! (`headers.rs`). Lookup by time and retention go by segments of 1024 offsets.
@@ -55,6 +55,7 @@ mod page;
 mod position;
 mod retention;
 mod sink;
+mod turnstile;
 mod watch;
 
 pub use log::EmbeddedLog;

@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::database::Database;
 use crate::fault::{Fault, FaultKind};
 use crate::options::Options;
+use crate::turnstile::Turnstile;
 
 /// "PTSM": what SQLite's header says of a file of ours.
 const APPLICATION_ID: i64 = 0x5054_534d;
@@ -78,7 +79,7 @@ pub(crate) fn open(directory: &Path, options: Options) -> Result<Database, OpenE
         move |source| OpenError::Directory { path, source }
     };
     fs::create_dir_all(directory).map_err(denied(directory))?;
-    // One process at a time makes or opens the log; the lock goes with this handle of the file.
+    // One process at a time makes the log.
     let lock_path = directory.join(LOCK_NAME);
     let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
     let lock = lock.map_err(denied(&lock_path))?;
@@ -89,7 +90,8 @@ pub(crate) fn open(directory: &Path, options: Options) -> Result<Database, OpenE
         create(directory, &file)?;
     }
     check_header(&file)?;
-    let database = Database::connect(&file, options).map_err(|fault| refuse(&file, fault))?;
+    lock.unlock().map_err(denied(&lock_path))?;
+    let database = Database::connect(&file, Turnstile::new(lock), options).map_err(|fault| refuse(&file, fault))?;
     database.read(check_contents).map_err(|fault| refuse(&file, fault))?;
     Ok(database)
 }

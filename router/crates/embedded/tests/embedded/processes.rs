@@ -72,3 +72,26 @@ fn a_killed_writer_loses_nothing_it_was_told_is_written() {
         }
     }
 }
+
+#[test]
+fn processes_that_write_without_a_pause_take_turns() {
+    const WRITES: i64 = 200;
+    let directory = tempfile::TempDir::new().unwrap();
+    let log = EmbeddedLog::open(directory.path(), Options::default()).unwrap();
+    create(&log, &[("t", 1), ("ours", 1)]);
+    let (mut child, mut written) = start_victim(directory.path());
+    written.next().unwrap();
+    let transactions = || log.watermarks(&TopicPartition::new("t", 0)).unwrap().1 / 10;
+    let before = transactions();
+    for _ in 0..WRITES {
+        write(&log, &TopicPartition::new("ours", 0), &[record("v")]);
+    }
+    let meanwhile = transactions() - before;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // By turns it is one for each of ours, give or take what either of them is slowed down by others.
+    assert!(
+        (WRITES / 3..WRITES * 3).contains(&meanwhile),
+        "the other process wrote {meanwhile} transactions during {WRITES} of ours"
+    );
+}
