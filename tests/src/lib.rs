@@ -4,8 +4,12 @@
 //! starts dies with the test process, however that ends ([`child`]).
 #![allow(clippy::print_stderr, reason = "a skipped or failed test says why on standard error")]
 
+pub mod backend;
 pub mod child;
+pub mod flows;
 pub mod kafka;
 pub mod places;
+pub mod plugins;
+pub mod router;
 pub mod trials;
 pub mod wait;

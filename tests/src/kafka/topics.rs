@@ -236,6 +236,28 @@ impl Kafka {
             _ => None,
         })
     }
+
+    /// How many offsets the group has still to commit in the topic, up to its end.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn lag(&self, group: &str, topic: &str) -> anyhow::Result<i64> {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create()?;
+        let mut list = TopicPartitionList::new();
+        for partition in partitions(&consumer, topic)? {
+            list.add_partition(topic, partition);
+        }
+        let mut lag = 0;
+        for committed in consumer.committed_offsets(list, DEADLINE)?.elements() {
+            committed.error()?;
+            let (low, high) = consumer.fetch_watermarks(topic, committed.partition(), DEADLINE)?;
+            lag += match committed.offset() {
+                Offset::Offset(offset) => high - offset,
+                _ => high - low,
+            };
+        }
+        Ok(lag)
+    }
 }
 
 /// Runs one future of an admin client, which has threads of its own.

@@ -1,0 +1,11 @@
+//! Whole runs of the router on the embedded log.
+
+use pointsman_tests::backend::Backend;
+use pointsman_tests::flows;
+use pointsman_tests::places::Scratch;
+
+#[test]
+fn an_endless_loop_costs_its_neighbours_nothing_on_the_embedded_log() -> anyhow::Result<()> {
+    let folder = Scratch::new("embedded-")?;
+    flows::endless_loop(&Backend::Embedded(folder.path().join("log")))
+}

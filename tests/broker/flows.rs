@@ -1,0 +1,22 @@
+//! Whole runs of the router on Kafka.
+
+use pointsman_tests::backend::Backend;
+use pointsman_tests::flows;
+use pointsman_tests::kafka::Kafka;
+use pointsman_tests::trials::Trial;
+
+pub(crate) const TRIALS: &[Trial] = &[
+    Trial::shared(
+        "flows::an_endless_loop_costs_its_neighbours_nothing_on_kafka",
+        an_endless_loop_costs_its_neighbours_nothing_on_kafka,
+    ),
+    Trial::shared("flows::killed_routers_lose_nothing", killed_routers_lose_nothing),
+];
+
+fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::endless_loop(&Backend::Kafka(kafka))
+}
+
+fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::killed_routers_lose_nothing(kafka)
+}

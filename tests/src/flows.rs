@@ -1,0 +1,7 @@
+//! Whole runs of the router, each written once for every log it must hold on.
+
+mod endless_loop;
+mod killed;
+
+pub use endless_loop::endless_loop;
+pub use killed::killed_routers_lose_nothing;

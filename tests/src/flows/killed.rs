@@ -1,0 +1,210 @@
+//! Routers that are killed in the middle of their work.
+
+use std::env;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, ensure};
+use fastrand::Rng;
+use pointsman_core::record::OwnedHeader;
+use rdkafka::Message as _;
+
+use crate::kafka::{Kafka, Sample};
+use crate::places::Scratch;
+use crate::router::Router;
+use crate::{plugins, wait};
+
+/// Each portion is written while the one before it is still being worked on; in each, one router is killed.
+const PORTIONS: u64 = 7;
+const PORTION: u64 = 32_000;
+const RECORDS: u64 = PORTIONS * PORTION;
+const PARTITIONS: i32 = 6;
+
+/// Every so often a record is parked (twice, then dead-lettered), and every so often one makes the plugin trap.
+const PARKED_EVERY: u64 = 500;
+const TRAPS_EVERY: u64 = 4_000;
+
+/// A portion is held up by the session timeout of the router killed before it.
+const PORTION_DEADLINE: Duration = Duration::from_secs(120);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(240);
+
+const TEMPLATE: &str = r#"version = 1
+[router]
+name = "NAME"
+commit_interval = "100ms"
+# Less than the session timeout.
+drain_deadline = "3s"
+[broker]
+bootstrap = "BOOTSTRAP"
+[broker.librdkafka]
+# So that the partitions of a killed router come free soon.
+"session.timeout.ms" = "6000"
+"heartbeat.interval.ms" = "500"
+[plugins.chaos]
+component = "CHAOS"
+[plugins.mirror]
+component = "MIRROR"
+[[routes]]
+name = "main"
+from = ["NAME"]
+stages = ["chaos", "mirror"]
+retry = { max_attempts = 3, initial = "200ms", max = "500ms" }
+dead_letter = { topic = "NAME.dead" }
+[[routes.outputs]]
+topic = "NAME.out"
+"#;
+
+/// Two routers share the work; one of them is killed at a random moment, seven times. Once the group has nothing left to
+/// do, every record is in the outputs or the dead letters, or in both, and none is nowhere. Duplicates are printed.
+///
+/// The random numbers follow from a seed that is printed; `POINTSMAN_TEST_SEED` sets it.
+///
+/// # Errors
+/// When a record is lost, or the routers get stuck.
+pub fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
+    let seed = match env::var("POINTSMAN_TEST_SEED") {
+        Ok(seed) => seed.parse().context("POINTSMAN_TEST_SEED is not a number")?,
+        Err(_) => fastrand::u64(..),
+    };
+    eprintln!("killed_routers_lose_nothing: POINTSMAN_TEST_SEED={seed}");
+    let run = Run::prepare(kafka)?;
+    let mut routers = [run.start(0)?, run.start(1)?].map(Some);
+    let done = run.feed_and_kill(&mut routers, &mut Rng::with_seed(seed)).and_then(|()| run.drain(&mut routers));
+    done.with_context(|| {
+        let tails = routers.iter().flatten().map(Router::log_tail);
+        format!("with the seed {seed}; the ends of the routers' logs:\n{}", tails.collect::<Vec<_>>().join("\n--\n"))
+    })?;
+    for router in routers.into_iter().flatten() {
+        router.stop_well()?;
+    }
+    run.account()
+}
+
+/// Two routers, by their numbers; `None` only while one is killed and started again.
+type Routers = [Option<Router>; 2];
+
+struct Run<'a> {
+    kafka: &'a Kafka,
+    folder: Scratch,
+    /// Of the source topic and of the group.
+    name: String,
+    config: String,
+}
+
+impl<'a> Run<'a> {
+    fn prepare(kafka: &'a Kafka) -> anyhow::Result<Self> {
+        let name = Kafka::unique("killed");
+        for topic in [name.clone(), format!("{name}.out")] {
+            kafka.create_topic(&topic, PARTITIONS)?;
+        }
+        let config = TEMPLATE
+            .replace("NAME", &name)
+            .replace("BOOTSTRAP", kafka.bootstrap())
+            .replace("CHAOS", &plugins::component("chaos")?.display().to_string())
+            .replace("MIRROR", &plugins::component("mirror")?.display().to_string());
+        Ok(Self { kafka, folder: Scratch::new("killed-")?, name, config })
+    }
+
+    fn start(&self, number: usize) -> anyhow::Result<Router> {
+        Router::start(self.folder.path(), &format!("router-{number}"), &self.config)
+    }
+
+    /// Writes portion after portion, and kills a router at a random point of each, while records are still coming in
+    /// or not. It is started again at once.
+    fn feed_and_kill(&self, routers: &mut Routers, random: &mut Rng) -> anyhow::Result<()> {
+        for portion in 0..PORTIONS {
+            let goal = i64::try_from(portion * PORTION + random.u64(1..PORTION * 9 / 10))?;
+            let victim = random.usize(0..routers.len());
+            thread::scope(|scope| {
+                let feeder = scope.spawn(|| {
+                    let numbers = portion * PORTION..(portion + 1) * PORTION;
+                    self.kafka.fill(&self.name, numbers.map(sample))
+                });
+                let output = format!("{}.out", self.name);
+                wait::until_ok("the routers to go on", PORTION_DEADLINE, || {
+                    routers.iter_mut().flatten().try_for_each(Router::check)?;
+                    Ok((self.kafka.count(&output)? >= goal).then_some(()))
+                })?;
+                if let Some(router) = routers[victim].take() {
+                    router.kill()?;
+                }
+                routers[victim] = Some(self.start(victim)?);
+                feeder.join().map_err(|_| anyhow!("the feeder has panicked"))?
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the group has committed all of the source topic and all of the retry topic.
+    fn drain(&self, routers: &mut Routers) -> anyhow::Result<()> {
+        let retry = format!("{0}.main.{0}.retry", self.name);
+        wait::until_ok("the group to have nothing left to do", DRAIN_DEADLINE, || {
+            routers.iter_mut().flatten().try_for_each(Router::check)?;
+            let lag = self.kafka.lag(&self.name, &self.name)? + self.kafka.lag(&self.name, &retry)?;
+            Ok((lag == 0).then_some(()))
+        })
+    }
+
+    /// Looks for every record.
+    fn account(&self) -> anyhow::Result<()> {
+        let delivered = self.tally(&format!("{}.out", self.name))?;
+        let dead = self.tally(&format!("{}.dead", self.name))?;
+        let (mut missing, mut misplaced) = (Vec::new(), Vec::new());
+        for (number, (delivered, dead)) in (0..RECORDS).zip(delivered.iter().zip(&dead)) {
+            let is_bad = number % PARKED_EVERY == 0 || number % TRAPS_EVERY == 1;
+            if delivered + dead == 0 {
+                missing.push(number);
+            } else if (*dead > 0) != is_bad || (*delivered > 0) == is_bad {
+                misplaced.push(number);
+            }
+        }
+        let twice = |tally: &[u32]| tally.iter().map(|count| count.saturating_sub(1)).sum::<u32>();
+        eprintln!(
+            "killed_routers_lose_nothing: {RECORDS} records, {PORTIONS} kills, {} lost; duplicates: {} outputs, {} dead letters",
+            missing.len(),
+            twice(&delivered),
+            twice(&dead),
+        );
+        ensure!(
+            missing.is_empty(),
+            "{} records are lost, the first of them {:?}",
+            missing.len(),
+            &missing[..missing.len().min(10)]
+        );
+        ensure!(
+            misplaced.is_empty(),
+            "{} records have a wrong fate, the first of them {:?}",
+            misplaced.len(),
+            &misplaced[..misplaced.len().min(10)]
+        );
+        Ok(())
+    }
+
+    /// How often each record is in the topic.
+    fn tally(&self, topic: &str) -> anyhow::Result<Vec<u32>> {
+        let mut tally = vec![0; usize::try_from(RECORDS)?];
+        let mut strangers = 0;
+        self.kafka.read_each(topic, |message| {
+            let number =
+                message.key().and_then(|key| str::from_utf8(key).ok()).and_then(|key| key.parse::<usize>().ok());
+            match number.and_then(|number| tally.get_mut(number)) {
+                Some(count) => *count += 1,
+                None => strangers += 1,
+            }
+        })?;
+        ensure!(strangers == 0, "{topic} has {strangers} records that nobody wrote");
+        Ok(tally)
+    }
+}
+
+/// About 200 bytes; the key is its number, and the headers say what becomes of it.
+fn sample(number: u64) -> Sample {
+    let poison = if number % TRAPS_EVERY == 1 { r#","poison":"trap""# } else { "" };
+    let answer = if number % PARKED_EVERY == 0 { "retry" } else { "pass" };
+    Sample {
+        key: Some(number.to_string().into_bytes()),
+        value: Some(format!(r#"{{"n":{number},"pad":"{:0160}"{poison}}}"#, 0).into_bytes()),
+        headers: vec![OwnedHeader::text("answer", answer)],
+        ..Sample::default()
+    }
+}
