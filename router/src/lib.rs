@@ -9,6 +9,7 @@ mod intake;
 mod judge;
 mod lane;
 pub mod plugin_build;
+pub mod record_text;
 pub mod running;
 mod shared;
 pub mod toolchain;
