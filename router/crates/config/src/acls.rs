@@ -77,7 +77,11 @@ fn of_route(plan: &Plan, route: &RoutePlan) -> RouteAcls {
     let mut acls = Vec::new();
     let mut allow = |resource, operation, why| acls.push(Acl { resource, operation, why });
     allow(Resource::Group(Arc::clone(&route.group)), Operation::Read, "joins the group and commits for it");
-    allow(Resource::Cluster, Operation::IdempotentWrite, "only for brokers before 2.8: later ones need Write on a topic alone");
+    allow(
+        Resource::Cluster,
+        Operation::IdempotentWrite,
+        "only for brokers before 2.8: later ones need Write on a topic alone",
+    );
     for source in &route.sources {
         allow(Resource::Topic(Arc::clone(&source.topic)), Operation::Read, "source");
     }
@@ -121,7 +125,8 @@ impl fmt::Display for Acl {
 #[must_use]
 pub fn render(routes: &[RouteAcls], bootstrap: &str, principal: &str) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let command = format!("kafka-acls.sh --bootstrap-server {} --add --allow-principal {}", quoted(bootstrap), quoted(principal));
+    let command =
+        format!("kafka-acls.sh --bootstrap-server {} --add --allow-principal {}", quoted(bootstrap), quoted(principal));
     let mut text = String::new();
     for route in routes {
         text.push_str(&format!("# route {}\n", route.route));

@@ -5,14 +5,12 @@ mod outputs;
 mod routes;
 mod topics;
 
-use toml::de::DeTable;
-
-use crate::findings::{ConfigErrors, Findings, Source, Warning};
+use crate::findings::{CONFIGURATION, ConfigErrors, Findings, Source, Warning};
 use crate::names::suggest;
 use crate::plan::{BrokerPlan, Plan, PluginLimits, PluginPlan, RouterPlan};
 use crate::raw::{Broker, Plugin, Raw, Router, Stage};
 use crate::read::{self, Reading};
-use crate::secrets::{mask, suspects};
+use crate::secrets::{commented, mask, suspects};
 use crate::variables::Variables;
 
 /// Compiles the text of a configuration. `file_name` is what findings call it; `variables` fills in `${NAME}`.
@@ -20,45 +18,20 @@ use crate::variables::Variables;
 /// # Errors
 /// [`ConfigErrors`]: all mistakes of the text. Where it is not TOML, only what is wrong with its syntax. No error,
 /// warning or `Debug` of the plan shows a value of `[broker.librdkafka]` or of a plugin's `config`.
-pub fn compile(
-    text: &str,
-    file_name: &str,
-    variables: &dyn Variables,
-) -> Result<(Plan, Vec<Warning>), ConfigErrors> {
+pub fn compile(text: &str, file_name: &str, variables: &dyn Variables) -> Result<(Plan, Vec<Warning>), ConfigErrors> {
     let findings = Findings::default();
-    let plan = plan_of(text, variables, &findings);
-    let secrets = match &plan {
-        Outcome::NotToml => suspects(text),
-        Outcome::Read(_) => findings.secrets(),
+    let document = read::parse(text, &findings);
+    let plan = document.as_ref().and_then(|document| {
+        let reading = Reading { what: CONFIGURATION, text, variables, findings: &findings };
+        resolve(read::document(&reading, document), &findings)
+    });
+    let secrets = match document {
+        Some(_) => [findings.secrets(), commented(text)].concat(),
+        None => suspects(text),
     };
     let source = Source { name: file_name.to_owned(), text: mask(text, &secrets) };
     let warnings = findings.conclude(source)?;
-    match plan {
-        Outcome::Read(Some(plan)) => Ok((plan, warnings)),
-        Outcome::Read(None) | Outcome::NotToml => Err(ConfigErrors::unexplained(file_name)),
-    }
-}
-
-/// What became of a text.
-enum Outcome {
-    /// It was read; there is no plan where a mistake was noted.
-    Read(Option<Plan>),
-    /// Its syntax is wrong, which was noted.
-    NotToml,
-}
-
-fn plan_of(text: &str, variables: &dyn Variables, findings: &Findings) -> Outcome {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        for error in errors {
-            let remedy = "correct the TOML; what it means is only looked at after that";
-            findings.mistake(&error.span().unwrap_or(0..0), format!("this is not TOML: {}", error.message()), remedy);
-        }
-        return Outcome::NotToml;
-    }
-    let reading = Reading { text, variables, findings };
-    let raw = read::document(&reading, &document);
-    Outcome::Read(resolve(raw, findings))
+    plan.map(|plan| (plan, warnings)).ok_or_else(|| ConfigErrors::unexplained(file_name))
 }
 
 fn resolve(raw: Raw, findings: &Findings) -> Option<Plan> {
@@ -67,7 +40,8 @@ fn resolve(raw: Raw, findings: &Findings) -> Option<Plan> {
     warn_of_unused(&plugins, &routes, findings);
     let (routes, topics) = routes::resolve(router.as_ref(), routes, &plugins, findings);
     let plugins: Option<Vec<PluginPlan>> = plugins.into_iter().map(plugin_plan).collect();
-    let plan = Plan { router: router_plan(router?), broker: broker_plan(broker?), plugins: plugins?, routes: routes?, topics };
+    let plan =
+        Plan { router: router_plan(router?), broker: broker_plan(broker?), plugins: plugins?, routes: routes?, topics };
     findings.is_sound().then_some(plan)
 }
 

@@ -12,11 +12,16 @@ use thiserror::Error;
 /// A place in the file, in bytes.
 pub(crate) type Span = Range<usize>;
 
+/// What messages call a configuration.
+pub(crate) const CONFIGURATION: &str = "the configuration";
+
 /// Everything that is wrong with a configuration, in the order of the file. `Display` renders all of it without colours.
 #[derive(Debug, Error)]
 #[error("{}", self.render(false))]
 pub struct ConfigErrors {
     mistakes: Vec<Finding>,
+    /// What the file is.
+    what: &'static str,
 }
 
 impl ConfigErrors {
@@ -32,7 +37,15 @@ impl ConfigErrors {
         let message = "the configuration can't be compiled, for a reason that was not noted".to_owned();
         let help = "this is a fault of Pointsman: report it together with the file".to_owned();
         let (label, others) = (String::new(), Vec::new());
-        Self { mistakes: vec![Finding { severity: Severity::Error, message, label, span: 0..0, others, help, source }] }
+        Self {
+            mistakes: vec![Finding { severity: Severity::Error, message, label, span: 0..0, others, help, source }],
+            what: CONFIGURATION,
+        }
+    }
+
+    /// Says what the file is, where it is not the configuration.
+    pub(crate) fn about(self, what: &'static str) -> Self {
+        Self { what, ..self }
     }
 
     /// All mistakes with their lines of the file, for a person. Ends with a line that counts them.
@@ -40,7 +53,7 @@ impl ConfigErrors {
     pub fn render(&self, colours: bool) -> String {
         let mut text = self.mistakes.iter().map(|mistake| mistake.render(colours)).collect::<Vec<_>>().join("\n");
         let count = self.mistakes.len();
-        text.push_str(&format!("\n{count} mistake{} in the configuration.\n", if count == 1 { "" } else { "s" }));
+        text.push_str(&format!("\n{count} mistake{} in {}.\n", if count == 1 { "" } else { "s" }, self.what));
         text
     }
 }
@@ -90,11 +103,11 @@ impl Finding {
     #[must_use]
     pub fn render(&self, colours: bool) -> String {
         let mut labels = vec![LabeledSpan::new_primary_with_span(Some(self.label.clone()), self.span.clone())];
-        labels.extend(self.others.iter().map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), span.clone())));
-        let diagnostic = MietteDiagnostic::new(&self.message)
-            .with_severity(self.severity)
-            .with_labels(labels)
-            .with_help(&self.help);
+        labels.extend(
+            self.others.iter().map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), span.clone())),
+        );
+        let diagnostic =
+            MietteDiagnostic::new(&self.message).with_severity(self.severity).with_labels(labels).with_help(&self.help);
         let report = Report::new(diagnostic)
             .with_source_code(NamedSource::new(&self.source.name, self.source.text.clone()).with_language("toml"));
         let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
@@ -130,7 +143,7 @@ struct Note {
 
 /// Collects findings while a file is read and compiled. Nothing stops at the first one.
 #[derive(Default)]
-pub(crate) struct Findings {
+pub struct Findings {
     notes: RefCell<Vec<Note>>,
     secrets: RefCell<Vec<Span>>,
     keys: RefCell<BTreeSet<String>>,
@@ -138,27 +151,29 @@ pub(crate) struct Findings {
 
 impl Findings {
     /// Something that keeps the router from running: the thing and the cause, and the remedy.
-    pub(crate) fn mistake(&self, span: &Span, message: impl Into<String>, help: impl Into<String>) {
+    pub fn mistake(&self, span: &Span, message: impl Into<String>, help: impl Into<String>) {
         self.note(Severity::Error, span, "here", &[], message.into(), help.into());
     }
 
     /// A mistake that two places make together.
-    pub(crate) fn conflict(
-        &self,
-        span: &Span,
-        other: (&Span, &str),
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub fn conflict(&self, span: &Span, other: (&Span, &str), message: impl Into<String>, help: impl Into<String>) {
         self.note(Severity::Error, span, "here", &[other], message.into(), help.into());
     }
 
     /// Something doubtful.
-    pub(crate) fn warning(&self, span: &Span, message: impl Into<String>, help: impl Into<String>) {
+    pub fn warning(&self, span: &Span, message: impl Into<String>, help: impl Into<String>) {
         self.note(Severity::Warning, span, "here", &[], message.into(), help.into());
     }
 
-    fn note(&self, severity: Severity, span: &Span, label: &str, others: &[(&Span, &str)], message: String, help: String) {
+    fn note(
+        &self,
+        severity: Severity,
+        span: &Span,
+        label: &str,
+        others: &[(&Span, &str)],
+        message: String,
+        help: String,
+    ) {
         let others = others.iter().map(|(span, label)| ((*span).clone(), (*label).to_owned())).collect();
         let note = Note { severity, message, label: label.to_owned(), span: span.clone(), others, help };
         self.notes.borrow_mut().push(note);
@@ -211,6 +226,6 @@ impl Findings {
         findings.sort_by_key(|finding| (finding.span.start, finding.span.end));
         let (mistakes, warnings): (Vec<_>, Vec<_>) =
             findings.into_iter().partition(|finding| finding.severity == Severity::Error);
-        if mistakes.is_empty() { Ok(warnings) } else { Err(ConfigErrors { mistakes }) }
+        if mistakes.is_empty() { Ok(warnings) } else { Err(ConfigErrors { mistakes, what: CONFIGURATION }) }
     }
 }

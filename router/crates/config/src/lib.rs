@@ -29,12 +29,15 @@
 
 pub mod acls;
 mod compile;
+pub mod document;
 mod findings;
 mod names;
 pub mod plan;
 mod raw;
 mod read;
 mod secrets;
+#[cfg(test)]
+mod tests;
 mod units;
 mod variables;
 

@@ -22,8 +22,9 @@ pub(crate) fn topic_fault(name: &str) -> Option<String> {
 
 /// Why this is not the name of a router, a route or a plugin, as a clause; `None` where it is.
 pub(crate) fn name_fault(name: &str) -> Option<String> {
-    topic_fault(name)
-        .or_else(|| (name.len() > NAME_MAX).then(|| format!("it has {} characters, and {NAME_MAX} are allowed", name.len())))
+    topic_fault(name).or_else(|| {
+        (name.len() > NAME_MAX).then(|| format!("it has {} characters, and {NAME_MAX} are allowed", name.len()))
+    })
 }
 
 const fn is_legal(c: char) -> bool {
@@ -46,7 +47,8 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 /// A remedy for an unknown name: the nearest one, else the list of all.
-pub(crate) fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
+#[must_use]
+pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(nearest) = nearest(name, candidates.clone()) {
         return format!("did you mean `{nearest}`?");
     }

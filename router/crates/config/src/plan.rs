@@ -49,7 +49,6 @@ pub struct RouterPlan {
 
 /// `[broker]`.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum BrokerPlan {
     /// A Kafka cluster.
     Kafka {

@@ -14,11 +14,13 @@ use pointsman_core::port::StartAt;
 use crate::findings::Span;
 use crate::plan::{ComponentPlan, Matching, Secret};
 
-/// A value and its place.
+/// A value and its place in the file.
 #[derive(Clone, Debug)]
-pub(crate) struct At<T> {
-    pub(crate) value: T,
-    pub(crate) span: Span,
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Where it is, in bytes.
+    pub span: Span,
 }
 
 impl<T> At<T> {

@@ -4,6 +4,7 @@
 //! (The serde reader of the toml crate stops at the first mistake.)
 
 mod broker;
+mod conceal;
 mod plugins;
 mod router;
 mod routes;
@@ -23,6 +24,8 @@ use crate::variables::{Unfilled, Variables, fill};
 
 /// What every reader needs.
 pub(crate) struct Reading<'t> {
+    /// What messages call the file: "the configuration".
+    pub(crate) what: &'static str,
     /// The file.
     pub(crate) text: &'t str,
     /// Values of `${NAME}`.
@@ -31,9 +34,20 @@ pub(crate) struct Reading<'t> {
     pub(crate) findings: &'t Findings,
 }
 
+/// Parses a file; what is wrong with its syntax is noted.
+pub(crate) fn parse<'t>(text: &'t str, findings: &Findings) -> Option<Spanned<DeTable<'t>>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let remedy = "correct the TOML; what it means is only looked at after that";
+        findings.mistake(&error.span().unwrap_or(0..0), format!("this is not TOML: {}", error.message()), remedy);
+    }
+    errors.is_empty().then_some(document)
+}
+
 /// Reads the whole document. What could not be read is absent in the answer, or has its default; it was noted.
 pub(crate) fn document<'t>(reading: &'t Reading<'t>, document: &'t Spanned<DeTable<'t>>) -> Raw {
-    let top = Table { reading, path: String::new(), pattern: String::new(), span: 0..0, entries: document.get_ref(), asked: RefCell::default() };
+    conceal::conceal_named(reading.findings, document.get_ref());
+    let top = Table::top(reading, document);
     if let Some(version) = top.required("version", "write `version = 1` at the top of the file")
         && let Some(number) = version.integer(0..=u64::MAX)
         && number != 1
@@ -54,28 +68,35 @@ pub(crate) fn document<'t>(reading: &'t Reading<'t>, document: &'t Spanned<DeTab
     raw
 }
 
-/// A table of the file, and which of its keys were asked for.
-pub(crate) struct Table<'t> {
+/// A table of a TOML file, and which of its keys were asked for.
+pub struct Table<'t> {
     reading: &'t Reading<'t>,
     /// As messages name it: `routes.orders.retry`; empty for the whole document.
     path: String,
     /// As the reference names it, without what the operator chose: `routes.retry`.
     pattern: String,
-    pub(crate) span: Span,
+    /// Where the table is, in bytes; empty for the whole document.
+    pub span: Span,
     entries: &'t DeTable<'t>,
     asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'t> Table<'t> {
+    /// The whole document.
+    pub(crate) fn top(reading: &'t Reading<'t>, document: &'t Spanned<DeTable<'t>>) -> Self {
+        let entries = document.get_ref();
+        Self { reading, path: String::new(), pattern: String::new(), span: 0..0, entries, asked: RefCell::default() }
+    }
+
     /// The value of a key, where it is there.
-    pub(crate) fn get(&self, key: &'static str) -> Option<Field<'t>> {
+    pub fn get(&self, key: &'static str) -> Option<Field<'t>> {
         self.asked.borrow_mut().push(key);
         self.reading.findings.key(join(&self.pattern, key));
         self.entries.get_key_value(key).map(|(name, value)| self.field(name, value, join(&self.pattern, key)))
     }
 
     /// The value of a key that must be there; `remedy` says what to write.
-    pub(crate) fn required(&self, key: &'static str, remedy: &str) -> Option<Field<'t>> {
+    pub fn required(&self, key: &'static str, remedy: &str) -> Option<Field<'t>> {
         let field = self.get(key);
         if field.is_none() {
             self.findings().mistake(&self.span, format!("{} lacks `{key}`", self.title()), remedy);
@@ -84,15 +105,19 @@ impl<'t> Table<'t> {
     }
 
     /// All entries, for a table whose keys the operator chooses. `pattern` is what the reference calls each of them.
-    pub(crate) fn entries(&self, pattern: &str) -> Vec<(&'t str, Field<'t>)> {
+    pub fn entries(&self, pattern: &str) -> Vec<(&'t str, Field<'t>)> {
         let entries = self.entries.iter();
-        entries.map(|(name, value)| (name.get_ref().as_ref(), self.field(name, value, join(&self.pattern, pattern)))).collect()
+        entries
+            .map(|(name, value)| (name.get_ref().as_ref(), self.field(name, value, join(&self.pattern, pattern))))
+            .collect()
     }
 
-    /// Notes every key that was not asked for.
-    pub(crate) fn finish(self) {
+    /// Notes every key that was not asked for. A table that is read and not finished lets misspelt keys pass.
+    pub fn finish(self) {
         let asked = self.asked.borrow();
-        for name in self.entries.keys().filter(|name| !asked.contains(&name.get_ref().as_ref())) {
+        for (name, value) in self.entries.iter().filter(|(name, _)| !asked.contains(&name.get_ref().as_ref())) {
+            // It may be a misspelt key of a secret.
+            conceal::conceal_value(self.findings(), value.get_ref(), &value.span());
             let key = name.get_ref();
             let remedy = suggest(key, asked.iter().copied());
             self.findings().mistake(&name.span(), format!("{} has no key `{key}`", self.title()), remedy);
@@ -100,15 +125,23 @@ impl<'t> Table<'t> {
     }
 
     /// What messages call it.
-    pub(crate) fn title(&self) -> String {
-        if self.path.is_empty() { "the configuration".to_owned() } else { format!("`{}`", self.path) }
+    #[must_use]
+    pub fn title(&self) -> String {
+        if self.path.is_empty() { self.reading.what.to_owned() } else { format!("`{}`", self.path) }
     }
 
-    pub(crate) const fn findings(&self) -> &'t Findings {
+    /// Where to note what is wrong.
+    #[must_use]
+    pub const fn findings(&self) -> &'t Findings {
         self.reading.findings
     }
 
-    fn field(&self, name: &'t Spanned<std::borrow::Cow<'t, str>>, value: &'t Spanned<DeValue<'t>>, pattern: String) -> Field<'t> {
+    fn field(
+        &self,
+        name: &'t Spanned<std::borrow::Cow<'t, str>>,
+        value: &'t Spanned<DeValue<'t>>,
+        pattern: String,
+    ) -> Field<'t> {
         Field {
             reading: self.reading,
             path: join(&self.path, name.get_ref()),
@@ -120,52 +153,56 @@ impl<'t> Table<'t> {
     }
 }
 
-/// A value of the file.
-pub(crate) struct Field<'t> {
+/// A value of a TOML file, under its key.
+pub struct Field<'t> {
     reading: &'t Reading<'t>,
     path: String,
     pattern: String,
-    /// Where its key is.
-    pub(crate) key_span: Span,
-    /// Where the value is.
-    pub(crate) span: Span,
+    /// Where its key is, in bytes.
+    pub key_span: Span,
+    /// Where the value is, in bytes.
+    pub span: Span,
     /// The value.
-    pub(crate) value: &'t DeValue<'t>,
+    pub value: &'t DeValue<'t>,
 }
 
-/// A string of the file, its variables filled in.
-pub(crate) struct Text {
+/// A string of a TOML file, its variables filled in.
+pub struct Text {
     /// The string.
-    pub(crate) value: String,
+    pub value: String,
     /// As it may be shown: as it is written in the file.
-    pub(crate) shown: String,
+    pub shown: String,
     /// Whether it came out of a variable.
-    pub(crate) from_variable: bool,
-    pub(crate) span: Span,
+    pub from_variable: bool,
+    /// Where it is, in bytes.
+    pub span: Span,
 }
 
 impl<'t> Field<'t> {
     /// What messages call it.
-    pub(crate) fn title(&self) -> String {
+    #[must_use]
+    pub fn title(&self) -> String {
         format!("`{}`", self.path)
     }
 
-    pub(crate) const fn findings(&self) -> &'t Findings {
+    /// Where to note what is wrong.
+    #[must_use]
+    pub const fn findings(&self) -> &'t Findings {
         self.reading.findings
     }
 
     /// A mistake in this value.
-    pub(crate) fn wrong(&self, cause: &str, remedy: impl Into<String>) {
+    pub fn wrong(&self, cause: &str, remedy: impl Into<String>) {
         self.findings().mistake(&self.span, format!("{} {cause}", self.title()), remedy);
     }
 
     /// Notes that the value has the wrong type.
-    pub(crate) fn wrong_type(&self, wanted: &str, remedy: impl Into<String>) {
+    pub fn wrong_type(&self, wanted: &str, remedy: impl Into<String>) {
         self.wrong(&format!("must be {wanted}, not {}", type_name(self.value)), remedy);
     }
 
     /// A string, with its variables filled in.
-    pub(crate) fn text(&self, example: &str) -> Option<Text> {
+    pub fn text(&self, example: &str) -> Option<Text> {
         let Some(written) = self.value.as_str() else {
             self.wrong_type("a string", format!("write it in quotes, such as {example}"));
             return None;
@@ -201,7 +238,7 @@ impl<'t> Field<'t> {
     }
 
     /// A string that is one of these.
-    pub(crate) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
+    pub fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
         let text = self.text(&format!("{:?}", choices.first().map_or("", |(name, _)| name)))?;
         let found = choices.iter().find(|(name, _)| *name == text.value).map(|(_, value)| *value);
         if found.is_none() {
@@ -212,7 +249,7 @@ impl<'t> Field<'t> {
     }
 
     /// A whole number in this range.
-    pub(crate) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+    pub fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let limits = || match *range.end() {
             u64::MAX => format!("a whole number of at least {}", range.start()),
             end => format!("a whole number from {} to {end}", range.start()),
@@ -221,7 +258,8 @@ impl<'t> Field<'t> {
             self.wrong_type("a whole number", format!("write {} without quotes", limits()));
             return None;
         };
-        let number = i128::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|number| u64::try_from(number).ok());
+        let number =
+            i128::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|number| u64::try_from(number).ok());
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             self.wrong("is out of range", format!("it takes {}", limits()));
@@ -230,12 +268,10 @@ impl<'t> Field<'t> {
     }
 
     /// A number in this range.
-    pub(crate) fn number(&self, range: RangeInclusive<f64>) -> Option<f64> {
+    pub fn number(&self, range: RangeInclusive<f64>) -> Option<f64> {
         let number = match self.value {
             DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
-            DeValue::Integer(integer) => {
-                i32::from_str_radix(integer.as_str(), integer.radix()).ok().map(f64::from)
-            }
+            DeValue::Integer(integer) => i32::from_str_radix(integer.as_str(), integer.radix()).ok().map(f64::from),
             _ => {
                 self.wrong_type("a number", format!("write a number from {} to {}", range.start(), range.end()));
                 return None;
@@ -249,7 +285,7 @@ impl<'t> Field<'t> {
     }
 
     /// `true` or `false`.
-    pub(crate) fn boolean(&self) -> Option<bool> {
+    pub fn boolean(&self) -> Option<bool> {
         let boolean = self.value.as_bool();
         if boolean.is_none() {
             self.wrong_type("true or false", "write `true` or `false` without quotes");
@@ -258,12 +294,18 @@ impl<'t> Field<'t> {
     }
 
     /// A duration in this range.
-    pub(crate) fn duration(&self, range: RangeInclusive<Duration>) -> Option<At<Duration>> {
-        self.measure("a duration with its unit", "\"50ms\", \"10s\" or \"1h 30m\"", range, parse_duration, show_duration)
+    pub fn duration(&self, range: RangeInclusive<Duration>) -> Option<At<Duration>> {
+        self.measure(
+            "a duration with its unit",
+            "\"50ms\", \"10s\" or \"1h 30m\"",
+            range,
+            parse_duration,
+            show_duration,
+        )
     }
 
     /// A size in bytes in this range.
-    pub(crate) fn size(&self, range: RangeInclusive<u64>) -> Option<At<u64>> {
+    pub fn size(&self, range: RangeInclusive<u64>) -> Option<At<u64>> {
         self.measure("a size with its unit", "\"64MiB\", \"512KiB\" or \"100B\"", range, parse_size, show_size)
     }
 
@@ -293,18 +335,25 @@ impl<'t> Field<'t> {
     }
 
     /// A table.
-    pub(crate) fn table(&self) -> Option<Table<'t>> {
+    pub fn table(&self) -> Option<Table<'t>> {
         let Some(entries) = self.value.as_table() else {
             self.wrong_type("a table", format!("write a table: [{}] or {} = {{ … }}", self.pattern, last(&self.path)));
             return None;
         };
         // The span of a table that has a header is the header's alone; of one made by dotted keys, a key's.
         let span = if self.span.is_empty() { self.key_span.clone() } else { self.span.clone() };
-        Some(Table { reading: self.reading, path: self.path.clone(), pattern: self.pattern.clone(), span, entries, asked: RefCell::default() })
+        Some(Table {
+            reading: self.reading,
+            path: self.path.clone(),
+            pattern: self.pattern.clone(),
+            span,
+            entries,
+            asked: RefCell::default(),
+        })
     }
 
     /// The elements of an array. They share its path.
-    pub(crate) fn array(&self, remedy: &str) -> Option<Vec<Self>> {
+    pub fn array(&self, remedy: &str) -> Option<Vec<Self>> {
         let Some(elements) = self.value.as_array() else {
             self.wrong_type("an array", remedy);
             return None;
@@ -321,7 +370,7 @@ impl<'t> Field<'t> {
     }
 
     /// Gives the value another name in messages: of an array's element, the name that its own table has.
-    pub(crate) fn called(mut self, path: String) -> Self {
+    pub fn called(mut self, path: String) -> Self {
         self.path = path;
         self
     }

@@ -3,8 +3,15 @@
 use std::time::Duration;
 
 /// Units of sizes, the longest names first, so that `B` does not match the end of `MiB`.
-const UNITS: [(&str, u64); 7] =
-    [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("kB", 1000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("B", 1)];
+const UNITS: [(&str, u64); 7] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("kB", 1000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("B", 1),
+];
 
 /// Reads a size such as `64MiB`; `None` where the text is not one.
 pub(crate) fn parse_size(text: &str) -> Option<u64> {

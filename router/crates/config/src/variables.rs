@@ -95,12 +95,7 @@ mod tests {
         assert_eq!(filled("$$${A}"), Ok(("$${A}".to_owned(), false)));
         assert_eq!(
             filled("${NO}${A}${}${1}${"),
-            Err(vec![
-                Unfilled::NotSet("NO".to_owned()),
-                Unfilled::Malformed,
-                Unfilled::Malformed,
-                Unfilled::Malformed
-            ])
+            Err(vec![Unfilled::NotSet("NO".to_owned()), Unfilled::Malformed, Unfilled::Malformed, Unfilled::Malformed])
         );
     }
 }

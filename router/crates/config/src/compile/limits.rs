@@ -121,11 +121,17 @@ fn check_retry(route: &Route, findings: &Findings) {
 
 /// The longest that one batch can take: every record fails, and isolation has called each plugin with each record alone,
 /// and with every group on the way there, which are fewer.
-fn check_time(route: &Route, stages: &[&Plugin], router: Option<&Router>, broker: Option<&Broker>, findings: &Findings) {
+fn check_time(
+    route: &Route,
+    stages: &[&Plugin],
+    router: Option<&Router>,
+    broker: Option<&Broker>,
+    findings: &Findings,
+) {
     let calls = u32::try_from(route.batch_records.value.saturating_mul(2)).unwrap_or(u32::MAX);
-    let worst = stages.iter().fold(Duration::ZERO, |sum, plugin| {
-        sum.saturating_add(plugin.limits.deadline.value.saturating_mul(calls))
-    });
+    let worst = stages
+        .iter()
+        .fold(Duration::ZERO, |sum, plugin| sum.saturating_add(plugin.limits.deadline.value.saturating_mul(calls)));
     let longest = broker.map_or(MAX_POLL_INTERVAL.1, |broker| property(broker, MAX_POLL_INTERVAL));
     if matches!(broker, Some(Broker::Kafka { .. })) && worst >= longest {
         findings.mistake(
@@ -178,7 +184,12 @@ fn check_output(plugin: &Plugin, router: Option<&Router>, findings: &Findings) {
     if output.value > memory {
         findings.mistake(
             &output.span,
-            format!("plugin `{}` may answer {}, more than its memory of {} holds", plugin.name.value, show_size(output.value), show_size(memory)),
+            format!(
+                "plugin `{}` may answer {}, more than its memory of {} holds",
+                plugin.name.value,
+                show_size(output.value),
+                show_size(memory)
+            ),
             "lower `limits.output`, or raise `limits.memory`",
         );
     }

@@ -35,7 +35,10 @@ fn refuse_loop(route: &Route, output: &Output, findings: &Findings) {
         findings.conflict(
             &topic.span,
             (&source.span, "read here"),
-            format!("route `{}` writes to the topic `{}` that it reads, so its records go round for ever", route.name.value, topic.value),
+            format!(
+                "route `{}` writes to the topic `{}` that it reads, so its records go round for ever",
+                route.name.value, topic.value
+            ),
             "write to another topic",
         );
     }
@@ -46,7 +49,10 @@ fn refuse_port_without_plugin(route: &Route, output: &Output, findings: &Finding
     if let (Chosen::Port(port), false) = (&output.select, has_plugin) {
         findings.mistake(
             &port.span,
-            format!("nothing leaves route `{}` by the port `{}`: only plugins name ports, and it has none", route.name.value, port.value),
+            format!(
+                "nothing leaves route `{}` by the port `{}`: only plugins name ports, and it has none",
+                route.name.value, port.value
+            ),
             "choose with `when`, or add a plugin to `stages`",
         );
     }
@@ -74,7 +80,9 @@ fn refuse_twin(route: &Route, earlier: &[Output], output: &Output, findings: &Fi
         Matching::All if same_topic => findings.conflict(
             &output.span,
             (&twin.span, "and here"),
-            format!("a second output of route `{name}` {what} and writes to the same topic, so it doubles every record"),
+            format!(
+                "a second output of route `{name}` {what} and writes to the same topic, so it doubles every record"
+            ),
             "remove one of them",
         ),
         Matching::All => {}

@@ -1,7 +1,7 @@
 //! Routes: names to indices, sources to retry topics, policies.
 
 use std::collections::BTreeSet;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use pointsman_core::failure::FailureClass;
@@ -23,20 +23,24 @@ pub(super) fn resolve(
     findings: &Findings,
 ) -> (Option<Vec<RoutePlan>>, Vec<TopicPlan>) {
     refuse_twins(&routes, router, findings);
-    let sources: BTreeSet<String> = routes.iter().flat_map(|route| &route.from).map(|topic| topic.value.clone()).collect();
+    let sources: BTreeSet<String> =
+        routes.iter().flat_map(|route| &route.from).map(|topic| topic.value.clone()).collect();
     let mut topics = Topics::new(sources, findings);
     // A name that is missing was noted; a stand-in lets the rest be checked.
     let router_name = router.map_or("router", |router| router.name.as_str());
     let group = router.map_or("router", |router| router.group.value.as_str());
-    let resolved: Vec<Option<RoutePlan>> =
-        routes.into_iter().map(|route| resolve_one(route, router_name, group, plugins, &mut topics, findings)).collect();
+    let resolved: Vec<Option<RoutePlan>> = routes
+        .into_iter()
+        .map(|route| resolve_one(route, router_name, group, plugins, &mut topics, findings))
+        .collect();
     (resolved.into_iter().collect(), topics.finish())
 }
 
 /// Two routes of one name, or of one group that read the same topic.
 fn refuse_twins(routes: &[Route], router: Option<&Router>, findings: &Findings) {
     let default_group = router.map_or("", |router| router.group.value.as_str());
-    let group = |route: &Route| route.group.as_ref().map_or_else(|| default_group.to_owned(), |group| group.value.clone());
+    let group =
+        |route: &Route| route.group.as_ref().map_or_else(|| default_group.to_owned(), |group| group.value.clone());
     for (index, route) in routes.iter().enumerate() {
         for (number, topic) in route.from.iter().enumerate() {
             if let Some(first) = route.from[..number].iter().find(|first| first.value == topic.value) {
@@ -83,7 +87,9 @@ fn resolve_one(
         .iter()
         .map(|stage| match stage {
             Stage::Filter(condition) => Some(StagePlan::Filter(condition.clone())),
-            Stage::Plugin(name) => plugin_index(plugins, name, findings).map(|index| StagePlan::Plugin(plugin_id(index))),
+            Stage::Plugin(name) => {
+                plugin_index(plugins, name, findings).map(|index| StagePlan::Plugin(plugin_id(index)))
+            }
         })
         .collect();
     let outputs = outputs::resolve(&route, topics, findings);
@@ -100,7 +106,7 @@ fn resolve_one(
         sources,
         start: route.start,
         stages: stages.into_iter().collect::<Option<_>>()?,
-        rate_limit: route.rate_limit.map(NonZeroU32::from),
+        rate_limit: route.rate_limit,
         batch_records: count(&route.batch_records),
         batch_bytes: count(&route.batch_bytes),
         in_flight_records: count(&route.in_flight_records),
@@ -145,7 +151,11 @@ fn retry_topic(route: &Route, retry: &Retry, source: &str, router_name: &str, fi
         Some(topic) if route.from.len() == 1 => topic.clone(),
         _ => {
             let name = At::new(format!("{router_name}.{}.{source}.retry", route.name.value), retry.span.clone());
-            checked(name, "a shorter router, route or source name would do, or `retry.topic` on a route with one source", findings)
+            checked(
+                name,
+                "a shorter router, route or source name would do, or `retry.topic` on a route with one source",
+                findings,
+            )
         }
     }
 }
@@ -159,7 +169,8 @@ fn dead_letter_topic(route: &Route, dead_letter: &DeadLetter, router_name: &str,
         }
     };
     if route.from.iter().any(|source| source.value == name.value) {
-        let message = format!("the dead letters of route `{}` go to `{}`, which it reads", route.name.value, name.value);
+        let message =
+            format!("the dead letters of route `{}` go to `{}`, which it reads", route.name.value, name.value);
         findings.mistake(&name.span, message, "name another topic, or each dead letter comes round again");
     }
     name

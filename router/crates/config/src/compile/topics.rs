@@ -46,11 +46,15 @@ impl<'f> Topics<'f> {
                 if one == other {
                     return;
                 }
-                (format!("the dead-letter topic `{name}` has two retentions"), "give both routes the same `retention`, or topics of their own")
+                (
+                    format!("the dead-letter topic `{name}` has two retentions"),
+                    "give both routes the same `retention`, or topics of their own",
+                )
             }
-            (TopicRole::Retry { .. }, TopicRole::Retry { .. }) => {
-                (format!("the retry topic `{name}` is used twice"), "each source topic of each route needs a retry topic of its own")
-            }
+            (TopicRole::Retry { .. }, TopicRole::Retry { .. }) => (
+                format!("the retry topic `{name}` is used twice"),
+                "each source topic of each route needs a retry topic of its own",
+            ),
             (one, other) => (
                 format!("the topic `{name}` is {} and {}", role_name(one), role_name(other)),
                 "outputs, retry topics and dead-letter topics must be different topics",
@@ -64,11 +68,15 @@ impl<'f> Topics<'f> {
         for (index, (topic, span)) in self.topics.iter().enumerate() {
             let twin = self.topics[..index].iter().map(|(twin, _)| &twin.name).find(|twin| collide(twin, &topic.name));
             let twin = twin.map(|twin| twin.as_ref());
-            let twin = twin.or_else(|| self.sources.iter().map(String::as_str).find(|source| collide(source, &topic.name)));
+            let twin =
+                twin.or_else(|| self.sources.iter().map(String::as_str).find(|source| collide(source, &topic.name)));
             if let Some(twin) = twin {
                 self.findings.mistake(
                     span,
-                    format!("the topics `{}` and `{twin}` differ in `.` and `_` alone, which Kafka refuses", topic.name),
+                    format!(
+                        "the topics `{}` and `{twin}` differ in `.` and `_` alone, which Kafka refuses",
+                        topic.name
+                    ),
                     "name one of them differently; the names of retry and dead-letter topics can be set with `topic`",
                 );
             }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
+use super::conceal::conceal;
 use super::{Field, Table};
 use crate::plan::Secret;
 use crate::raw::{At, Broker};
@@ -14,7 +15,10 @@ const OURS: &[(&str, &str)] = &[
     ("acks", "a record is settled when all in-sync replicas have its outputs"),
     ("auto.commit.enable", "the router commits what is settled, never what was merely read"),
     ("auto.commit.interval.ms", "`router.commit_interval` sets how often the router commits"),
-    ("auto.offset.reset", "a route's `start` says where it starts; an offset out of range must halt its lane, not skip"),
+    (
+        "auto.offset.reset",
+        "a route's `start` says where it starts; an offset out of range must halt its lane, not skip",
+    ),
     ("bootstrap.servers", "`broker.bootstrap` sets it"),
     ("client.id", "it derives from `router.name`"),
     ("delivery.report.only.error", "without the reports of success nothing would ever be settled"),
@@ -38,7 +42,9 @@ const OURS: &[(&str, &str)] = &[
 ];
 
 pub(super) fn read(top: &Table<'_>) -> Option<Broker> {
-    let table = top.required("broker", "add a [broker] table with `bootstrap = \"host:9092\"` or `embedded = \"./data\"`")?.table()?;
+    let table = top
+        .required("broker", "add a [broker] table with `bootstrap = \"host:9092\"` or `embedded = \"./data\"`")?
+        .table()?;
     let bootstrap = table.get("bootstrap");
     let embedded = table.get("embedded");
     let librdkafka = table.get("librdkafka");
@@ -85,7 +91,10 @@ fn servers(field: &Field<'_>) -> Option<String> {
     let text = field.text(example)?;
     let wrong = text.value.split(',').map(str::trim).find(|server| !is_server(server));
     if wrong.is_some() {
-        field.wrong(&format!("is not a list of servers: {:?}", text.shown), format!("write host:port pairs, such as {example}"));
+        field.wrong(
+            &format!("is not a list of servers: {:?}", text.shown),
+            format!("write host:port pairs, such as {example}"),
+        );
         return None;
     }
     Some(text.value)
@@ -148,28 +157,5 @@ fn property(name: &str, field: &Field<'_>) -> Option<String> {
             field.wrong_type("a string, a number or a boolean", "write the text that librdkafka takes in quotes");
             None
         }
-    }
-}
-
-/// Keeps every value in here from being shown.
-pub(super) fn conceal(field: &Field<'_>) {
-    conceal_value(field, field.value, &field.span);
-}
-
-fn conceal_value(field: &Field<'_>, value: &DeValue<'_>, span: &std::ops::Range<usize>) {
-    match value {
-        DeValue::Table(entries) => {
-            for value in entries.values() {
-                conceal_value(field, value.get_ref(), &value.span());
-            }
-        }
-        DeValue::Array(elements) => {
-            for value in elements {
-                conceal_value(field, value.get_ref(), &value.span());
-            }
-        }
-        // A place such as `${KAFKA_PASSWORD}` is no secret, and says which one is meant.
-        DeValue::String(text) if text.starts_with("${") && text.ends_with('}') && !text[2..].contains("${") => {}
-        _ => field.findings().secret(span),
     }
 }

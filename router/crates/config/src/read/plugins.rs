@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Map, Number, Value};
 use toml::de::DeValue;
 
-use super::broker::{conceal, path};
+use super::broker::path;
+use super::conceal::conceal;
 use super::{Field, Table};
 use crate::names::{name_fault, suggest};
 use crate::plan::ComponentPlan;
@@ -125,7 +126,10 @@ fn limits_of(table: Table<'_>) -> Limits {
             .and_then(|field| field.duration(Duration::from_millis(1)..=Duration::from_mins(1)))
             .unwrap_or(or.deadline),
         output: table.get("output").and_then(|field| field.size(1 << 10..=1 << 30)).unwrap_or(or.output),
-        output_events: table.get("output_events").and_then(|field| field.integer(1..=1_000_000)).unwrap_or(or.output_events),
+        output_events: table
+            .get("output_events")
+            .and_then(|field| field.integer(1..=1_000_000))
+            .unwrap_or(or.output_events),
         table_elements: table
             .get("table_elements")
             .and_then(|field| field.integer(1..=10_000_000))
@@ -197,7 +201,9 @@ fn json(field: &Field<'_>, value: &DeValue<'_>) -> Value {
             }
         },
         DeValue::Datetime(time) => Value::String(time.to_string()),
-        DeValue::Array(elements) => Value::Array(elements.iter().map(|element| json(field, element.get_ref())).collect()),
+        DeValue::Array(elements) => {
+            Value::Array(elements.iter().map(|element| json(field, element.get_ref())).collect())
+        }
         DeValue::Table(entries) => Value::Object(
             entries
                 .iter()

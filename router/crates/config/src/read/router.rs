@@ -17,7 +17,8 @@ const MAX_RECORD: u64 = 1 << 20;
 
 pub(super) fn read(top: &Table<'_>) -> Option<Router> {
     let table = top.required("router", "add a [router] table with a `name`")?.table()?;
-    let name = table.required("name", "add `name = \"…\"`: the consumer group derives from it").and_then(|field| name(&field));
+    let name =
+        table.required("name", "add `name = \"…\"`: the consumer group derives from it").and_then(|field| name(&field));
     let group = table.get("group").and_then(|field| group(&field));
     let instance_id = table.get("instance_id").and_then(|field| instance_id(&field));
     let workers = table.get("workers").and_then(|field| field.integer(1..=WORKERS_MAX)).unwrap_or(WORKERS);
@@ -54,7 +55,10 @@ pub(super) fn read(top: &Table<'_>) -> Option<Router> {
 pub(super) fn name(field: &Field<'_>) -> Option<String> {
     let Text { value, shown, .. } = field.text("\"orders\"")?;
     if let Some(fault) = name_fault(&value) {
-        field.wrong(&format!("can't be {shown:?}: {fault}"), "use letters, digits, `.`, `_` and `-`: topics are named after it");
+        field.wrong(
+            &format!("can't be {shown:?}: {fault}"),
+            "use letters, digits, `.`, `_` and `-`: topics are named after it",
+        );
         return None;
     }
     Some(value)
@@ -64,7 +68,10 @@ pub(super) fn name(field: &Field<'_>) -> Option<String> {
 pub(super) fn group(field: &Field<'_>) -> Option<At<String>> {
     let text = field.text("\"orders\"")?;
     if text.value.is_empty() || text.value.len() > 255 {
-        field.wrong("is not the name of a consumer group", "write 1 to 255 characters, or leave it out for the router's name");
+        field.wrong(
+            "is not the name of a consumer group",
+            "write 1 to 255 characters, or leave it out for the router's name",
+        );
         return None;
     }
     Some(At::new(text.value, text.span))
@@ -81,7 +88,11 @@ fn instance_id(field: &Field<'_>) -> Option<At<String>> {
     }
     if let Some(fault) = name_fault(&text.value) {
         // The value comes from the environment: the fault may be told, the value may not.
-        let fault = if text.value.is_empty() { fault } else { "it has characters that Kafka does not take, or too many".to_owned() };
+        let fault = if text.value.is_empty() {
+            fault
+        } else {
+            "it has characters that Kafka does not take, or too many".to_owned()
+        };
         field.wrong(&format!("is not an instance id: {fault}"), "use letters, digits, `.`, `_` and `-`");
         return None;
     }

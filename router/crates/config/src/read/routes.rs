@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::plugins::rate;
 use super::router::{group, name};
 use super::{Field, Table, Text};
-use crate::names::topic_fault;
+use crate::names::{name_fault, topic_fault};
 use crate::plan::Matching;
 use crate::raw::{At, Route, Stage};
 
@@ -33,17 +33,19 @@ pub(super) fn read(top: &Table<'_>) -> Vec<Route> {
 fn route(index: usize, field: Field<'_>) -> Option<Route> {
     // Messages name a route by its name, or else by its number.
     let written = field.value.get("name").and_then(|name| name.get_ref().as_str());
+    let written = written.filter(|name| name_fault(name).is_none());
     let called = written.map_or_else(|| format!("routes[{}]", index + 1), |name| format!("routes.{name}"));
     let table = field.called(called).table()?;
     let here = table.span.clone();
     let name_field = table.required("name", "add `name = \"…\"`, unique among the routes");
     let name = name_field.and_then(|field| name(&field).map(|name| At::new(name, field.span)));
-    let from = table.required("from", "add `from = [\"…\"]`: the topics that the route reads").map(|field| from(&field));
+    let from =
+        table.required("from", "add `from = [\"…\"]`: the topics that the route reads").map(|field| from(&field));
     let batch = Bounds::read(&table, "batch", Bounds::new(BATCH_RECORDS, BATCH_BYTES, &here));
     let in_flight = Bounds::read(&table, "in_flight", Bounds::new(IN_FLIGHT_RECORDS, IN_FLIGHT_BYTES, &here));
     let route = Route {
-        // A route without a usable name is still read, so that its other mistakes show.
-        name: name.unwrap_or_else(|| At::new(format!("routes[{}]", index + 1), here.clone())),
+        // A route without a usable name is still read, so that its other mistakes show; no other route can have this one.
+        name: name.unwrap_or_else(|| At::new(format!("-{}", index + 1), here.clone())),
         group: table.get("group").and_then(|field| group(&field)),
         from: from.unwrap_or_default(),
         start: table.get("start").and_then(|field| start(&field)).unwrap_or(StartAt::Earliest),
@@ -81,9 +83,9 @@ impl Bounds {
 
     fn read(route: &Table<'_>, key: &'static str, or: Self) -> Self {
         let Some(table) = route.get(key).and_then(|field| field.table()) else { return or };
-        let records = table.get("records").and_then(|field| {
-            field.integer(1..=1_000_000).map(|records| At::new(records, field.span.clone()))
-        });
+        let records = table
+            .get("records")
+            .and_then(|field| field.integer(1..=1_000_000).map(|records| At::new(records, field.span.clone())));
         let bytes = table.get("bytes").and_then(|field| field.size(1 << 10..=1 << 30));
         table.finish();
         Self { records: records.unwrap_or(or.records), bytes: bytes.unwrap_or(or.bytes) }
@@ -175,12 +177,18 @@ fn condition(field: &Field<'_>) -> Option<At<Condition>> {
         Err(error) => {
             let place = field.place_of(&text, error.span.as_ref());
             // A message about a text out of variables could show their values.
-            let message = if text.from_variable { "the text that its variables make is not one".to_owned() } else { error.message };
+            let message = if text.from_variable {
+                "the text that its variables make is not one".to_owned()
+            } else {
+                error.message
+            };
             let help = error.help.filter(|_| !text.from_variable);
             field.findings().mistake(
                 &place,
                 format!("{} is not a condition: {message}", field.title()),
-                help.unwrap_or_else(|| "conditions are CEL, such as 'topic == \"orders\" && value.amount > 100'".to_owned()),
+                help.unwrap_or_else(|| {
+                    "conditions are CEL, such as 'topic == \"orders\" && value.amount > 100'".to_owned()
+                }),
             );
             None
         }

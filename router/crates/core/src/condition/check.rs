@@ -53,14 +53,22 @@ fn syntax_error(text: &str, errors: &ParseErrors) -> ConditionError {
     let rest = text.get(line_start..).unwrap_or_default();
     let start = line_start + rest.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum::<usize>();
     let end = start + text.get(start..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
-    // The parser's own words, which may go on for lines of what it expected.
-    let words = first.msg.lines().next().unwrap_or_default();
+    let (message, help) = syntax_words(&first.msg);
+    ConditionError { message: format!("it is not CEL: {message}"), span: Some(start..end), help }
+}
+
+/// The first of the parser's own words, which may go on for lines of what it expected instead.
+fn syntax_words(message: &str) -> (String, Option<String>) {
+    let words = message.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
     let words = words.split(" expecting ").next().unwrap_or(words);
-    ConditionError {
-        message: format!("it is not CEL: {}", words.trim_start_matches("Syntax error: ")),
-        span: Some(start..end),
-        help: None,
+    if words.contains("<EOF>") {
+        return ("it ends where more is needed".to_owned(), None);
     }
+    if let Some(found) = words.strip_prefix("token recognition error at: ") {
+        let help = found.starts_with("'=").then(|| "`==` compares".to_owned());
+        return (format!("there is no place for {found}"), help);
+    }
+    (words.to_owned(), None)
 }
 
 struct Checker<'c> {
@@ -109,7 +117,7 @@ impl Checker<'_> {
             return Ok(*of);
         }
         if types::TYPE_NAMES.contains(&name) {
-            return Ok(Type::Type);
+            return Ok(Type::Kind);
         }
         let known = types::VARIABLES.iter().map(|(variable, _)| *variable);
         let help = match nearest(name, known.clone()) {

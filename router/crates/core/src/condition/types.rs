@@ -17,7 +17,8 @@ pub(super) enum Type {
     Map,
     Timestamp,
     Duration,
-    Type,
+    /// A type as a value, as in `type(value.id) == string`.
+    Kind,
 }
 
 use Type::{Bool, Bytes, Double, Duration, Dyn, Int, List, Map, Null, String, Timestamp, Uint};
@@ -37,7 +38,7 @@ impl Type {
             Map => "map",
             Timestamp => "timestamp",
             Duration => "duration",
-            Self::Type => "a type",
+            Self::Kind => "a type",
         }
     }
 
@@ -95,7 +96,7 @@ const fn method(name: &'static str, arguments: &'static [&'static [Type]], resul
     Overload { name, is_method: true, arguments, result }
 }
 
-const ANY: &[Type] = &[Null, Bool, Int, Uint, Double, String, Bytes, List, Map, Timestamp, Duration, Type::Type];
+const ANY: &[Type] = &[Null, Bool, Int, Uint, Double, String, Bytes, List, Map, Timestamp, Duration, Type::Kind];
 const SIZED: &[Type] = &[String, Bytes, List, Map];
 const NUMERIC: &[Type] = &[Int, Uint, Double, String];
 const CLOCKED: &[Type] = &[Timestamp, Duration];
@@ -112,7 +113,7 @@ const FUNCTIONS: &[Overload] = &[
     function("size", &[SIZED], Int),
     function("string", &[&[String, Bool, Int, Uint, Double, Bytes, Timestamp, Duration]], String),
     function("timestamp", &[&[String, Int, Timestamp]], Timestamp),
-    function("type", &[ANY], Type::Type),
+    function("type", &[ANY], Type::Kind),
     function("uint", &[NUMERIC], Uint),
     method("contains", &[&[String], &[String]], Bool),
     method("endsWith", &[&[String], &[String]], Bool),

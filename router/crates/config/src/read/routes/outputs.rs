@@ -26,10 +26,8 @@ fn output(field: &Field<'_>) -> Option<Output> {
     let table = field.table()?;
     let select = select(&table);
     let topic = table.required("topic", "add `topic = \"…\"`").and_then(|field| topic(&field));
-    let same_partition = table
-        .get("partition")
-        .and_then(|field| field.choice(&[("key", false), ("same", true)]))
-        .unwrap_or(false);
+    let same_partition =
+        table.get("partition").and_then(|field| field.choice(&[("key", false), ("same", true)])).unwrap_or(false);
     let span = table.span.clone();
     table.finish();
     Some(Output { select, topic, same_partition, span })
@@ -55,7 +53,10 @@ fn select(table: &Table<'_>) -> Chosen {
 fn port(field: &Field<'_>) -> Option<At<String>> {
     let text = field.text("\"eu\"")?;
     if text.value.is_empty() || text.value.len() > PORT_MAX {
-        field.wrong("is not the name of a port", format!("write 1 to {PORT_MAX} bytes; leave `port` out for the default one"));
+        field.wrong(
+            "is not the name of a port",
+            format!("write 1 to {PORT_MAX} bytes; leave `port` out for the default one"),
+        );
         return None;
     }
     Some(At::new(text.value, text.span))
