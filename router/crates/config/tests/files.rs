@@ -58,3 +58,17 @@ fn invalid_files_report_all_their_mistakes() {
         }
     });
 }
+
+#[test]
+fn every_example_compiles_without_a_warning() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../configs");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.display().to_string();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let (_, warnings) = compile(&fs::read_to_string(&path).unwrap(), &name, &variables())
+                .unwrap_or_else(|errors| panic!("{errors}"));
+            assert!(warnings.is_empty(), "{warnings:?}");
+        }
+    }
+}
