@@ -137,7 +137,10 @@ pub enum LoadErrorReason {
         /// What there is.
         most: usize,
     },
-    /// No instance can be made.
+    /// The host can't make an instance.
+    #[error("there is no room for an instance: {0}; fewer workers or plugins, or smaller limits, would need less")]
+    NoRoom(String),
+    /// Its start-up code failed, or it needs more from the start than its limits.
     #[error("it can't be instantiated: {0}; correct the plugin, or raise its limits")]
     Instantiate(Fault),
     /// `configure` did not return cleanly.
@@ -155,6 +158,7 @@ fn other_version(found: Option<&str>) -> String {
 impl From<StartError> for LoadErrorReason {
     fn from(error: StartError) -> Self {
         match error {
+            StartError::NoRoom(reason) => Self::NoRoom(reason),
             StartError::Instantiate(fault) => Self::Instantiate(fault),
             StartError::Signature(reason) => Self::Signature(reason),
             StartError::Configure(fault) => Self::Configure(fault),

@@ -115,7 +115,9 @@ fn undecodable(plugin: &LoadedPlugin) -> CallError {
 /// Why there is no instance.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    /// It could not be made: no room, or its start-up code failed.
+    /// The host could not make one: its pool has no room, or the system no memory.
+    NoRoom(String),
+    /// Its start-up code failed, or it needs more from the start than its limits.
     Instantiate(Fault),
     /// It does not have the functions of the contract, or they have other types.
     Signature(String),
@@ -129,6 +131,7 @@ impl StartError {
     fn message(&self, plugin: &LoadedPlugin) -> String {
         let name = plugin.name();
         match self {
+            Self::NoRoom(reason) => format!("there is no room for an instance of plugin {name}: {reason}"),
             Self::Instantiate(fault) => format!("plugin {name} can't be instantiated: {fault}"),
             Self::Signature(reason) => format!("plugin {name} does not fit the plugin contract: {reason}"),
             Self::Configure(fault) => format!("plugin {name} failed in its configure function: {fault}"),
@@ -153,10 +156,12 @@ impl Instance {
         store.epoch_deadline_callback(|store| store.data().tick());
         store.set_max_component_handles(HANDLES);
         begin(&mut store, plugin, 0, now_ms);
-        let instance = pre
-            .instance_pre()
-            .instantiate(&mut store)
-            .map_err(|error| StartError::Instantiate(fault(&store, plugin, &error)))?;
+        let instance =
+            pre.instance_pre().instantiate(&mut store).map_err(|error| match fault(&store, plugin, &error) {
+                // Nothing has been returned yet that could be malformed: the error is not the guest's.
+                Fault { class: FailureClass::BadOutput, .. } => StartError::NoRoom(format!("{error:#}")),
+                fault => StartError::Instantiate(fault),
+            })?;
         let exports = bindings::Plugin::new(&mut store, &instance)
             .map_err(|error| StartError::Signature(format!("{error:#}")))?;
         begin(&mut store, plugin, 0, now_ms);

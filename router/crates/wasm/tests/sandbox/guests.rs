@@ -13,6 +13,9 @@ use pointsman_wasm::{
     Limits, LoadError, LoadErrorReason, LoadedPlugin, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins,
 };
 use tempfile::TempDir;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -89,14 +92,20 @@ impl Guest<'_> {
     }
 }
 
-/// A component of the world that the last of the WIT texts has.
-pub fn componentize(module: &str, wit: &[&str], world: &str) -> Vec<u8> {
+/// A component of the world that the last of the WIT texts has; with the usual adapter, if the module imports preview 1 of
+/// WASI as most toolchains' do.
+pub fn componentize(text: &str, wit: &[&str], world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = wit.iter().map(|text| resolve.push_str("test.wit", text).unwrap()).last().unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
-    let mut module = wat::parse_str(module).unwrap();
+    let mut module = wat::parse_str(text).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
-    ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true);
+    if text.contains(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME) {
+        encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER).unwrap();
+    }
+    encoder.module(&module).unwrap().encode().unwrap()
 }
 
 /// Limits that the tests can reach quickly.

@@ -1,11 +1,13 @@
 //! Files that are no plugins, and plugins that can't be started.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use pointsman_core::failure::FailureClass;
-use pointsman_wasm::{COMPONENT_MAX_BYTES, Digest, LoadErrorReason, Provision};
+use pointsman_core::port::CallError;
+use pointsman_wasm::{COMPONENT_MAX_BYTES, Digest, LoadErrorReason, Plugins, Provision, SandboxSettings};
 
-use crate::guests::{Bench, Guest, PASS, WIT, call, componentize};
+use crate::guests::{Bench, Guest, PASS, WIT, call, componentize, settings};
 
 #[test]
 fn what_is_no_component_is_refused() {
@@ -209,4 +211,26 @@ fn plugins_are_called_by_their_index() {
     assert_eq!(plugins.get(pointsman_core::port::PluginId(1)).unwrap().name(), "judge");
     assert!(plugins.get(pointsman_core::port::PluginId(2)).is_none());
     assert_eq!(call(&mut plugins.worker()).unwrap().len(), 3);
+}
+
+#[test]
+fn a_pool_that_is_too_large_for_4_gib_each_takes_less() {
+    let many = SandboxSettings { workers: NonZeroUsize::new(64).unwrap(), plugins: 40, ..settings() };
+    let bench = Bench::with(&PASS.component(), &many);
+    assert_eq!(call(&mut bench.worker()).unwrap().len(), 3);
+}
+
+#[test]
+fn a_pool_without_room_is_not_the_plugins_fault() {
+    let one = SandboxSettings { workers: NonZeroUsize::MIN, plugins: 1, ..settings() };
+    let bench = Bench::with(&PASS.component(), &one);
+    let plugins = Plugins::new(vec![bench.load().unwrap()]);
+    let mut workers: Vec<_> = (0..3).map(|_| plugins.worker()).collect();
+    let answers: Vec<_> = workers.iter_mut().map(call).collect();
+    assert!(answers[0].is_ok() && answers[1].is_ok());
+    let Err(CallError::Unavailable { message }) = &answers[2] else { panic!("{answers:?}") };
+    assert!(message.starts_with("there is no room for an instance of plugin judge"), "{message}");
+    assert!(matches!(bench.refusal(), LoadErrorReason::NoRoom(_)));
+    drop(workers);
+    assert!(bench.load().is_ok());
 }

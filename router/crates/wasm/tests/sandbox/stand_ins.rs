@@ -243,3 +243,59 @@ fn an_inspection_names_each_stand_in_and_its_grant() {
     assert_eq!(of("wasi:sockets/tcp-create-socket@0.2.6"), Some(Provision::Denied));
     assert_eq!(of("pointsman:plugin/host@0.1.0"), Some(Provision::Host));
 }
+
+/// What a libc asks of preview 1, through the adapter that toolchains link in. Each errno is kept as a byte at 60100.
+const PREVIEW_1: Guest<'static> = Guest {
+    imports: r#"
+      (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "fd_prestat_get" (func $fd_prestat_get (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "path_open"
+        (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ_sizes_get (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "clock_time_get" (func $clock_time_get (param i32 i64 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))"#,
+    items: r#"
+      (data (i32.const 61000) "to the log\n")
+      (global $step (mut i32) (i32.const 60100))
+      (func $did (param $errno i32)
+        (i32.store8 (global.get $step) (local.get $errno))
+        (global.set $step (i32.add (global.get $step) (i32.const 1))))"#,
+    process: r#"
+      (i32.store (i32.const 60000) (i32.const 61000)) (i32.store (i32.const 60004) (i32.const 11))
+      (call $did (call $fd_write (i32.const 1) (i32.const 60000) (i32.const 1) (i32.const 60008)))
+      (call $did (call $fd_read (i32.const 0) (i32.const 60000) (i32.const 1) (i32.const 60008)))
+      (call $did (call $fd_prestat_get (i32.const 3) (i32.const 60008)))
+      (call $did (call $path_open (i32.const 3) (i32.const 0) (i32.const 61000) (i32.const 2) (i32.const 0)
+        (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 60008)))
+      (call $did (call $environ_sizes_get (i32.const 60008) (i32.const 60012)))
+      (call $did (call $args_sizes_get (i32.const 60008) (i32.const 60012)))
+      (call $did (call $clock_time_get (i32.const 0) (i64.const 0) (i32.const 60110)))
+      (call $did (call $random_get (i32.const 60120) (i32.const 8)))
+      ;; A subscription to the monotonic clock, an hour from now.
+      (i32.store8 (i32.const 60208) (i32.const 0)) (i32.store (i32.const 60216) (i32.const 1))
+      (i64.store (i32.const 60224) (i64.const 3600000000000))
+      (call $did (call $poll_oneoff (i32.const 60200) (i32.const 60300) (i32.const 1) (i32.const 60008)))
+      (i32.store8 (i32.const 8216) (i32.const 2))
+      (i32.store (i32.const 8220) (i32.const 60100)) (i32.store (i32.const 8224) (i32.const 28))
+      (i32.store8 (i32.const 4096) (i32.const 2))
+      (i32.store (i32.const 4104) (i32.const 8192)) (i32.store (i32.const 4108) (i32.const 1))
+      (call $pass (local.get $count))"#,
+    ..PASS
+};
+
+#[test]
+fn a_libc_on_the_usual_adapter_finds_what_it_needs() {
+    const BAD_FD: u8 = 8;
+    let mut bench = Bench::new(&PREVIEW_1.component());
+    bench.spec.grants = vec!["stdout".into()];
+    let mut worker = bench.worker();
+    let mut answer = Vec::new();
+    let lines = logged(|| answer = said(&mut worker, 1_790_000_000_123));
+    assert_eq!(lines, ["INFO pointsman::plugin: to the log plugin=\"judge\""]);
+    assert_eq!(answer[..9], [0, 0, BAD_FD, BAD_FD, 0, 0, 0, 0, 0]);
+    assert_eq!(answer[10..18], 1_790_000_000_123_000_000_u64.to_le_bytes(), "the time of the batch");
+    assert_ne!(answer[20..28], [0; 8], "random bytes");
+}
