@@ -88,18 +88,18 @@ impl Sandbox {
             Engine::new(&config(settings, instances)).map_err(|reason| SandboxError::Engine { instances, reason })?;
         start_ticking(&engine).map_err(SandboxError::Ticker)?;
         let cache = settings.cache.as_deref().and_then(|directory| Cache::open(directory, &engine));
-        let Limits { memory_bytes, table_elements } = Limits::of(settings);
+        let SlotSizes { memory_bytes, table_elements } = SlotSizes::of(settings);
         Ok(Self { engine, cache, memory_bytes, table_elements })
     }
 }
 
 /// What the pool's slots hold.
-struct Limits {
+struct SlotSizes {
     memory_bytes: usize,
     table_elements: usize,
 }
 
-impl Limits {
+impl SlotSizes {
     fn of(settings: &SandboxSettings) -> Self {
         Self { memory_bytes: settings.memory_bytes.max(1 << 16), table_elements: settings.table_elements.max(1) }
     }
@@ -134,12 +134,12 @@ fn config(settings: &SandboxSettings, instances: u32) -> Config {
 fn reservation(settings: &SandboxSettings, instances: u32) -> u64 {
     let memories = u64::from(instances.saturating_mul(MEMORIES));
     let fits = memories.saturating_mul(RESERVATION + GUARD) <= ADDRESS_SPACE;
-    if fits { RESERVATION } else { Limits::of(settings).memory_bytes.next_multiple_of(1 << 16) as u64 }
+    if fits { RESERVATION } else { SlotSizes::of(settings).memory_bytes.next_multiple_of(1 << 16) as u64 }
 }
 
 /// Bounded totals: a guest that asks for more than its share is refused, and can't take another's.
 fn pool(settings: &SandboxSettings, instances: u32) -> PoolingAllocationConfig {
-    let limits = Limits::of(settings);
+    let sizes = SlotSizes::of(settings);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
@@ -152,8 +152,8 @@ fn pool(settings: &SandboxSettings, instances: u32) -> PoolingAllocationConfig {
         .max_tables_per_component(TABLES)
         .max_memories_per_module(1)
         .max_tables_per_module(TABLES)
-        .max_memory_size(limits.memory_bytes.next_multiple_of(1 << 16))
-        .table_elements(limits.table_elements);
+        .max_memory_size(sizes.memory_bytes.next_multiple_of(1 << 16))
+        .table_elements(sizes.table_elements);
     pool
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use pointsman_core::port::PluginId;
+use pointsman_core::port::{CallError, PluginId};
 
 use crate::guests::{Guest, PASS, call, call_at, worker};
 
@@ -93,4 +93,20 @@ fn a_flood_of_lines_and_names_is_cut_and_said_once() {
     assert!(first[65].contains("counts under more names than 64"), "{}", first[65]);
     assert_eq!(logged(|| drop(call(&mut worker).unwrap())).len(), 65, "the names are mentioned once");
     assert_eq!(worker.take_counts().map(|(_, _, count)| count).collect::<Vec<_>>(), [2; 64]);
+}
+
+#[test]
+fn what_a_guest_says_before_it_traps_becomes_part_of_the_failure() {
+    // As a panic of a compiled language does it.
+    let panicking = Guest {
+        items: "(data (i32.const 60000) \"panicked\")",
+        process: "(call $log (i32.const 3) (i32.const 60000) (i32.const 8)) (unreachable)",
+        ..PASS
+    };
+    let mut worker = worker(panicking);
+    let lines = logged(|| {
+        let Err(CallError::Guest { message, .. }) = call(&mut worker) else { panic!("it must trap") };
+        assert_eq!(message, "plugin judge: wasm trap: wasm `unreachable` instruction executed; it said: panicked");
+    });
+    assert_eq!(lines, [""; 0]);
 }
