@@ -51,7 +51,11 @@ proptest! {
         }
         // The log is whole, and goes on where it was.
         write(&log, &partition, &[record("next")]);
+        prop_assert_eq!(log.offset_at(&partition, 0).unwrap(), first as i64);
         prop_assert_eq!(contents(&place.open(), &partition).last().unwrap().offset, times.len() as i64);
+        // In time it goes too, whatever part of its segment went before.
+        log.enforce_retention(NOW * 2).unwrap();
+        prop_assert_eq!(log.watermarks(&partition).unwrap(), (times.len() as i64 + 1, times.len() as i64 + 1));
     }
 }
 

@@ -46,7 +46,8 @@ fn nothing_is_missed_between_a_fetch_that_found_nothing_and_the_waker() {
     let place = Place::new();
     let (log, other) = (log_with(&place, &[("t", 1)]), place.open());
     let partition = TopicPartition::new("t", 0);
-    for writer in [&log, &other] {
+    // Twice each: the first time, everything is new to the watching thread.
+    for writer in [&log, &log, &other, &other] {
         let (_, end) = log.watermarks(&partition).unwrap();
         let mut feed = log.read(&partition, end).unwrap();
         assert!(feed.fetch(1, 1).unwrap().is_none());
