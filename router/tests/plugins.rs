@@ -1,0 +1,314 @@
+//! The Rust plugins, built from source as a user builds them, and run in the sandbox.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test may fail by panic"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use pointsman::plugin_build::{self, BuildError};
+use pointsman::toolchain::{Toolchain, ToolchainChoice};
+use pointsman_core::event::Event;
+use pointsman_core::failure::FailureClass;
+use pointsman_core::port::{CallError, PluginHost, PluginId};
+use pointsman_core::record::{Header, Headers};
+use pointsman_core::verdict::{Output, Patch, Verdict};
+use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
+use serde_json::{Value, json};
+use wit_component::DecodedWasm;
+use wit_parser::{Resolve, WorldItem, WorldKey};
+
+static TOOLCHAIN: LazyLock<Toolchain> = LazyLock::new(|| {
+    Toolchain::find_or_make(ToolchainChoice::Auto, &mut |line| eprintln!("{line}"))
+        .unwrap_or_else(|error| panic!("{error}"))
+});
+
+/// The components by package name.
+static COMPONENTS: LazyLock<BTreeMap<String, PathBuf>> = LazyLock::new(|| {
+    let build = |folder| {
+        plugin_build::build_all(&repository(folder), &TOOLCHAIN, &mut |line| eprintln!("{line}"))
+            .unwrap_or_else(|error| panic!("{error}"))
+    };
+    let mut components = build("plugins");
+    components.extend(build("tests/guests"));
+    components
+});
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+#[test]
+fn every_plugin_fits_the_contract_and_imports_nothing_else() {
+    let mut contract = Resolve::default();
+    let package =
+        contract.push_str("pointsman.wit", &fs::read_to_string(repository("wit/pointsman.wit")).unwrap()).unwrap();
+    let world = contract.select_world(&[package], Some("plugin")).unwrap();
+    for (name, file) in &*COMPONENTS {
+        let bytes = fs::read(file).unwrap();
+        wit_component::targets(&contract, world, &bytes, false).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        let DecodedWasm::Component(resolve, world) = wit_component::decode(&bytes).unwrap() else {
+            panic!("{name} is no component");
+        };
+        let names = |items: &mut dyn Iterator<Item = (&WorldKey, &WorldItem)>| -> Vec<String> {
+            items.map(|(key, _)| resolve.name_world_key(key)).collect()
+        };
+        let world = &resolve.worlds[world];
+        assert_eq!(names(&mut world.exports.iter()), ["pointsman:plugin/processor@0.1.0"], "{name}");
+        for import in names(&mut world.imports.iter()) {
+            let ours = ["pointsman:plugin/host@0.1.0", "pointsman:plugin/types@0.1.0"];
+            assert!(ours.contains(&import.as_str()), "{name} imports {import}");
+        }
+    }
+}
+
+#[test]
+fn a_plugin_that_has_not_changed_is_not_compiled_again() {
+    for (package, folder) in [("validate-order", "plugins/validate-order"), ("identity", "tests/guests/identity")] {
+        let file = &COMPONENTS[package];
+        let mut said = Vec::new();
+        let again =
+            plugin_build::build(&repository(folder), &TOOLCHAIN, &mut |line| said.push(line.to_owned())).unwrap();
+        assert_eq!(&again, file);
+        assert!(!said.iter().any(|line| line.contains("Compiling")), "{package}: {said:#?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_plugin_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |manifest: &str, code: &str| {
+        fs::create_dir_all(folder.path().join("src")).unwrap();
+        fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+        fs::write(folder.path().join("src/lib.rs"), code).unwrap();
+    };
+    let build = || plugin_build::build(folder.path(), &TOOLCHAIN, &mut |_| {}).unwrap_err();
+    assert!(matches!(build(), BuildError::NoSource { .. }));
+
+    let library = "[package]\nname = \"broken\"\nedition = \"2024\"\n[workspace]\n";
+    write(library, "pub fn f() {}");
+    assert!(matches!(build(), BuildError::NoLibrary { .. }));
+
+    let component = format!("{library}[lib]\ncrate-type = [\"cdylib\"]\n");
+    write(&component, "fn f() -> u8 { \"text\" }");
+    let error = build();
+    assert!(matches!(&error, BuildError::Failed { said, .. } if said.contains("mismatched types")), "{error}");
+    assert!(error.to_string().contains("src/lib.rs:1"), "{error}");
+
+    let core_module = "[target.wasm32-unknown-unknown]\nrustflags = [\"-Clinker=rust-lld\"]\n";
+    write(&component, "#[unsafe(no_mangle)]\nextern \"C\" fn f() {}");
+    fs::create_dir(folder.path().join(".cargo")).unwrap();
+    fs::write(folder.path().join(".cargo/config.toml"), core_module).unwrap();
+    let error = build();
+    assert!(matches!(error, BuildError::NotAComponent { .. }), "{error}");
+}
+
+/// One worker with one plugin.
+fn worker(plugin: &str, config: &Value) -> Result<WorkerPlugins, String> {
+    const MEMORY_BYTES: usize = 16 << 20;
+    let settings = SandboxSettings {
+        workers: NonZeroUsize::MIN,
+        plugins: 1,
+        memory_bytes: MEMORY_BYTES,
+        table_elements: 10_000,
+        cache: None,
+    };
+    let spec = PluginSpec {
+        name: plugin.into(),
+        component: COMPONENTS[plugin].clone(),
+        sha256: None,
+        config: config.to_string(),
+        limits: Limits {
+            memory_bytes: MEMORY_BYTES,
+            deadline: Duration::from_millis(100),
+            output_bytes: 1 << 20,
+            output_events: 1000,
+            table_elements: 10_000,
+        },
+        grants: vec![],
+    };
+    let plugin = Sandbox::new(&settings).unwrap().load(&spec).map_err(|error| error.to_string())?;
+    Ok(Plugins::new(vec![plugin]).worker())
+}
+
+fn call(worker: &mut WorkerPlugins, events: &[Event<'_>]) -> Result<Vec<Verdict>, CallError> {
+    worker.call(PluginId(0), events, 0)
+}
+
+const fn event<'a>(value: &'a str, headers: &'a [Header<'a>]) -> Event<'a> {
+    Event {
+        topic: "orders.v1",
+        partition: 3,
+        offset: 42,
+        timestamp_ms: 1_700_000_000_000,
+        key: Some(b""),
+        value: Some(value.as_bytes()),
+        headers: Headers::Borrowed(headers),
+        attempt: 1,
+    }
+}
+
+const UNCHANGED: Output =
+    Output { port: None, key: Patch::Keep, value: Patch::Keep, headers: None, timestamp_ms: None };
+
+fn value(text: &str) -> Patch {
+    Patch::Set(text.into())
+}
+
+#[test]
+fn orders_are_validated_and_enriched() {
+    let mut validate = worker("validate-order", &json!({})).unwrap();
+    let good = event(r#"{"id":"o-1","country":"DE","amount":7}"#, &[]);
+    let failing = event(r#"{"id":"o-1","country":"DE","amount":7,"fail_until_attempt":2}"#, &[]);
+    let verdicts = call(
+        &mut validate,
+        &[
+            good,
+            event(r#"{"type":"heartbeat"}"#, &[]),
+            event(r#"{"id":"o-2","country":"DE","amount":-7}"#, &[]),
+            failing,
+            Event { attempt: 2, ..failing },
+            Event { value: None, ..good },
+        ],
+    )
+    .unwrap();
+    assert_eq!(verdicts[0], Verdict::Pass);
+    assert_eq!(verdicts[1], Verdict::Drop { reason: "heartbeat".into() });
+    assert!(matches!(&verdicts[2], Verdict::Reject { code, .. } if code == "negative-amount"));
+    assert!(matches!(&verdicts[3], Verdict::Retry { delay_ms: None, .. }));
+    assert_eq!(verdicts[4..], [Verdict::Pass, Verdict::Pass]);
+
+    let mut enrich = worker("enrich-order", &json!({"currencies": {"DE": "EUR"}, "eu": ["DE"]})).unwrap();
+    let enriched = value(r#"{"id":"o-1","country":"DE","amount":7,"currency":"EUR"}"#);
+    let output = Output { port: Some("eu".into()), value: enriched, ..UNCHANGED };
+    assert_eq!(call(&mut enrich, &[good]).unwrap(), [Verdict::Emit(vec![output])]);
+    assert_eq!(enrich.take_counts().collect::<Vec<_>>(), [(PluginId(0), "enriched", 1)]);
+
+    let refused = worker("enrich-order", &json!({"currencies": {"DE": "euro"}})).err().unwrap();
+    assert!(refused.contains("three capital letters"), "{refused}");
+}
+
+#[test]
+fn headers_are_filtered_and_values_transformed() {
+    let mut filter = worker("header-filter", &json!({"header": "env", "drop": ["test"]})).unwrap();
+    let test = [Header { name: b"env", value: Some(b"test") }];
+    let null = [test[0], Header { name: b"env", value: None }];
+    let verdicts = call(&mut filter, &[event("", &test), event("", &null), event("", &[])]).unwrap();
+    assert_eq!(verdicts, [Verdict::Drop { reason: "header".into() }, Verdict::Pass, Verdict::Pass]);
+
+    let mut transform = worker("json-transform", &json!({})).unwrap();
+    let output = Output { value: value(r#"{"b":1,"a":2,"seen":true}"#), ..UNCHANGED };
+    assert_eq!(call(&mut transform, &[event(r#"{"b":1,"a":2}"#, &[])]).unwrap(), [Verdict::Emit(vec![output])]);
+    assert_eq!(call(&mut worker("identity", &json!({})).unwrap(), &[event("", &[])]).unwrap(), [Verdict::Pass]);
+}
+
+#[test]
+fn each_poison_is_told_for_what_it_is_and_leaves_no_trace() {
+    let mut chaos = worker("chaos", &json!({})).unwrap();
+    for (poison, class, code) in [
+        ("trap", FailureClass::Trap, "unreachable"),
+        ("loop", FailureClass::Deadline, "deadline"),
+        ("memory", FailureClass::Memory, "memory-limit"),
+        ("recursion", FailureClass::Trap, ""),
+        ("output", FailureClass::Memory, "memory-limit"),
+        ("count", FailureClass::BadOutput, ""),
+    ] {
+        let poisoned = json!({"poison": poison}).to_string();
+        let Err(CallError::Guest { class: was, code: said, message }) = call(&mut chaos, &[event(&poisoned, &[])])
+        else {
+            panic!("{poison} did no harm");
+        };
+        assert_eq!(was, class, "{poison}: {said}: {message}");
+        assert!(code.is_empty() || said == code, "{poison}: {said}: {message}");
+        if poison == "trap" {
+            assert!(message.contains("panicked at") && message.ends_with("orders.v1/3 at offset 42"), "{message}");
+        }
+        assert_eq!(call(&mut chaos, &[event("{}", &[])]).unwrap(), [Verdict::Pass], "after {poison}");
+    }
+}
+
+#[test]
+fn a_plugin_sees_the_event_as_it_is() {
+    let mut mirror = worker("mirror", &json!({"x": [1, null]})).unwrap();
+    let headers = [Header { name: b"a", value: Some(&[0xff]) }, Header { name: b"a", value: None }];
+    let event = Event { attempt: 7, ..event("v", &headers) };
+    let described = |event: Event<'_>, mirror: &mut WorkerPlugins| -> Value {
+        match call(mirror, &[event]).unwrap().pop() {
+            Some(Verdict::Emit(outputs)) => match outputs.as_slice() {
+                [Output { value: Patch::Set(text), .. }] => serde_json::from_slice(text).unwrap(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    let description = json!({
+        "config": {"x": [1, null]},
+        "topic": "orders.v1",
+        "partition": 3,
+        "offset": 42,
+        "timestamp": 1_700_000_000_000_i64,
+        "key": [],
+        "value": [118],
+        "headers": [["a", [255]], ["a", null]],
+        "attempt": 7,
+    });
+    assert_eq!(described(event, &mut mirror), description);
+    let bare = Event { key: None, value: None, headers: Headers::NONE, timestamp_ms: -1, ..event };
+    let bare = described(bare, &mut mirror);
+    for field in ["key", "value", "timestamp"] {
+        assert_eq!(bare[field], Value::Null, "{field}");
+    }
+}
+
+#[test]
+fn a_verdict_arrives_as_it_was_given() {
+    let mut mirror = worker("mirror", &json!({})).unwrap();
+    let header = |name: &str, value: Option<&[u8]>| Header { name: name.as_bytes(), value }.into();
+    for (asked, verdict) in [
+        ("pass", Verdict::Pass),
+        ("drop", Verdict::Drop { reason: "asked".into() }),
+        ("nothing", Verdict::Emit(vec![])),
+        (
+            "twice",
+            Verdict::Emit(["first", "second"].map(|port| Output { port: Some(port.into()), ..UNCHANGED }).into()),
+        ),
+        (
+            "rewrite",
+            Verdict::Emit(vec![Output {
+                port: None,
+                key: value("new key"),
+                value: value("new value"),
+                headers: Some(vec![header("a", Some(b"1")), header("a", Some(&[0xff, 0]))]),
+                timestamp_ms: Some(1),
+            }]),
+        ),
+        (
+            "nulls",
+            Verdict::Emit(vec![Output {
+                key: Patch::Null,
+                value: Patch::Null,
+                headers: Some(vec![header("n", None)]),
+                ..UNCHANGED
+            }]),
+        ),
+        ("retry", Verdict::Retry { reason: "asked for a retry".into(), delay_ms: Some(1500) }),
+        ("reject", Verdict::Reject { code: "asked".into(), message: "asked for a rejection".into() }),
+        ("log", Verdict::Pass),
+    ] {
+        let headers = [Header { name: b"answer", value: Some(asked.as_bytes()) }];
+        assert_eq!(call(&mut mirror, &[event("v", &headers)]).unwrap(), [verdict], "{asked}");
+    }
+    assert_eq!(mirror.take_counts().collect::<Vec<_>>(), [(PluginId(0), "asked", 3)]);
+
+    let refused = worker("mirror", &json!({"refuse": "not like this"})).err().unwrap();
+    assert!(refused.contains("not like this"), "{refused}");
+}
