@@ -1,14 +1,19 @@
 //! The command line. One module for each command: its arguments, and `execute`, which gives the exit code.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 mod check;
 pub(crate) mod configuration;
+mod dev;
 pub(crate) mod logging;
 mod plugin;
 mod run;
+
+pub(crate) use dev::program;
+mod test;
 
 /// Routes Kafka events through sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -24,6 +29,8 @@ struct Cli {
 enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
+    Dev(dev::Arguments),
+    Test(test::Arguments),
     #[command(subcommand)]
     Plugin(plugin::Command),
 }
@@ -54,10 +61,13 @@ impl From<Exit> for ExitCode {
 pub fn main() -> ExitCode {
     // Wrong arguments end here, with exit code 2.
     let Cli { logging, command } = Cli::parse();
-    logging::start(&logging);
+    let draws = matches!(command, Command::Dev(_)) && std::io::stdout().is_terminal();
+    logging::start(&logging, if draws { "error" } else { "info" });
     match command {
         Command::Run(arguments) => run::execute(&arguments),
         Command::Check(arguments) => check::execute(&arguments),
+        Command::Test(arguments) => test::execute(&arguments),
+        Command::Dev(arguments) => dev::execute(&arguments),
         Command::Plugin(command) => plugin::execute(&command),
     }
     .into()

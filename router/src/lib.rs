@@ -4,12 +4,14 @@
 
 pub mod cli;
 pub mod counters;
+mod demo;
 mod dispatch;
 mod intake;
 mod judge;
 mod lane;
 pub mod plugin_build;
 pub mod record_text;
+mod route_test;
 pub mod running;
 mod shared;
 pub mod toolchain;

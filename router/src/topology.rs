@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pointsman_config::plan::{BrokerPlan, ComponentPlan, Plan, TopicRole};
+use pointsman_config::plan::{BrokerPlan, ComponentPlan, Plan, PluginPlan, TopicRole};
 use pointsman_core::port::{Log, LogError, NewTopic, TopicInfo};
 use pointsman_embedded::{EmbeddedLog, OpenError, Options};
 use pointsman_kafka::{KafkaLog, KafkaSettings};
@@ -14,6 +14,7 @@ use pointsman_wasm::{
 use thiserror::Error;
 
 use crate::plugin_build::BuildError;
+use crate::toolchain::ToolchainError;
 
 /// Partitions of a source topic that is made on the embedded log because it is not there.
 const EMBEDDED_PARTITIONS: u32 = 4;
@@ -40,6 +41,9 @@ pub enum StartError {
     /// A plugin that is to be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The toolchain to build a plugin with.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
     /// A plugin that is given as source, where nothing is built.
     #[error(
         "plugin {name:?} is given as the source {}, and `run` builds nothing: build it with `pointsman plugin build`, and name the file as `component`",
@@ -75,11 +79,22 @@ pub fn components(
     directory: &Path,
     mut build: impl FnMut(&Arc<str>, PathBuf) -> Result<PathBuf, StartError>,
 ) -> Result<Vec<PathBuf>, StartError> {
-    let component = |plugin: &pointsman_config::plan::PluginPlan| match &plugin.component {
+    plan.plugins.iter().map(|plugin| component(plugin, directory, &mut build)).collect()
+}
+
+/// Finds the component of one plugin, as [`components`] does.
+///
+/// # Errors
+/// What `build` says.
+pub fn component(
+    plugin: &PluginPlan,
+    directory: &Path,
+    build: &mut impl FnMut(&Arc<str>, PathBuf) -> Result<PathBuf, StartError>,
+) -> Result<PathBuf, StartError> {
+    match &plugin.component {
         ComponentPlan::File(file) => Ok(directory.join(file)),
         ComponentPlan::Source(folder) => build(&plugin.name, directory.join(folder)),
-    };
-    plan.plugins.iter().map(component).collect()
+    }
 }
 
 /// Loads the plan's plugins from `components`.
@@ -87,18 +102,26 @@ pub fn components(
 /// # Errors
 /// [`StartError::Sandbox`], [`StartError::Plugin`].
 pub fn load_plugins(plan: &Plan, components: &[PathBuf]) -> Result<Plugins, StartError> {
-    let limits = || plan.plugins.iter().map(|plugin| &plugin.limits);
+    load_chosen(plan, &plan.plugins.iter().zip(components).collect::<Vec<_>>())
+}
+
+/// Loads some of the plan's plugins, each from its component. They are numbered anew, in this order.
+///
+/// # Errors
+/// [`StartError::Sandbox`], [`StartError::Plugin`].
+pub fn load_chosen(plan: &Plan, chosen: &[(&PluginPlan, &PathBuf)]) -> Result<Plugins, StartError> {
+    let limits = || chosen.iter().map(|(plugin, _)| &plugin.limits);
     let sandbox = Sandbox::new(&SandboxSettings {
         workers: plan.router.workers,
-        plugins: plan.plugins.len(),
+        plugins: chosen.len(),
         memory_bytes: limits().map(|limits| limits.memory_bytes).max().unwrap_or(0),
         table_elements: limits().map(|limits| limits.table_elements).max().unwrap_or(0),
         cache: cache_directory(),
     })?;
-    let load = |(plugin, component): (&pointsman_config::plan::PluginPlan, &PathBuf)| {
+    let load = |(plugin, component): &(&PluginPlan, &PathBuf)| {
         Ok(sandbox.load(&PluginSpec {
             name: Arc::clone(&plugin.name),
-            component: component.clone(),
+            component: (*component).clone(),
             sha256: plugin.sha256.map(Digest),
             config: plugin.config.clone(),
             limits: Limits {
@@ -111,7 +134,7 @@ pub fn load_plugins(plan: &Plan, components: &[PathBuf]) -> Result<Plugins, Star
             grants: plugin.grants.clone(),
         })?)
     };
-    let loaded: Result<Vec<LoadedPlugin>, StartError> = plan.plugins.iter().zip(components).map(load).collect();
+    let loaded: Result<Vec<LoadedPlugin>, StartError> = chosen.iter().map(load).collect();
     Ok(Plugins::new(loaded?))
 }
 

@@ -11,9 +11,10 @@ pub(crate) struct Arguments {
     /// How log lines look, on standard error.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     log_format: Format,
-    /// What is logged: a level, or directives such as `info,pointsman=debug`.
-    #[arg(long, global = true, env = "POINTSMAN_LOG", default_value = "info")]
-    log: String,
+    /// What is logged: a level, or directives such as `info,pointsman=debug`. Default: `info`; for commands that draw
+    /// on the terminal, `error`.
+    #[arg(long, global = true, env = "POINTSMAN_LOG")]
+    log: Option<String>,
 }
 
 /// How log lines look.
@@ -26,9 +27,10 @@ enum Format {
 }
 
 /// Starts the log of the process. A filter that can't be read is told, and `info` is taken.
-pub(crate) fn start(arguments: &Arguments) {
-    let filter = EnvFilter::try_new(&arguments.log).unwrap_or_else(|error| {
-        super::complain(&format!("--log {:?} can't be read ({error}); logging at info", arguments.log));
+pub(crate) fn start(arguments: &Arguments, default: &str) {
+    let wanted = arguments.log.as_deref().unwrap_or(default);
+    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|error| {
+        super::complain(&format!("--log {wanted:?} can't be read ({error}); logging at info"));
         EnvFilter::new("info")
     });
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);

@@ -7,8 +7,8 @@ mod topics;
 
 use crate::findings::{CONFIGURATION, ConfigErrors, Findings, Source, Warning};
 use crate::names::suggest;
-use crate::plan::{BrokerPlan, Plan, PluginLimits, PluginPlan, RouterPlan};
-use crate::raw::{Broker, Plugin, Raw, Router, Stage};
+use crate::plan::{BrokerPlan, FeedPlan, Plan, PluginLimits, PluginPlan, RouterPlan};
+use crate::raw::{Broker, Feed, Plugin, Raw, Router, Stage};
 use crate::read::{self, Reading};
 use crate::secrets::{commented, mask, suspects};
 use crate::variables::Variables;
@@ -35,13 +35,19 @@ pub fn compile(text: &str, file_name: &str, variables: &dyn Variables) -> Result
 }
 
 fn resolve(raw: Raw, findings: &Findings) -> Option<Plan> {
-    let Raw { router, broker, plugins, routes } = raw;
+    let Raw { router, broker, plugins, routes, feeds } = raw;
     limits::check(router.as_ref(), broker.as_ref(), &plugins, &routes, findings);
     warn_of_unused(&plugins, &routes, findings);
     let (routes, topics) = routes::resolve(router.as_ref(), routes, &plugins, findings);
     let plugins: Option<Vec<PluginPlan>> = plugins.into_iter().map(plugin_plan).collect();
-    let plan =
-        Plan { router: router_plan(router?), broker: broker_plan(broker?), plugins: plugins?, routes: routes?, topics };
+    let plan = Plan {
+        router: router_plan(router?),
+        broker: broker_plan(broker?),
+        plugins: plugins?,
+        routes: routes?,
+        topics,
+        feeds: feeds.into_iter().map(feed_plan).collect(),
+    };
     findings.is_sound().then_some(plan)
 }
 
@@ -64,6 +70,10 @@ fn broker_plan(broker: Broker) -> BrokerPlan {
             librdkafka: librdkafka.into_iter().map(|(name, value)| (name, value.value)).collect(),
         },
     }
+}
+
+fn feed_plan(feed: Feed) -> FeedPlan {
+    FeedPlan { topic: feed.topic.into(), records: feed.records, per_second: feed.per_second }
 }
 
 fn plugin_plan(plugin: Plugin) -> Option<PluginPlan> {

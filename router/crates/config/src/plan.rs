@@ -27,6 +27,8 @@ pub struct Plan {
     pub routes: Vec<RoutePlan>,
     /// Every topic that the router writes to; [`TopicId`] is an index here.
     pub topics: Vec<TopicPlan>,
+    /// Sample records for `pointsman dev`.
+    pub feeds: Vec<FeedPlan>,
 }
 
 /// `[router]`.
@@ -232,6 +234,18 @@ pub enum Select {
     When(Condition),
     /// Those of the default port that no `when` took.
     Default,
+}
+
+/// `[[feeds]]`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FeedPlan {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// A file of records as JSON lines, written over and over; its path is relative to the configuration's.
+    pub records: PathBuf,
+    /// Records a second.
+    pub per_second: NonZeroU32,
 }
 
 /// A topic that the router writes to.

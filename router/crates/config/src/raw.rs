@@ -36,6 +36,14 @@ pub(crate) struct Raw {
     pub(crate) broker: Option<Broker>,
     pub(crate) plugins: Vec<Plugin>,
     pub(crate) routes: Vec<Route>,
+    pub(crate) feeds: Vec<Feed>,
+}
+
+/// `[[feeds]]`.
+pub(crate) struct Feed {
+    pub(crate) topic: String,
+    pub(crate) records: PathBuf,
+    pub(crate) per_second: NonZeroU32,
 }
 
 /// `[router]`.

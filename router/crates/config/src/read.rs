@@ -5,6 +5,7 @@
 
 mod broker;
 mod conceal;
+mod feeds;
 mod plugins;
 mod router;
 mod routes;
@@ -63,6 +64,7 @@ pub(crate) fn document<'t>(reading: &'t Reading<'t>, document: &'t Spanned<DeTab
         broker: broker::read(&top),
         plugins: plugins::read(&top),
         routes: routes::read(&top),
+        feeds: feeds::read(&top),
     };
     top.finish();
     raw

@@ -102,7 +102,7 @@ fn from(field: &Field<'_>) -> Vec<At<String>> {
 }
 
 /// A topic's name.
-fn topic(field: &Field<'_>) -> Option<At<String>> {
+pub(super) fn topic(field: &Field<'_>) -> Option<At<String>> {
     let Text { value, shown, span, .. } = field.text("\"orders.v1\"")?;
     if let Some(fault) = topic_fault(&value) {
         let remedy = "Kafka's topic names have 1 to 249 letters, digits, `.`, `_` and `-`";
