@@ -25,8 +25,10 @@ use crate::shared::{Now, Shared};
 
 mod failing;
 mod sending;
+mod telling;
 
 pub(crate) use sending::{ID_MASK, SEQ_MASK, read_token};
+pub(crate) use telling::{Told, Why};
 
 /// One lane. Owned by one worker, which lends it its sink and its plugins for each step.
 pub(crate) struct Lane {
@@ -60,6 +62,8 @@ pub(crate) struct Lane {
     draining: bool,
     halted: bool,
     dead_letter_log: failing::Chatter,
+    /// The fates since they were last taken, where somebody wants to know them.
+    told: Option<Vec<Told>>,
 }
 
 /// What a worker lends to a lane for a step.
@@ -181,6 +185,7 @@ impl Lane {
             draining: false,
             halted: false,
             dead_letter_log: failing::Chatter::default(),
+            told: None,
             shared,
         }
     }
@@ -233,8 +238,16 @@ impl Lane {
 
     fn take_again(&mut self, now: Now) {
         let most = self.plan().batch_records.get();
-        while self.ready.len() < most && self.again.front().is_some_and(|again| again.at <= now.instant) {
-            let Some(Again { unit, what, .. }) = self.again.pop_front() else { return };
+        while self.ready.len() < most
+            && let Some(Again { unit, what, .. }) = self.again.pop_front_if(|again| {
+                // Judging fills the outbox anew, so what is to be judged does not mix with what has failed already.
+                let free = match again.what {
+                    Resume::Judge => self.outbox.is_empty(),
+                    Resume::Fail(..) => self.ready.is_empty(),
+                };
+                free && again.at <= now.instant
+            })
+        {
             match what {
                 Resume::Judge => self.ready.push(unit),
                 Resume::Fail(failure, course) => {

@@ -8,7 +8,7 @@ use pointsman_config::{Plan, Variables};
 use super::{Exit, complain};
 
 /// Variables are those of the environment.
-struct Environment;
+pub(crate) struct Environment;
 
 impl Variables for Environment {
     fn get(&self, name: &str) -> Option<String> {
@@ -26,13 +26,18 @@ pub(crate) struct Configuration {
 
 /// Reads and compiles `file`. All its mistakes, and its warnings, are printed.
 pub(crate) fn load(file: &Path) -> Result<Configuration, Exit> {
+    load_with(file, &Environment)
+}
+
+/// The same, with variables from elsewhere.
+pub(crate) fn load_with(file: &Path, variables: &dyn Variables) -> Result<Configuration, Exit> {
     let colours = std::io::stderr().is_terminal();
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {
         complain(&format!("error: can't read the configuration {name}: {error}"));
         Exit::Configuration
     })?;
-    let (plan, warnings) = pointsman_config::compile(&text, &name, &Environment).map_err(|errors| {
+    let (plan, warnings) = pointsman_config::compile(&text, &name, variables).map_err(|errors| {
         complain(&errors.render(colours));
         Exit::Configuration
     })?;

@@ -10,7 +10,7 @@ use pointsman_core::provenance::{Blame, Origin, Provenance, cut};
 use pointsman_core::record::Headers;
 
 use super::sending::Full;
-use super::{Again, Course, Intent, Lane, Resume, Tools, Unit};
+use super::{Again, Course, Intent, Lane, Resume, Tools, Unit, Why};
 use crate::counters::Fate;
 use crate::shared::Now;
 
@@ -34,6 +34,7 @@ impl Lane {
         match (decision, self.retry_topic, self.plan().dead_letter) {
             (Decision::Drop, ..) => {
                 self.shared.counters.failed(self.route, failure.class);
+                self.tell(unit, Fate::Dropped, || Why::Failure(failure.clone()));
                 self.settle(unit, Fate::Dropped);
                 Ok(())
             }
@@ -48,6 +49,7 @@ impl Lane {
                 self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (failure, history, None), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter | Decision::Halt, ..) => {
+                self.tell(unit, Fate::Halted, || Why::Failure(failure.clone()));
                 self.halt(&format!(
                     "{} ({}: {}), and the plan says to halt at that. Mend the cause, or choose another reaction in the route's `on`, and restart",
                     failure.message, failure.class, failure.code
@@ -138,7 +140,8 @@ impl Lane {
             }
             Intent::Park(failure) => (failure, Course::DeadLetter),
             Intent::DeadLetter { failure, truncated: false } => (failure, Course::Truncate),
-            Intent::DeadLetter { truncated: true, .. } => {
+            Intent::DeadLetter { failure, truncated: true } => {
+                self.tell(unit, Fate::Halted, || Why::Failure(*failure));
                 return self.halt(&format!(
                     "the dead-letter topic refuses a record even without its payload: {message} ({code}). Mend the topic, and restart"
                 ));

@@ -5,7 +5,7 @@ use pointsman_core::port::{DeliveryError, ProduceError, Sink, Token};
 use pointsman_core::provenance::{Provenance, origin_stamps};
 use pointsman_core::record::{Headers, Record, TopicPartition};
 
-use super::{Again, Intent, Lane, Resume, Step, Tools, Unit, Which};
+use super::{Again, Intent, Lane, Resume, Step, Tools, Unit, Which, Why};
 use crate::counters::Fate;
 use crate::judge::{Input, Ruling};
 use crate::shared::Now;
@@ -67,6 +67,7 @@ impl Lane {
                 Ruling::Deliver(routed) => self.send_outputs(tools, unit, routed.clone()),
                 Ruling::Drop { reason } => {
                     tracing::debug!(route = %self.plan().name, lane = %self.source_partition(), reason, "dropped");
+                    self.tell(unit, Fate::Dropped, || Why::Reason(reason.clone()));
                     self.settle(unit, Fate::Dropped);
                     Ok(())
                 }
@@ -188,14 +189,19 @@ impl Lane {
 
     fn arrived(&mut self, unit: Unit, intent: Intent) {
         match intent {
-            Intent::Deliver => self.settle(unit, Fate::Delivered),
+            Intent::Deliver => {
+                self.tell(unit, Fate::Delivered, || Why::Routed);
+                self.settle(unit, Fate::Delivered);
+            }
             Intent::Park(failure) => {
                 self.shared.counters.failed(self.route, failure.class);
+                self.tell(unit, Fate::Parked, || Why::Failure(*failure));
                 self.settle(unit, Fate::Parked);
             }
             Intent::DeadLetter { failure, .. } => {
                 self.shared.counters.failed(self.route, failure.class);
                 self.tell_dead_letter(unit, &failure);
+                self.tell(unit, Fate::DeadLettered, || Why::Failure(*failure));
                 self.settle(unit, Fate::DeadLettered);
             }
             // Nothing was produced, so nothing arrived: the record stays unsettled rather than being taken for done.
