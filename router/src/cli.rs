@@ -7,9 +7,13 @@ use clap::{Parser, Subcommand};
 
 mod check;
 pub(crate) mod configuration;
+mod consume;
 mod dev;
+mod interrupt;
+mod log;
 pub(crate) mod logging;
 mod plugin;
+mod produce;
 mod run;
 
 pub(crate) use dev::program;
@@ -31,6 +35,8 @@ enum Command {
     Check(check::Arguments),
     Dev(dev::Arguments),
     Test(test::Arguments),
+    Produce(produce::Arguments),
+    Consume(consume::Arguments),
     #[command(subcommand)]
     Plugin(plugin::Command),
 }
@@ -68,6 +74,8 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::execute(&arguments),
         Command::Test(arguments) => test::execute(&arguments),
         Command::Dev(arguments) => dev::execute(&arguments),
+        Command::Produce(arguments) => produce::execute(&arguments),
+        Command::Consume(arguments) => consume::execute(&arguments),
         Command::Plugin(command) => plugin::execute(&command),
     }
     .into()

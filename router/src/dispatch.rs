@@ -22,6 +22,13 @@ impl Workers {
         Self { handles, lanes }
     }
 
+    /// Ends all workers.
+    pub(crate) fn end(&self) {
+        for worker in &self.handles {
+            worker.order(Order::End);
+        }
+    }
+
     /// The worker with the fewest lanes gets one more.
     fn place(&self) -> usize {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);

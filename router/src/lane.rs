@@ -21,7 +21,7 @@ use pointsman_core::record::TopicPartition;
 use crate::counters::Fate;
 use crate::intake::{FetchError, Intake};
 use crate::judge::{self, Input, Judgement, Ruling};
-use crate::shared::{Now, Shared};
+use crate::shared::{Grant, Now, Shared};
 
 mod failing;
 mod sending;
@@ -44,6 +44,8 @@ pub(crate) struct Lane {
     limits: Vec<BatchLimit>,
     /// Taken in, and not judged.
     ready: Vec<Unit>,
+    /// How far they have come with the rate limits.
+    grant: Grant,
     /// Judged, and not all produced.
     outbox: Outbox,
     /// Records of the retry partition that are not due: due time and sequence number.
@@ -175,6 +177,7 @@ impl Lane {
             retry_topic,
             limits,
             ready: Vec::new(),
+            grant: Grant::default(),
             outbox: Outbox::default(),
             waiting: BinaryHeap::new(),
             again: VecDeque::new(),
@@ -336,11 +339,14 @@ impl Lane {
         if self.ready.is_empty() {
             return Ok(());
         }
+        let mut grant = std::mem::take(&mut self.grant);
         let plugins = self.plan().stages.iter().filter_map(|stage| match stage {
             StagePlan::Plugin(plugin) => Some(*plugin),
             StagePlan::Filter(_) => None,
         });
-        let count = self.shared.limiters.admit(self.route, plugins, self.ready.len(), tools.now)?;
+        let count = self.shared.limiters.admit(self.route, plugins, self.ready.len(), &mut grant, tools.now);
+        self.grant = grant;
+        let count = count?;
         let units: Vec<Unit> = self.ready[..count].to_vec();
         let splits: Vec<_> = units.iter().map(|unit| self.origin_of(*unit)).collect();
         let inputs: Vec<Input<'_>> =

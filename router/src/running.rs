@@ -126,8 +126,9 @@ impl Running {
         for membership in std::mem::take(&mut self.memberships) {
             clean &= membership.leave(self.drain_deadline);
         }
-        // Dropping the handles, of which the dispatchers are gone with their memberships, ends the workers.
-        self.workers = None;
+        if let Some(workers) = self.workers.take() {
+            workers.end();
+        }
         if !clean {
             // A thread that hangs in a client library is left to the end of the process.
             return false;

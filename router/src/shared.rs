@@ -61,27 +61,39 @@ impl Limiters {
         }
     }
 
-    /// How many of `ready` records (at least one) may be judged now, or when to ask again. A record is counted once
-    /// for each of its limits. A record that one limit lets through and the next does not, waits without being judged,
-    /// and is counted again when it asks again: limits are upper bounds.
+    /// How many of `ready` records (at least one) may be judged now, or when to ask again. A record is counted once for
+    /// each of its limits; `grant` remembers what was counted already while the lane waits for the rest.
     pub(crate) fn admit(
         &self,
         route: usize,
         plugins: impl Iterator<Item = PluginId>,
         ready: usize,
+        grant: &mut Grant,
         now: Now,
     ) -> Result<usize, Instant> {
         let plugins = plugins.filter_map(|plugin| self.plugins.get(plugin.0 as usize)?.as_ref());
         let limiters: Vec<&Limiter> = self.routes[route].iter().chain(plugins).collect();
-        let most = limiters.iter().map(|limiter| limiter.per_second.get() as usize).min().unwrap_or(usize::MAX);
-        let count = ready.min(most);
-        let Some(cells) = u32::try_from(count).ok().and_then(NonZeroU32::new) else { return Ok(count) };
-        for limiter in limiters {
-            // The outer error says that the bucket is smaller than the count, which `most` rules out.
-            if let Ok(Err(until)) = limiter.bucket.check_n(cells) {
-                return Err(now.instant + until.wait_time_from(DefaultClock::default().now()));
+        if grant.passed == 0 {
+            let most = limiters.iter().map(|limiter| limiter.per_second.get() as usize).min().unwrap_or(usize::MAX);
+            grant.count = ready.min(most);
+        }
+        if let Some(cells) = u32::try_from(grant.count).ok().and_then(NonZeroU32::new) {
+            for limiter in limiters.into_iter().skip(grant.passed) {
+                // The outer error says that the bucket is smaller than the count, which `most` rules out.
+                if let Ok(Err(until)) = limiter.bucket.check_n(cells) {
+                    return Err(now.instant + until.wait_time_from(DefaultClock::default().now()));
+                }
+                grant.passed += 1;
             }
         }
-        Ok(count)
+        Ok(std::mem::take(grant).count.min(ready))
     }
+}
+
+/// How far a lane has come in asking the limits of its next records.
+#[derive(Debug, Default)]
+pub(crate) struct Grant {
+    count: usize,
+    /// Limits that let them through.
+    passed: usize,
 }

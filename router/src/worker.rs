@@ -33,9 +33,11 @@ pub(crate) enum Order {
     Adopt { route: usize, assignment: Box<Assignment>, committer: GroupCommitter },
     /// Give partitions up: drained where they are revoked, at once where they are lost. The answer is their commits.
     Release { partitions: Vec<TopicPartition>, why: Revocation, until: Instant, answer: SyncSender<Vec<Commit>> },
+    /// End the thread. Lanes that were not released are given up.
+    End,
 }
 
-/// The control side's hold on a worker. The worker ends when its handle is dropped and its lanes are released.
+/// The control side's hold on a worker.
 pub(crate) struct WorkerHandle {
     orders: Sender<Order>,
     thread: Thread,
@@ -47,15 +49,6 @@ impl WorkerHandle {
         if self.orders.send(order).is_ok() {
             self.thread.unpark();
         }
-    }
-}
-
-impl Drop for WorkerHandle {
-    fn drop(&mut self) {
-        // Closing the channel is the order to end; the thread has to look.
-        let (closed, _) = channel();
-        self.orders = closed;
-        self.thread.unpark();
     }
 }
 
@@ -119,7 +112,7 @@ struct Worker {
     commit_at: Instant,
     commit_all_at: Instant,
     look_at: Instant,
-    closed: bool,
+    ended: bool,
 }
 
 /// Partitions being given up.
@@ -145,7 +138,7 @@ impl Worker {
             commit_at: now,
             commit_all_at: now + COMMIT_ANYWAY,
             look_at: now,
-            closed: false,
+            ended: false,
         }
     }
 
@@ -160,7 +153,7 @@ impl Worker {
             busy |= self.take_reports(now)?;
             self.release_drained(now);
             self.commit(now);
-            if self.closed && self.lanes.is_empty() {
+            if self.ended {
                 return Ok(());
             }
             if !busy {
@@ -178,11 +171,11 @@ impl Worker {
             match self.orders.try_recv() {
                 Ok(Order::Adopt { route, assignment, committer }) => self.adopt(route, *assignment, committer),
                 Ok(Order::Release { partitions, why, until, answer }) => self.release(&partitions, why, until, answer),
-                Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => {
-                    self.closed = true;
+                Ok(Order::End) | Err(TryRecvError::Disconnected) => {
+                    self.ended = true;
                     return;
                 }
+                Err(TryRecvError::Empty) => return,
             }
         }
     }

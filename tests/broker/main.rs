@@ -5,8 +5,11 @@ use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 
+mod client;
+mod client_traps;
+mod flows;
 mod harness;
 
 fn main() -> ExitCode {
-    pointsman_tests::trials::run(&Arguments::from_args(), &[harness::TRIALS])
+    pointsman_tests::trials::run(&Arguments::from_args(), &[harness::TRIALS, flows::TRIALS, client_traps::TRIALS])
 }

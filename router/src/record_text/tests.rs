@@ -1,5 +1,5 @@
 //! Every record survives the way to text and back; every mistake is named.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use pointsman_core::record::{OwnedHeader, OwnedRecord, TopicPartition};
 use proptest::prelude::*;

@@ -46,6 +46,13 @@ pub trait Feed: Send {
 
     /// From now on `waker` is called when records may have come in after a [`fetch`](Self::fetch) that found none.
     fn wake_with(&mut self, waker: Waker);
+
+    /// After a [`fetch`](Self::fetch) that found nothing: an offset below which no record will come any more, which is
+    /// how an end shows that has no record at it (compaction and transaction markers leave gaps). `None` where the
+    /// feed can't tell.
+    fn position(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// Why a feed gives no records.

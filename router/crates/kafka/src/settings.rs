@@ -61,7 +61,6 @@ pub const OWNED: &[(&str, &str)] = &[
     ("group.id", "each route says its group"),
     ("group.instance.id", "it is the router's `instance_id`"),
     ("group.protocol", "the protocol of KIP-848 stalls in this librdkafka, and knows no co-assigned partitions"),
-    ("partition.assignment.strategy", "members of one group must agree on it"),
     ("transactional.id", "transactions are the router's own business"),
     ("enable.auto.commit", "only settled records are committed, by the router itself"),
     ("auto.commit.enable", "only settled records are committed, by the router itself"),
@@ -134,8 +133,13 @@ impl KafkaSettings {
     pub(crate) fn member(&self, plan: &GroupPlan) -> Properties {
         // The control thread is away from its queue while a revocation drains: no reason to be thought dead.
         let max_poll = Duration::from_secs(300).max(plan.revoke_deadline * 2).as_millis().to_string();
-        let timeouts = [("max.poll.interval.ms", max_poll.as_str()), ("session.timeout.ms", "45000")];
-        let mut properties = self.client("member", &timeouts, &consumer_defaults(plan.fetch_ahead_bytes));
+        let defaults = [
+            ("max.poll.interval.ms", max_poll.as_str()),
+            ("session.timeout.ms", "45000"),
+            // Only what moves is given up at a rebalance; everything else runs on.
+            ("partition.assignment.strategy", "cooperative-sticky"),
+        ];
+        let mut properties = self.client("member", &defaults, &consumer_defaults(plan.fetch_ahead_bytes));
         for (name, value) in CONSUMER_OWNED {
             properties.set(name, *value);
         }
@@ -143,8 +147,6 @@ impl KafkaSettings {
         if let Some(instance_id) = &plan.instance_id {
             properties.set("group.instance.id", instance_id);
         }
-        // Only what moves is given up at a rebalance; everything else runs on.
-        properties.set("partition.assignment.strategy", "cooperative-sticky");
         properties.set("group.protocol", "classic");
         properties
     }

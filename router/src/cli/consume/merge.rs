@@ -1,0 +1,261 @@
+//! The records of several partitions, one after the other.
+//!
+//! Up to where the partitions ended at the start, the record with the lowest timestamp among the next ones of all
+//! partitions comes first: nothing is printed while one of them has yet to come. Behind that nobody is waited for, and
+//! the same is done with what is at hand. Memory holds one batch of each partition.
+
+use std::cmp::Reverse;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pointsman_core::port::{Batch, Feed, FeedError, Log, LogError, Waker};
+use pointsman_core::record::{Record, TopicPartition};
+use thiserror::Error;
+
+use super::show::{Enough, Show};
+use super::start::Span;
+use crate::cli::interrupt::Interrupts;
+
+/// Most records of one batch.
+const BATCH_RECORDS: usize = 1000;
+/// Most bytes of one batch; a larger record comes alone.
+const BATCH_BYTES: usize = 1 << 20;
+/// Wake-ups may be lost: look anyway.
+const LOOK_ANYWAY: Duration = Duration::from_millis(100);
+/// So long a partition may keep the others waiting before it counts as unreadable.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How reading ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// All that was to be printed is printed.
+    Done,
+    /// By the user.
+    Interrupted,
+    /// Printing failed.
+    Output(io::Error),
+    /// Reading failed.
+    Failed(ReadError),
+}
+
+/// Records that were to be printed can't be had.
+#[derive(Debug, Error)]
+pub(super) enum ReadError {
+    /// The log refuses them.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// The log can't be read again.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// They don't come.
+    #[error(
+        "{partition} has given no record for {} s, though it has some from offset {next} up to {end}{}",
+        PATIENCE.as_secs(),
+        .last.as_ref().map(|last| format!(": {last}")).unwrap_or_default()
+    )]
+    Quiet {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset that was to come.
+        next: i64,
+        /// Where the partition ended at the start.
+        end: i64,
+        /// The last thing that the log said of it.
+        last: Option<String>,
+    },
+}
+
+impl std::convert::From<Enough> for Ended {
+    fn from(enough: Enough) -> Self {
+        match enough {
+            Enough::Done => Self::Done,
+            Enough::Output(error) => Self::Output(error),
+        }
+    }
+}
+
+/// Partitions, being read.
+pub(super) struct Merge<'a> {
+    log: &'a dyn Log,
+    sources: Vec<Source>,
+    follow: bool,
+    waker: Waker,
+}
+
+/// One partition.
+struct Source {
+    partition: TopicPartition,
+    feed: Box<dyn Feed>,
+    /// What was fetched, and how much of it was printed.
+    batch: Option<(Box<dyn Batch>, usize)>,
+    /// The next offset to come, or a later one.
+    next: i64,
+    /// Where the partition ended at the start.
+    end: i64,
+    last_error: Option<String>,
+}
+
+impl<'a> Merge<'a> {
+    /// Begins to read. This thread is woken when there may be something.
+    ///
+    /// # Errors
+    /// [`LogError`]: a partition can't be read.
+    pub(super) fn begin(log: &'a dyn Log, spans: Vec<Span>, follow: bool) -> Result<Self, LogError> {
+        let reader = thread::current();
+        let waker: Waker = Arc::new(move || reader.unpark());
+        let wanted = spans.into_iter().filter(|span| follow || span.start < span.end);
+        let sources = wanted
+            .map(|Span { partition, start, end }| {
+                let feed = open(log, &partition, start, &waker)?;
+                Ok(Source { partition, feed, batch: None, next: start, end, last_error: None })
+            })
+            .collect::<Result<_, LogError>>()?;
+        Ok(Self { log, sources, follow, waker })
+    }
+
+    /// Prints until the end, or until somebody has had enough.
+    pub(super) fn run(mut self, show: &mut Show<'_>, interrupts: &Interrupts, note: &mut dyn FnMut(&str)) -> Ended {
+        let mut progress = Instant::now();
+        loop {
+            if interrupts.any() {
+                return Ended::Interrupted;
+            }
+            // Nothing is asked of a partition whose end is reached, and an end may show in the asking.
+            if self.is_done() {
+                return Ended::Done;
+            }
+            if let Err(error) = self.fetch(note) {
+                return Ended::Failed(error);
+            }
+            if self.is_done() {
+                return Ended::Done;
+            }
+            match self.show(show) {
+                ControlFlow::Break(enough) => return enough.into(),
+                ControlFlow::Continue(true) => progress = Instant::now(),
+                ControlFlow::Continue(false) => {
+                    if let ControlFlow::Break(enough) = show.flush() {
+                        return enough.into();
+                    }
+                    if progress.elapsed() >= PATIENCE
+                        && !self.follow
+                        && let Some(error) = self.quiet()
+                    {
+                        return Ended::Failed(error);
+                    }
+                    thread::park_timeout(LOOK_ANYWAY);
+                }
+            }
+        }
+    }
+
+    /// Lets go of partitions that are printed to their end; whether none is left.
+    fn is_done(&mut self) -> bool {
+        if self.follow {
+            return false;
+        }
+        self.sources.retain(|source| source.next < source.end);
+        self.sources.is_empty()
+    }
+
+    /// Fetches for every partition of which nothing is at hand.
+    fn fetch(&mut self, note: &mut dyn FnMut(&str)) -> Result<(), ReadError> {
+        for source in self.sources.iter_mut().filter(|source| source.batch.is_none()) {
+            match source.feed.fetch(BATCH_RECORDS, BATCH_BYTES) {
+                Ok(Some(batch)) => {
+                    source.last_error = None;
+                    source.next = source.next.max(batch.record(0).offset);
+                    source.batch = Some((batch, 0));
+                }
+                Ok(None) => {
+                    // Transaction markers and compacted records leave gaps, at the end too.
+                    source.next = source.feed.position().map_or(source.next, |position| position.max(source.next));
+                }
+                Err(FeedError::OutOfRange { wanted, available: Some((first, _)), partition }) if first > wanted => {
+                    note(&format!(
+                        "{partition}: offsets {wanted} up to {first} are gone, by retention; going on behind"
+                    ));
+                    source.feed = open(self.log, &partition, first, &self.waker)?;
+                    source.next = first;
+                }
+                Err(error @ FeedError::OutOfRange { .. }) => return Err(error.into()),
+                Err(error @ FeedError::Unavailable { .. }) => {
+                    let text = error.to_string();
+                    if source.last_error.as_ref() != Some(&text) {
+                        note(&format!("{text}; trying on"));
+                        source.last_error = Some(text);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints up to the end of some batch; whether there was anything to print.
+    fn show(&mut self, show: &mut Show<'_>) -> ControlFlow<Enough, bool> {
+        let mut shown = false;
+        while !self.sources.iter().any(Source::keeps_others_waiting) {
+            let first = self
+                .sources
+                .iter_mut()
+                .enumerate()
+                .filter_map(|(index, source)| Some((Reverse((source.head()?.timestamp_ms, index)), source)))
+                .max_by_key(|(order, _)| *order);
+            let Some((_, source)) = first else { break };
+            if let Some(record) = source.head() {
+                let offset = record.offset;
+                if !self.follow && offset >= source.end {
+                    source.next = offset;
+                    source.batch = None;
+                    return ControlFlow::Continue(true);
+                }
+                show.record(&source.partition, record)?;
+                shown = true;
+                source.advance(offset);
+                if source.batch.is_none() {
+                    break;
+                }
+            }
+        }
+        ControlFlow::Continue(shown)
+    }
+
+    /// The partition that the others have waited for in vain.
+    fn quiet(&mut self) -> Option<ReadError> {
+        let source = self.sources.iter_mut().find(|source| source.keeps_others_waiting())?;
+        let Source { partition, next, end, last_error, .. } = source;
+        Some(ReadError::Quiet { partition: partition.clone(), next: *next, end: *end, last: last_error.take() })
+    }
+}
+
+impl Source {
+    /// The record to come.
+    fn head(&self) -> Option<Record<'_>> {
+        self.batch.as_ref().map(|(batch, index)| batch.record(*index))
+    }
+
+    /// It has more from before the start, and it is not at hand.
+    fn keeps_others_waiting(&self) -> bool {
+        self.batch.is_none() && self.next < self.end
+    }
+
+    /// The record at `offset` is printed.
+    fn advance(&mut self, offset: i64) {
+        self.next = offset + 1;
+        if let Some((batch, index)) = &mut self.batch {
+            *index += 1;
+            if *index == batch.len() {
+                self.batch = None;
+            }
+        }
+    }
+}
+
+fn open(log: &dyn Log, partition: &TopicPartition, start: i64, waker: &Waker) -> Result<Box<dyn Feed>, LogError> {
+    let mut feed = log.read(partition, start)?;
+    feed.wake_with(Arc::clone(waker));
+    Ok(feed)
+}

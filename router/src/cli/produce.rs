@@ -1,0 +1,201 @@
+//! `pointsman produce`: writes records to a topic.
+
+mod input;
+mod lines;
+mod writing;
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use pointsman_core::port::{Log, NewTopic};
+use pointsman_core::record::OwnedHeader;
+use serde_json::json;
+
+use self::input::{Input, InputError, Numbered, Overrides, Shape};
+use self::writing::{Written, write_all};
+use super::interrupt::Interrupts;
+use super::log::{self, Opened, TopicError};
+use super::{Exit, complain, complain_of, say};
+use crate::record_text::{LineError, RecordLine, parse_time};
+
+/// Write records to a topic: JSON lines from standard input, unless told otherwise.
+///
+/// A line is {"key": …, "value": …} and, where wanted, "headers", "timestamp" and "partition": what `consume` prints. It
+/// returns when the log has acknowledged every record. The first line that is no record ends it, with exit code 2, and what
+/// was written before it stays written.
+///
+/// Ctrl-C stops reading, and waits for what was read; a second one stops waiting.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The configuration file, for its broker.
+    file: PathBuf,
+    /// The topic.
+    topic: String,
+    /// Read this file instead of standard input.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Each line is a value, byte for byte.
+    #[arg(long, conflicts_with = "whole")]
+    raw: bool,
+    /// With --raw: the key stands before the first of these in each line.
+    #[arg(long, value_name = "TEXT", requires = "raw", conflicts_with = "key", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    key_separator: Option<String>,
+    /// All of the input is one value.
+    #[arg(long)]
+    whole: bool,
+    /// Write one tombstone for the key, and read nothing.
+    #[arg(long, requires = "key", conflicts_with_all = ["input", "raw", "whole"])]
+    tombstone: bool,
+    /// Key of every record, whatever its line says.
+    #[arg(long, value_name = "TEXT")]
+    key: Option<String>,
+    /// A further header of every record; it may be given again.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<OwnedHeader>,
+    /// Timestamp of every record, whatever its line says: milliseconds, or RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    timestamp: Option<i64>,
+    /// Partition of every record, whatever its line says.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
+    partition: Option<i32>,
+    /// Choose partitions by the key, whatever the lines say.
+    #[arg(long, conflicts_with = "partition")]
+    by_key: bool,
+    /// Go on behind a line that is no record.
+    #[arg(long)]
+    skip_bad: bool,
+    /// Create the topic with this many partitions, if it is not there.
+    #[arg(long, value_name = "PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    create: Option<u32>,
+    /// Print what was written as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn execute(arguments: &Arguments) -> Exit {
+    let Opened { log, max_record_bytes } = match log::open(&arguments.file) {
+        Ok(opened) => opened,
+        Err(exit) => return exit,
+    };
+    let source = match open_input(arguments) {
+        Ok(source) => source,
+        Err(exit) => return exit,
+    };
+    if let Err(error) = see_to_topic(&*log, &arguments.topic, arguments.create) {
+        complain_of(&error);
+        return error.exit();
+    }
+    let interrupts = match Interrupts::listen(thread::current()) {
+        Ok(interrupts) => interrupts,
+        Err(error) => {
+            complain(&format!("error: can't listen for signals: {error}"));
+            return Exit::NotStarted;
+        }
+    };
+    let records = records(arguments, source, max_record_bytes);
+    match write_all(&*log, &arguments.topic, records, arguments.skip_bad, &interrupts, &mut complain) {
+        Ok(written) => report(arguments, &written, interrupts.any()),
+        Err(error) => {
+            complain_of(&error);
+            Exit::NotStarted
+        }
+    }
+}
+
+fn open_input(arguments: &Arguments) -> Result<Box<dyn BufRead + Send>, Exit> {
+    let Some(path) = &arguments.input else { return Ok(Box::new(BufReader::new(io::stdin()))) };
+    match File::open(path) {
+        Ok(file) => Ok(Box::new(BufReader::new(file))),
+        Err(error) => {
+            complain(&format!("error: can't read the input {}: {error}", path.display()));
+            Err(Exit::Configuration)
+        }
+    }
+}
+
+fn see_to_topic(log: &dyn Log, name: &str, create: Option<u32>) -> Result<(), TopicError> {
+    match (log::find_topic(log, name, ", or create it with `--create PARTITIONS`"), create) {
+        (Err(TopicError::Missing { .. }), Some(partitions)) => {
+            log.create_topics(&[NewTopic { name: Arc::from(name), partitions, retention: None }])?;
+            Ok(())
+        }
+        (found, _) => found.map(|_| ()),
+    }
+}
+
+/// The records to be written, as the arguments say.
+fn records(
+    arguments: &Arguments,
+    source: Box<dyn BufRead + Send>,
+    max_record_bytes: usize,
+) -> Box<dyn Iterator<Item = Result<Numbered, InputError>> + Send> {
+    let overrides = Overrides {
+        key: arguments.key.clone(),
+        headers: arguments.headers.clone(),
+        timestamp_ms: arguments.timestamp,
+        partition: arguments.partition,
+        by_key: arguments.by_key,
+    };
+    if arguments.tombstone {
+        let record = overrides.apply(RecordLine::default());
+        return Box::new(std::iter::once(Ok(Numbered { line: 1, record })));
+    }
+    let shape = match (arguments.raw, arguments.whole) {
+        (true, _) => Shape::Raw { key_separator: arguments.key_separator.clone() },
+        (_, true) => Shape::Whole,
+        _ => Shape::JsonLines,
+    };
+    Box::new(Input::new(source, shape, overrides, max_record_bytes))
+}
+
+/// Says what was written, and what was not.
+fn report(arguments: &Arguments, written: &Written, interrupted: bool) -> Exit {
+    let Written { written: count, skipped, unacknowledged, failed } = written;
+    if let Some(failed) = failed {
+        complain_of(failed);
+    }
+    if arguments.json {
+        say(&json!({
+            "topic": arguments.topic,
+            "written": count,
+            "skipped": skipped,
+            "unacknowledged": unacknowledged,
+            "error": failed.as_ref().map(ToString::to_string),
+        })
+        .to_string());
+    } else {
+        let noun = if *count == 1 { "record" } else { "records" };
+        let mut text = format!("{count} {noun} written to {}", arguments.topic);
+        if *skipped > 0 {
+            text.push_str(&format!(", {skipped} bad lines skipped"));
+        }
+        if *unacknowledged > 0 {
+            text.push_str(&format!(", {unacknowledged} that may or may not be"));
+        }
+        say(&text);
+    }
+    match failed {
+        Some(failed) => failed.exit(),
+        // Not everything that there was to write is written.
+        None if interrupted => Exit::No,
+        None => Exit::Fine,
+    }
+}
+
+/// `name=value`.
+fn header(text: &str) -> Result<OwnedHeader, LineError> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err(LineError {
+            field: None,
+            cause: "it has no `=`".into(),
+            remedy: "write name=value, with nothing behind the `=` for an empty value".into(),
+        });
+    };
+    Ok(OwnedHeader::text(name, value))
+}
+
+#[cfg(test)]
+mod tests;
