@@ -98,7 +98,8 @@ fn lines_of(log: &EmbeddedLog, topic: &str) -> Vec<(i32, String)> {
 
 #[test]
 fn records_are_written_as_arguments_and_lines_say() {
-    let cases: &[(&[&str], &str, &[(i32, &str)])] = &[
+    type Case<'a> = (&'a [&'a str], &'a str, &'a [(i32, &'a str)]);
+    let cases: &[Case<'_>] = &[
         (
             &["--timestamp", "5"],
             "{\"key\":null,\"value\":null,\"partition\":1}\n\n  \r\n{\"partition\":1,\"key\":\"\",\"value\":{\"a\": 1},\"headers\":[[\"h\",null]]}",
@@ -298,7 +299,7 @@ impl Sink for SimulatedSink {
             return Err(SinkFailed { code: "simulated".into(), message: "it broke".into() });
         }
         self.rounds += 1;
-        if self.rounds % 2 == 0 {
+        if self.rounds.is_multiple_of(2) {
             reports.extend(self.held.drain(..).map(|token| Report {
                 token,
                 result: if Some(token.0) == self.refuses {
