@@ -8,6 +8,7 @@ use pointsman_core::port::{AssignedFeed, Assignment, Commit, LogError, StartAt};
 use pointsman_core::record::TopicPartition;
 
 use crate::admin;
+use crate::classify::group_moved_on;
 use crate::error::client_error;
 use crate::feed::{KafkaFeed, Tap};
 use crate::membership::{CommitResult, Member};
@@ -52,7 +53,7 @@ impl Member {
     /// Takes partitions: finds their starts, has librdkafka fetch them, and hands them to the router.
     pub(crate) fn assign(&mut self, partitions: Vec<TopicPartition>) -> CommitResult {
         let Some((lanes, halted, starts)) = self.prepare(&partitions)? else {
-            // The router is to end: nothing is fetched, and leaving gives the partitions back.
+            // Nothing is fetched, and the revocation or the leaving that is to come gives the partitions back.
             return self.answer_assignment(&PartitionList::with_capacity(0));
         };
         let mut list = PartitionList::with_capacity(lanes.len() * 2);
@@ -80,7 +81,8 @@ impl Member {
         Ok(())
     }
 
-    fn answer_assignment(&self, list: &PartitionList) -> CommitResult {
+    /// Says to librdkafka what is taken of an assignment.
+    pub(crate) fn answer_assignment(&self, list: &PartitionList) -> CommitResult {
         self.client
             .assign(self.client.protocol(), list)
             .map_err(|code| (code, "can't take assigned partitions".to_owned()))
@@ -113,7 +115,7 @@ impl Member {
     }
 
     /// Everything that the cluster must be asked before partitions can be taken. It is asked again while it does not
-    /// answer; `None` where the router is to end meanwhile.
+    /// answer; `None` where the router is to end meanwhile, or the partitions are another member's.
     #[expect(clippy::type_complexity, reason = "three answers of one question, taken apart at once")]
     fn prepare(
         &self,
@@ -126,7 +128,7 @@ impl Member {
                 .and_then(|(lanes, halted)| self.starts(&lanes).map(|starts| (lanes, halted, starts)));
             match answer {
                 Ok(answer) => return Ok(Some(answer)),
-                Err(_) if self.signal.ending() => return Ok(None),
+                Err(_) if self.signal.ending() || self.client.assignment_lost() => return Ok(None),
                 Err(error) if Instant::now() >= deadline => return Err((Code(-1), error.to_string())),
                 Err(error) => {
                     tracing::warn!(group = %self.plan.group, "assigned partitions have to wait: {error}");
@@ -198,7 +200,13 @@ impl Member {
             starts.insert(partition, commit);
         }
         if !first.is_empty() {
-            self.commit_and_wait(&first, self.request_timeout).map_err(|(code, _)| failed(code))?;
+            match self.commit_and_wait(&first, self.request_timeout) {
+                // The group has moved on: what is assigned here is about to be taken away, and its next owner commits.
+                Err((code, _)) if group_moved_on(code) => {
+                    tracing::warn!(group = %self.plan.group, %code, "a first commit came too late for its assignment");
+                }
+                committed => committed.map_err(|(code, _)| failed(code))?,
+            }
         }
         Ok(starts)
     }

@@ -53,6 +53,22 @@ pub(crate) fn fetch_fault(code: Code) -> FetchFault {
     if lost.into_iter().any(|known| Code::of(known) == code) { FetchFault::OutOfRange } else { FetchFault::Other }
 }
 
+/// Whether this is no error, but the end of a partition, at the message's offset.
+pub(crate) fn end_of_partition(code: Code) -> bool {
+    code == Code::of(Known::RD_KAFKA_RESP_ERR__PARTITION_EOF)
+}
+
+/// Whether a commit was refused because the member's assignment is not the current one.
+pub(crate) fn group_moved_on(code: Code) -> bool {
+    [
+        Known::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        Known::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+        Known::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+    ]
+    .into_iter()
+    .any(|known| Code::of(known) == code)
+}
+
 /// Whether a topic is said not to be there.
 pub(crate) fn no_such_topic(code: Code) -> bool {
     [Known::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, Known::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC]

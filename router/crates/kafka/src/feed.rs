@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pointsman_core::port::{Batch, Feed, FeedError, Waker};
 use pointsman_core::record::{Header, Headers, Record, TopicPartition};
 
-use crate::classify::{FetchFault, fetch_fault};
+use crate::classify::{FetchFault, end_of_partition, fetch_fault};
 use crate::native::{Borrowed, Client, Message, Queue};
 
 /// The end of a partition's queue that records come out of, until it is shut.
@@ -89,7 +89,9 @@ impl KafkaFeed {
         self.tap.take(&mut taken, max.clamp(1, TAKE_MAX));
         for message in taken {
             let borrowed = message.borrow();
-            if borrowed.code().is_error() {
+            if end_of_partition(borrowed.code()) {
+                self.next = self.next.max(borrowed.offset());
+            } else if borrowed.code().is_error() {
                 self.fault = Some(self.judge(borrowed));
             } else if borrowed.offset() >= self.next {
                 self.next = borrowed.offset() + 1;
@@ -144,6 +146,10 @@ impl Feed for KafkaFeed {
         self.tap.wake_with(Arc::clone(&waker));
         // The queue tells when it stops being empty; it may not be empty now.
         waker();
+    }
+
+    fn position(&self) -> Option<i64> {
+        self.waiting.is_empty().then_some(self.next)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! **Threads.** Each group that is joined has a control thread of ours, which serves rebalances and the results of commits.
 //! Records do not pass it: every assigned partition has a librdkafka queue of its own, that the owning worker takes
-//! batches from without waiting (decision 0001). Producers are served by the workers that own them.
+//! batches from without waiting (decision 0002). Producers are served by the workers that own them.
 //!
 //! **Bounds.** A partition is fetched ahead up to the plan's bytes, plus one answer of a broker; what a worker has taken
 //! and not yet been handed out stays below the same figure. A producer holds up to
@@ -92,3 +92,6 @@ impl Log for KafkaLog {
         Ok(Box::new(membership::join(&self.settings, group, host)?))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,7 +182,7 @@ impl Member {
                 Ok(())
             }
             EventKind::StrayRecord => {
-                // It was fetched for a lane that will not see it, and which must not commit past it. Decision 0001 says why
+                // It was fetched for a lane that will not see it, and which must not commit past it. Decision 0002 says why
                 // it can't happen; if it does, nothing here may go on.
                 self.fail(Code(-1), "a record came past its partition's queue");
                 Err(())
@@ -194,7 +194,7 @@ impl Member {
     fn rebalance(&mut self, event: &Event) -> Result<(), ()> {
         let partitions: Vec<_> =
             event.partitions().map(|found| TopicPartition::new(found.topic, found.partition)).collect();
-        let done = if event.code() == Code::of(Known::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        let done = if is_assignment(event) {
             tracing::info!(group = %self.plan.group, partitions = %names(&partitions), "partitions assigned");
             self.assign(partitions)
         } else {
@@ -278,8 +278,13 @@ impl Member {
             if let Some(event) = self.queue.poll(TICK.min(left()))
                 && event.kind() == EventKind::Rebalance
             {
-                let gone = std::mem::take(&mut gone);
-                if let Err((code, message)) = self.unassign(self.client.protocol(), &gone) {
+                let answered = if is_assignment(&event) {
+                    // It was under way already, and is taken as nothing.
+                    self.answer_assignment(&PartitionList::with_capacity(0))
+                } else {
+                    self.unassign(self.client.protocol(), &std::mem::take(&mut gone))
+                };
+                if let Err((code, message)) = answered {
                     tracing::warn!(group = %self.plan.group, %code, "{message}");
                 }
             }
@@ -291,6 +296,11 @@ impl Member {
         let message = format!("the group {} can't go on: {message}{}", self.plan.group, remedy(code));
         self.host.failed(SinkFailed { code: code.to_string(), message });
     }
+}
+
+/// Whether a rebalance brings partitions, rather than takes them.
+fn is_assignment(event: &Event) -> bool {
+    event.code() == Code::of(Known::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
 }
 
 fn log_commit(event: &Event) {

@@ -66,7 +66,7 @@ pub const OWNED: &[(&str, &str)] = &[
     ("auto.commit.enable", "only settled records are committed, by the router itself"),
     ("enable.auto.offset.store", "a fetched record is not a settled one"),
     ("auto.offset.reset", "a lost offset halts the lane instead of silently jumping"),
-    ("enable.partition.eof", "the end of a partition is no event to the router"),
+    ("enable.partition.eof", "only readers outside a group make use of it"),
     ("isolation.level", "records of aborted transactions are not records"),
     ("enable.idempotence", "without it a retry inside the client duplicates and reorders records"),
     ("acks", "a record that one broker alone has is not delivered"),
@@ -119,6 +119,8 @@ impl KafkaSettings {
         for (name, value) in CONSUMER_OWNED {
             properties.set(name, *value);
         }
+        // Who reads up to an end has to learn of one that has no record at it: markers of transactions, compaction.
+        properties.set("enable.partition.eof", "true");
         properties
     }
 
