@@ -3,5 +3,7 @@
 
 mod architecture;
 mod flows;
+mod hostile;
+mod parrot;
 mod sources;
 mod tidy;

@@ -1,0 +1,154 @@
+//! A guest whose answer is whatever bytes it is told: what a hostile plugin may return, without a toolchain for each.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pointsman_core::event::Event;
+use pointsman_core::failure::FailureClass;
+use pointsman_core::port::{CallError, PluginHost as _, PluginId};
+use pointsman_core::record::Headers;
+use pointsman_core::verdict::{Patch, Verdict};
+use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// Where the answer lies in the guest's memory: for pointers that are to hit something.
+pub(crate) const ANSWER_AT: u32 = 65536;
+
+/// Most bytes of an answer; what is beyond is left out.
+pub(crate) const ANSWER_MAX: u32 = 65536;
+
+/// Within them a hostile answer shows its worst quickly.
+const LIMITS: Limits = Limits {
+    memory_bytes: 8 << 20,
+    deadline: Duration::from_secs(10),
+    output_bytes: 1 << 16,
+    output_events: 100,
+    table_elements: 100,
+};
+
+/// Memory: from 65536 the answer, from 131072 what the host puts there. An event has 72 bytes, with pointer and length of
+/// its value at 48 and 52.
+const MODULE: &str = r#"(module
+  (import "pointsman:plugin/host@0.1.0" "log" (func (param i32 i32 i32)))
+  (import "pointsman:plugin/host@0.1.0" "count" (func (param i32 i32 i64)))
+  (memory (export "memory") 16)
+  (global $free (mut i32) (i32.const 131072))
+  (func (export "cabi_realloc") (param i32 i32) (param $align i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and
+      (i32.add (global.get $free) (i32.sub (local.get $align) (i32.const 1)))
+      (i32.sub (i32.const 0) (local.get $align))))
+    (global.set $free (i32.add (local.get $at) (local.get $size)))
+    (local.get $at))
+  (func (export "pointsman:plugin/processor@0.1.0#configure") (param i32 i32) (result i32) (i32.const 1024))
+  (func (export "pointsman:plugin/processor@0.1.0#process") (param $events i32) (param i32) (result i32)
+    (memory.fill (i32.const 65536) (i32.const 0) (i32.const 65536))
+    (memory.copy (i32.const 65536)
+      (i32.load offset=48 (local.get $events))
+      (i32.load offset=52 (local.get $events)))
+    (i32.const 65536))
+  (func (export "cabi_post_pointsman:plugin/processor@0.1.0#process") (param i32)
+    (global.set $free (i32.const 131072))))"#;
+
+/// A worker with such a guest.
+pub(crate) struct Parrot(WorkerPlugins);
+
+impl Parrot {
+    /// Makes the component and loads it.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let component = folder.path().join("parrot.wasm");
+        fs::write(&component, make_component()?)?;
+        let sandbox = Sandbox::new(&SandboxSettings {
+            workers: NonZeroUsize::MIN,
+            plugins: 1,
+            memory_bytes: LIMITS.memory_bytes,
+            table_elements: LIMITS.table_elements,
+            cache: None,
+        })?;
+        let spec = PluginSpec {
+            name: Arc::from("parrot"),
+            component,
+            sha256: None,
+            config: "{}".into(),
+            limits: LIMITS,
+            grants: Vec::new(),
+        };
+        Ok(Self(Plugins::new(vec![sandbox.load(&spec)?]).worker()))
+    }
+
+    /// Has the guest answer with `bytes` to `events` events.
+    pub(crate) fn answer(&mut self, events: usize, bytes: &[u8]) -> Result<Vec<Verdict>, CallError> {
+        let event = |offset: i64, value| Event {
+            topic: "orders",
+            partition: 0,
+            offset,
+            timestamp_ms: 0,
+            key: None,
+            value: Some(value),
+            headers: Headers::NONE,
+            attempt: 1,
+        };
+        let bytes = &bytes[..bytes.len().min(ANSWER_MAX as usize)];
+        let rest = (1..events).map(|offset| event(offset as i64, &b"-"[..]));
+        let batch: Vec<Event<'_>> = std::iter::once(event(0, bytes)).chain(rest).collect();
+        self.0.call(PluginId(0), &batch, 0)
+    }
+
+    /// Whatever the bytes: an answer within the limits, or a failure that blames the guest; and the next call is served.
+    ///
+    /// # Panics
+    /// When that does not hold.
+    pub(crate) fn survive(&mut self, events: usize, bytes: &[u8]) {
+        match self.answer(events, bytes) {
+            Ok(verdicts) => {
+                assert_eq!(verdicts.len(), events, "one verdict for each event");
+                let emitted: usize = verdicts.iter().map(emitted).sum();
+                assert!(emitted <= LIMITS.output_events, "{emitted} events are emitted");
+                let held: usize = verdicts.iter().map(held).sum();
+                assert!(held <= LIMITS.output_bytes, "{held} bytes are held");
+            }
+            Err(CallError::Guest { class, message, .. }) => {
+                let ours = [FailureClass::Trap, FailureClass::Memory, FailureClass::BadOutput];
+                assert!(ours.contains(&class), "an answer can't be a failure of class {class}: {message}");
+                assert!(message.contains("parrot"), "the message names the plugin: {message}");
+            }
+            Err(CallError::Unavailable { message }) => panic!("the host is not to blame: {message}"),
+        }
+        // A list of one verdict, whose tag 0 is "pass".
+        let pass = words(&[ANSWER_AT + 8, 1]);
+        assert_eq!(self.answer(1, &pass), Ok(vec![Verdict::Pass]), "the next call finds a clean instance");
+    }
+}
+
+/// Little-endian words, as WebAssembly's memory has them.
+pub(crate) fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn emitted(verdict: &Verdict) -> usize {
+    if let Verdict::Emit(outputs) = verdict { outputs.len() } else { 0 }
+}
+
+/// Bytes that the host holds of a verdict.
+fn held(verdict: &Verdict) -> usize {
+    let patch = |patch: &Patch| if let Patch::Set(bytes) = patch { bytes.len() } else { 0 };
+    match verdict {
+        Verdict::Pass => 0,
+        Verdict::Drop { reason } | Verdict::Retry { reason, .. } => reason.len(),
+        Verdict::Reject { code, message } => code.len() + message.len(),
+        Verdict::Emit(outputs) => outputs.iter().map(|output| patch(&output.key) + patch(&output.value)).sum(),
+    }
+}
+
+fn make_component() -> anyhow::Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("pointsman.wit", include_str!("../../wit/pointsman.wit"))?;
+    let world = resolve.select_world(&[package], Some("plugin"))?;
+    let mut module = wat::parse_str(MODULE)?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
+    ComponentEncoder::default().validate(true).module(&module)?.encode()
+}
