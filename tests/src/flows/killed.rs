@@ -150,7 +150,7 @@ impl<'a> Run<'a> {
         let dead = self.tally(&format!("{}.dead", self.name))?;
         let (mut missing, mut misplaced) = (Vec::new(), Vec::new());
         for (number, (delivered, dead)) in (0..RECORDS).zip(delivered.iter().zip(&dead)) {
-            let is_bad = number % PARKED_EVERY == 0 || number % TRAPS_EVERY == 1;
+            let is_bad = number.is_multiple_of(PARKED_EVERY) || number % TRAPS_EVERY == 1;
             if delivered + dead == 0 {
                 missing.push(number);
             } else if (*dead > 0) != is_bad || (*delivered > 0) == is_bad {
@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
 /// About 200 bytes; the key is its number, and the headers say what becomes of it.
 fn sample(number: u64) -> Sample {
     let poison = if number % TRAPS_EVERY == 1 { r#","poison":"trap""# } else { "" };
-    let answer = if number % PARKED_EVERY == 0 { "retry" } else { "pass" };
+    let answer = if number.is_multiple_of(PARKED_EVERY) { "retry" } else { "pass" };
     Sample {
         key: Some(number.to_string().into_bytes()),
         value: Some(format!(r#"{{"n":{number},"pad":"{:0160}"{poison}}}"#, 0).into_bytes()),
