@@ -1,13 +1,13 @@
 //! Route tests: given these records, expect these deliveries and fates. Without any broker.
 //!
-//! A test file names a configuration and has cases; `configs/quickstart.test.toml` shows what can be written. [`read`]
-//! makes [`Case`]s of it, or says all that is wrong. [`run`](run::run) sends the records of a case down the real path,
-//! [`Lane`](crate::lane::Lane) and all, over a [`SimulatedLog`](simulated_log::SimulatedLog), with a clock that stands still unless it is told to
-//! jump, with verdicts by hand for some plugins and the real components for the others. [`compare`](compare::compare)
-//! says what is not as expected.
+//! A test file names a configuration and has cases; `configs/quickstart.test.toml` says what can be written. [`read`]
+//! makes [`Case`]s of it, or tells all that is wrong. [`run`](run::run) sends the records of a case down the real path,
+//! [`Lane`](crate::lane::Lane) and all: over a [`SimulatedLog`](simulated_log::SimulatedLog), with a clock that stands
+//! still unless it is told to jump, with verdicts by hand for some plugins and components for the others.
+//! [`compare`](compare::compare) says what is not as expected.
 //!
-//! What is different from `run`: rate limits are off (they make records wait, and change no fate), every topic has as
-//! many partitions as the file says, and the route is alone.
+//! What is different from `pointsman run`: rate limits are off (they make records wait, and change no fate), every topic
+//! has as many partitions as the file says, and the route is alone.
 
 mod case;
 mod compare;
@@ -84,3 +84,6 @@ pub(crate) fn check(case: &Case, plan: &Arc<Plan>, components: &Components) -> V
     let outcome = run::run(case, plan, components);
     compare::compare(case, plan, &outcome)
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,13 +65,13 @@ pub(crate) struct ExpectedFate {
 /// A verdict by hand.
 #[derive(Debug)]
 pub(crate) struct HandVerdict {
-    pub(crate) use_: Use,
+    pub(crate) meant_for: MeantFor,
     pub(crate) says: Says,
 }
 
 /// Which events a verdict by hand is for.
 #[derive(Debug)]
-pub(crate) enum Use {
+pub(crate) enum MeantFor {
     /// The next event for which none with a condition is meant.
     Once,
     /// Every event for which the condition holds.

@@ -120,13 +120,11 @@ fn deliveries(expected: &[Expected], plan: &Plan, outcome: &Outcome) -> Vec<Mism
 
 fn compare_topic(topic: &str, expected: &[&Expected], written: &[Written]) -> Vec<Mismatch> {
     let mut found = Vec::new();
+    let at = |position: usize| format!("{topic}, delivery {} of {}", position + 1, written.len());
     let (mut next_expected, mut next_written) = (0, 0);
-    let mut pairs = longest_match(expected, written);
-    pairs.push((expected.len(), written.len()));
-    for (index, got) in pairs {
-        // Between two matches, what is missing is set against what is there instead.
+    for (index, got) in align(expected, written) {
+        // Between two pairs, what is missing is set against what is there instead.
         while next_expected < index || next_written < got {
-            let at = |position: usize| format!("{topic}, delivery {} of {}", position + 1, written.len());
             match (next_expected < index, next_written < got) {
                 (true, true) => {
                     found.extend(differences(&at(next_written), expected[next_expected], &written[next_written]));
@@ -142,42 +140,58 @@ fn compare_topic(topic: &str, expected: &[&Expected], written: &[Written]) -> Ve
             next_expected += usize::from(next_expected < index);
             next_written += usize::from(next_written < got);
         }
+        if let (Some(expected), Some(record)) = (expected.get(index), written.get(got)) {
+            found.extend(differences(&at(got), expected, record));
+        }
         (next_expected, next_written) = (index + 1, got + 1);
     }
     found
 }
 
-/// The longest run of matches in order, as pairs of indices.
-fn longest_match(expected: &[&Expected], written: &[Written]) -> Vec<(usize, usize)> {
-    let matches = |index: usize, got: usize| differences("", expected[index], &written[got]).is_empty();
-    let start = (0..expected.len().min(written.len())).take_while(|index| matches(*index, *index)).count();
+/// Which expected delivery each one is, as pairs of indices in order: those that are as expected, and those that have at
+/// least the key. The last pair is behind the ends of both.
+fn align(expected: &[&Expected], written: &[Written]) -> Vec<(usize, usize)> {
+    let start = (0..expected.len().min(written.len()))
+        .take_while(|index| likeness(expected[*index], &written[*index]) == SAME)
+        .count();
     let mut pairs: Vec<(usize, usize)> = (0..start).map(|index| (index, index)).collect();
     let (rows, columns) = (expected.len() - start, written.len() - start);
-    // lengths[i][j]: of the longest one between what is left from i and j on.
-    let mut lengths = vec![vec![0_u32; columns + 1]; rows + 1];
-    let mut same = vec![vec![false; columns]; rows];
+    // best[i][j]: the most likeness that pairs of what is left from i and j on can have.
+    let mut best = vec![vec![0_u32; columns + 1]; rows + 1];
+    let mut like = vec![vec![0_u32; columns]; rows];
     for row in (0..rows).rev() {
         for column in (0..columns).rev() {
-            same[row][column] = matches(start + row, start + column);
-            lengths[row][column] = if same[row][column] {
-                lengths[row + 1][column + 1] + 1
-            } else {
-                lengths[row + 1][column].max(lengths[row][column + 1])
-            };
+            like[row][column] = likeness(expected[start + row], &written[start + column]);
+            let paired = like[row][column] + best[row + 1][column + 1];
+            best[row][column] = paired.max(best[row + 1][column]).max(best[row][column + 1]);
         }
     }
     let (mut row, mut column) = (0, 0);
     while row < rows && column < columns {
-        if same[row][column] {
+        if like[row][column] > 0 && best[row][column] == like[row][column] + best[row + 1][column + 1] {
             pairs.push((start + row, start + column));
             (row, column) = (row + 1, column + 1);
-        } else if lengths[row + 1][column] >= lengths[row][column + 1] {
+        } else if best[row][column] == best[row + 1][column] {
             row += 1;
         } else {
             column += 1;
         }
     }
+    pairs.push((expected.len(), written.len()));
     pairs
+}
+
+/// The likeness of a delivery that is as expected.
+const SAME: u32 = 3;
+
+fn likeness(expected: &Expected, written: &Written) -> u32 {
+    if differences("", expected, written).is_empty() {
+        return SAME;
+    }
+    match (&expected.key, &written.record.key) {
+        (Want::Bytes(wanted), Some(key)) => u32::from(wanted == key),
+        _ => 0,
+    }
 }
 
 /// Where a delivery is not what was expected.

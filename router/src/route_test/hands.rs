@@ -9,7 +9,7 @@ use pointsman_core::port::{CallError, PluginHost, PluginId};
 use pointsman_core::verdict::Verdict;
 use pointsman_wasm::WorkerPlugins;
 
-use super::case::{Case, HandVerdict, Says, Use};
+use super::case::{Case, HandVerdict, MeantFor, Says};
 use super::{BY_HAND, Components, show};
 
 /// Answers for all plugins of a case.
@@ -34,12 +34,14 @@ impl<'a> CasePlugins<'a> {
         self.trouble.take()
     }
 
-    /// The verdicts by hand that no event was given.
+    /// The verdicts by hand that no event was given. One for every event stands for a plugin that may not be asked.
     pub(super) fn unused(&self) -> Vec<String> {
         let unused = self.by_hand.iter().flat_map(|(plugin, hand)| {
-            let verdicts = hand.verdicts.iter().zip(&hand.used).enumerate().filter(|(_, (_, used))| !**used);
+            let verdicts = hand.verdicts.iter().zip(&hand.used).enumerate();
+            let verdicts =
+                verdicts.filter(|(_, (verdict, used))| !**used && !matches!(verdict.meant_for, MeantFor::Always));
             verdicts.map(|(index, (verdict, _))| {
-                let shown = show::verdict(&verdict.use_, &verdict.says);
+                let shown = show::verdict(&verdict.meant_for, &verdict.says);
                 format!("verdict {} of plugin {} ({shown})", index + 1, self.plan.plugins[plugin.0 as usize].name)
             })
         });
@@ -112,16 +114,16 @@ impl<'a> Hand<'a> {
         let view = EventView::new(*event);
         let mut next = None;
         for (index, verdict) in self.verdicts.iter().enumerate() {
-            let meant = match &verdict.use_ {
-                Use::Always => true,
-                Use::When(condition) => view.holds(condition).map_err(|failure| {
+            let meant = match &verdict.meant_for {
+                MeantFor::Always => true,
+                MeantFor::When(condition) => view.holds(condition).map_err(|failure| {
                     let (condition, event) = (condition.text(), show::event(event));
                     format!(
                         "`when = '{condition}'` of a verdict of plugin {plugin} fails on the event {event}: {}",
                         failure.message
                     )
                 })?,
-                Use::Once => {
+                MeantFor::Once => {
                     if !self.used[index] {
                         next = next.or(Some(index));
                     }

@@ -5,7 +5,7 @@ use pointsman_core::provenance::cut;
 use pointsman_core::record::{Headers, OwnedRecord};
 use pointsman_core::verdict::Verdict;
 
-use super::case::{ExpectedFate, Says, Use, Want};
+use super::case::{ExpectedFate, MeantFor, Says, Want};
 use crate::counters::Fate;
 use crate::lane::Why;
 
@@ -80,7 +80,7 @@ pub(super) fn expected_fate(expected: &ExpectedFate) -> String {
 pub(super) const UNSETTLED: &str = "unsettled";
 
 /// A verdict by hand, as far as it tells it from others.
-pub(super) fn verdict(use_: &Use, says: &Says) -> String {
+pub(super) fn verdict(meant_for: &MeantFor, says: &Says) -> String {
     let says = match says {
         Says::Fails(class) => class.to_string(),
         Says::Verdict(Verdict::Pass) => "pass".to_owned(),
@@ -89,8 +89,8 @@ pub(super) fn verdict(use_: &Use, says: &Says) -> String {
         Says::Verdict(Verdict::Reject { code, .. }) => format!("reject {code:?}"),
         Says::Verdict(Verdict::Emit(outputs)) => format!("emit {}", outputs.len()),
     };
-    match use_ {
-        Use::When(condition) => format!("{says} when {}", condition.text()),
-        Use::Once | Use::Always => says,
+    match meant_for {
+        MeantFor::When(condition) => format!("{says} when {}", condition.text()),
+        MeantFor::Once | MeantFor::Always => says,
     }
 }

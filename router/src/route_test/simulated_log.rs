@@ -269,3 +269,6 @@ impl Sink for SimulatedSink {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

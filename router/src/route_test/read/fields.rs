@@ -70,7 +70,8 @@ pub(super) fn nullable(table: &Table<'_>, names: &Names) -> Said {
     }
     match (plain, base64, null) {
         (Some(field), ..) => Said::Bytes(payload(&field)),
-        (None, Some(field), _) => decoded(&field).map_or(Said::Nothing, Said::Bytes),
+        // What can't be read was said, and is not also missing.
+        (None, Some(field), _) => Said::Bytes(decoded(&field).unwrap_or_default()),
         (None, None, Some(_)) => Said::Null,
         (None, None, None) => Said::Nothing,
     }

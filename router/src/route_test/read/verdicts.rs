@@ -13,7 +13,7 @@ use toml::de::DeValue;
 
 use super::fields::{KEY, Said, VALUE, headers, nullable, optional, text, time};
 use super::records::Scene;
-use crate::route_test::case::{HandVerdict, Says, Use};
+use crate::route_test::case::{HandVerdict, MeantFor, Says};
 
 const FORMS: &str = "write \"pass\", { drop = \"…\" }, { retry = \"…\" }, { reject = { code = \"…\", message = \"…\" } }, \
                      { emit = [{ … }] }, or a failure: \"trap\", \"deadline\", \"memory\", \"bad-output\"";
@@ -40,9 +40,9 @@ pub(super) fn read(field: &Field<'_>, scene: &Scene<'_>) -> BTreeMap<PluginId, V
         let by_hand = match field.value {
             DeValue::Array(_) => {
                 let elements = field.array(FORMS).unwrap_or_default();
-                elements.iter().filter_map(|element| hand(element, Use::Once)).collect()
+                elements.iter().filter_map(|element| hand(element, MeantFor::Once)).collect()
             }
-            _ => hand(&field, Use::Always).into_iter().collect(),
+            _ => hand(&field, MeantFor::Always).into_iter().collect(),
         };
         verdicts.insert(*plugin, by_hand);
     }
@@ -50,18 +50,18 @@ pub(super) fn read(field: &Field<'_>, scene: &Scene<'_>) -> BTreeMap<PluginId, V
 }
 
 /// One verdict. `None` where a mistake was noted.
-fn hand(field: &Field<'_>, use_: Use) -> Option<HandVerdict> {
+fn hand(field: &Field<'_>, meant_for: MeantFor) -> Option<HandVerdict> {
     if field.value.is_str() {
-        return Some(HandVerdict { use_, says: word(field)? });
+        return Some(HandVerdict { meant_for, says: word(field)? });
     }
     if !field.value.is_table() {
         field.wrong_type("a verdict", FORMS);
         return None;
     }
     let table = field.table()?;
-    let use_ = match table.get("when") {
-        Some(field) => Use::When(condition(&field)?),
-        None => use_,
+    let meant_for = match table.get("when") {
+        Some(field) => MeantFor::When(condition(&field)?),
+        None => meant_for,
     };
     let verdict = [
         table.get("verdict").map(|field| word(&field)),
@@ -73,7 +73,7 @@ fn hand(field: &Field<'_>, use_: Use) -> Option<HandVerdict> {
     table.finish();
     let mut verdicts = verdict.into_iter().flatten();
     match (verdicts.next(), verdicts.next()) {
-        (Some(says), None) => Some(HandVerdict { use_, says: says? }),
+        (Some(says), None) => Some(HandVerdict { meant_for, says: says? }),
         _ => {
             field.wrong("must say one verdict", FORMS);
             None
