@@ -9,7 +9,11 @@ mod client;
 mod client_traps;
 mod flows;
 mod harness;
+mod record_text;
 
 fn main() -> ExitCode {
-    pointsman_tests::trials::run(&Arguments::from_args(), &[harness::TRIALS, flows::TRIALS, client_traps::TRIALS])
+    pointsman_tests::trials::run(
+        &Arguments::from_args(),
+        &[harness::TRIALS, flows::TRIALS, client_traps::TRIALS, record_text::TRIALS],
+    )
 }
