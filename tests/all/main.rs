@@ -5,5 +5,6 @@ mod architecture;
 mod flows;
 mod hostile;
 mod parrot;
+mod route_tests;
 mod sources;
 mod tidy;
