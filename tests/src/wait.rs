@@ -7,6 +7,8 @@ use anyhow::bail;
 
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(20);
+/// How often it is looked at where a time is taken.
+const CLOSE_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Looks at `condition` until it gives a value, and returns that.
 ///
@@ -23,6 +25,27 @@ pub fn until<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> O
 pub fn until_ok<T>(
     what: &str,
     deadline: Duration,
+    condition: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    every(INTERVAL, what, deadline, condition)
+}
+
+/// Like [`until_ok`], looking ten times as often: for benchmarks, which take the time of it.
+///
+/// # Errors
+/// Those of [`until_ok`].
+pub fn closely<T>(
+    what: &str,
+    deadline: Duration,
+    condition: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    every(CLOSE_INTERVAL, what, deadline, condition)
+}
+
+fn every<T>(
+    interval: Duration,
+    what: &str,
+    deadline: Duration,
     mut condition: impl FnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let started = Instant::now();
@@ -33,6 +56,6 @@ pub fn until_ok<T>(
         if started.elapsed() > deadline {
             bail!("waited {deadline:?} in vain for {what}");
         }
-        thread::sleep(INTERVAL);
+        thread::sleep(interval);
     }
 }

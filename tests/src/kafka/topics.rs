@@ -105,6 +105,18 @@ impl Kafka {
         Ok(())
     }
 
+    /// Deletes topics.
+    ///
+    /// # Errors
+    /// When the cluster refuses it.
+    pub fn delete_topics(&self, names: &[&str]) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        for result in block_on(admin.delete_topics(names, &AdminOptions::new()))?? {
+            result.map_err(|(topic, code)| anyhow!("can't delete topic {topic}: {code}"))?;
+        }
+        Ok(())
+    }
+
     /// Adds partitions to a topic, up to `partitions` in all.
     ///
     /// # Errors
@@ -211,13 +223,7 @@ impl Kafka {
     /// # Errors
     /// When the cluster does not answer.
     pub fn count(&self, topic: &str) -> anyhow::Result<i64> {
-        let consumer: BaseConsumer = self.client().create()?;
-        let mut count = 0;
-        for partition in partitions(&consumer, topic)? {
-            let (low, high) = consumer.fetch_watermarks(topic, partition, DEADLINE)?;
-            count += high - low;
-        }
-        Ok(count)
+        Watermarks::new(self, topic)?.count()
     }
 
     /// What the group has committed for the partition: offset and metadata; `None` where nothing.
@@ -257,6 +263,38 @@ impl Kafka {
             };
         }
         Ok(lag)
+    }
+}
+
+/// Counts the records of a topic, again and again, by one client.
+pub struct Watermarks {
+    consumer: BaseConsumer,
+    topic: String,
+    partitions: Vec<i32>,
+}
+
+impl Watermarks {
+    /// Looks up the partitions of the topic.
+    ///
+    /// # Errors
+    /// When the cluster does not answer, or there is no such topic.
+    pub fn new(kafka: &Kafka, topic: &str) -> anyhow::Result<Self> {
+        let consumer: BaseConsumer = kafka.client().create()?;
+        let partitions = partitions(&consumer, topic)?;
+        Ok(Self { consumer, topic: topic.to_owned(), partitions })
+    }
+
+    /// How many offsets the partitions span in all now.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn count(&self) -> anyhow::Result<i64> {
+        let mut count = 0;
+        for partition in &self.partitions {
+            let (low, high) = self.consumer.fetch_watermarks(&self.topic, *partition, DEADLINE)?;
+            count += high - low;
+        }
+        Ok(count)
     }
 }
 
