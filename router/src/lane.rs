@@ -17,6 +17,7 @@ use pointsman_core::isolate::BatchLimit;
 use pointsman_core::port::{Assignment, Commit, DeliveryError, FeedError, PluginHost, Sink};
 use pointsman_core::provenance::{Provenance, ProvenanceError};
 use pointsman_core::record::TopicPartition;
+use tracing::{Span, info_span};
 
 use crate::counters::Fate;
 use crate::intake::{FetchError, Intake};
@@ -26,6 +27,8 @@ use crate::shared::{Grant, Now, Shared};
 mod failing;
 mod sending;
 mod telling;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use sending::{ID_MASK, SEQ_MASK, read_token};
 pub(crate) use telling::{Told, Why};
@@ -64,6 +67,8 @@ pub(crate) struct Lane {
     draining: bool,
     halted: bool,
     dead_letter_log: failing::Chatter,
+    /// Names the lane in log lines, those of plugins too.
+    span: Span,
     /// The fates since they were last taken, where somebody wants to know them.
     told: Option<Vec<Told>>,
 }
@@ -168,6 +173,7 @@ impl Lane {
         let plan = &shared.plan.routes[route];
         let topic = &assignment.source.partition.topic;
         let retry_topic = plan.sources.iter().find(|source| source.topic == *topic).and_then(|source| source.retry);
+        let span = info_span!(parent: None, "lane", route = %plan.name, lane = %assignment.source.partition);
         let limits = plan.stages.iter().map(|_| BatchLimit::new(plan.batch_records.get())).collect();
         Self {
             id,
@@ -188,6 +194,7 @@ impl Lane {
             draining: false,
             halted: false,
             dead_letter_log: failing::Chatter::default(),
+            span,
             told: None,
             shared,
         }
@@ -196,6 +203,7 @@ impl Lane {
     /// One step of the straight path: fetch a batch, decide, deliver. (Settling and committing follow when the log has
     /// acknowledged: [`reported`](Self::reported), [`commits`](Self::commits).)
     pub(crate) fn step(&mut self, tools: &mut Tools<'_>) -> Step {
+        let _named = self.span.clone().entered();
         if self.halted {
             return Step::Idle;
         }
@@ -316,8 +324,7 @@ impl Lane {
 
     /// Pauses the lane after trouble that is not about a record, longer each time until something succeeds.
     fn wait_out(&mut self, now: Now, trouble: &dyn std::fmt::Display) {
-        let lane = self.source_partition();
-        tracing::warn!(route = %self.plan().name, %lane, pause = ?self.patience, "{trouble}; the lane waits and tries again");
+        tracing::warn!(pause = ?self.patience, "{trouble}; the lane waits and tries again");
         self.pause = Some(now.instant + self.patience);
         self.patience = (self.patience * 2).min(PATIENCE.end);
     }
@@ -402,6 +409,7 @@ impl Lane {
         result: Result<(), DeliveryError>,
         now: Now,
     ) {
+        let _named = self.span.clone().entered();
         self.outstanding = self.outstanding.saturating_sub(1);
         let Some(intake) = self.intake_mut(which) else { return };
         let seq = intake.full_seq(low_seq, mask);
@@ -426,8 +434,7 @@ impl Lane {
 
     /// Stops the lane where it is. Others run on.
     fn halt(&mut self, reason: &str) {
-        let lane = self.source_partition();
-        tracing::error!(route = %self.plan().name, %lane, offset = self.source_watermark(), "the lane is halted: {reason}");
+        tracing::error!(offset = self.source_watermark(), "the lane is halted: {reason}");
         self.shared.counters.count(self.route, Fate::Halted);
         self.halted = true;
         self.ready.clear();

@@ -105,7 +105,7 @@ struct Worker {
     sink: Box<dyn Sink>,
     plugins: Box<dyn PluginHost + Send>,
     random: fastrand::Rng,
-    lanes: BTreeMap<u32, (Lane, GroupCommitter)>,
+    lanes: BTreeMap<u32, Tenant>,
     next_lane: u32,
     releases: Vec<Release>,
     reports: Vec<Report>,
@@ -113,6 +113,14 @@ struct Worker {
     commit_all_at: Instant,
     look_at: Instant,
     ended: bool,
+}
+
+/// A lane, and what it commits with.
+struct Tenant {
+    lane: Lane,
+    committer: GroupCommitter,
+    /// Failed commits of the group that the lane has made good.
+    failures: u64,
 }
 
 /// Partitions being given up.
@@ -185,7 +193,8 @@ impl Worker {
         self.next_lane = self.next_lane.wrapping_add(1) & crate::lane::ID_MASK;
         let (name, lane) = (&self.shared.plan.routes[route].name, &assignment.source.partition);
         tracing::info!(route = %name, %lane, offset = assignment.source.start, "lane assigned");
-        self.lanes.insert(id, (Lane::new(id, Arc::clone(&self.shared), route, assignment), committer));
+        let lane = Lane::new(id, Arc::clone(&self.shared), route, assignment);
+        self.lanes.insert(id, Tenant { lane, committer, failures: 0 });
     }
 
     fn release(
@@ -198,14 +207,14 @@ impl Worker {
         let lanes: Vec<u32> = self
             .lanes
             .iter()
-            .filter(|(_, (lane, _))| partitions.contains(lane.source_partition()))
+            .filter(|(_, tenant)| partitions.contains(tenant.lane.source_partition()))
             .map(|(id, _)| *id)
             .collect();
         match why {
             Revocation::Revoked => {
                 for id in &lanes {
-                    if let Some((lane, _)) = self.lanes.get_mut(id) {
-                        lane.drain();
+                    if let Some(tenant) = self.lanes.get_mut(id) {
+                        tenant.lane.drain();
                     }
                 }
                 self.releases.push(Release { lanes, until, answer });
@@ -220,7 +229,7 @@ impl Worker {
     }
 
     fn give_up(&mut self, id: u32, how: &str) {
-        if let Some((lane, _)) = self.lanes.remove(&id) {
+        if let Some(Tenant { lane, .. }) = self.lanes.remove(&id) {
             tracing::info!(lane = %lane.source_partition(), "lane {how}");
         }
     }
@@ -232,7 +241,7 @@ impl Worker {
         for Report { token, result } in self.reports.drain(..) {
             let (id, which, seq) = read_token(token);
             // A report for a lane that was given up settles nothing: that partition is somebody else's by now.
-            if let Some((lane, _)) = self.lanes.get_mut(&id) {
+            if let Some(Tenant { lane, .. }) = self.lanes.get_mut(&id) {
                 lane.reported(which, seq, SEQ_MASK, result, now);
             }
         }
@@ -248,7 +257,7 @@ impl Worker {
         let mut tools =
             Tools { sink: &mut *self.sink, plugins: &mut *self.plugins, random: &mut self.random, now, look_anyway };
         let (mut busy, mut sleep_until) = (false, now.instant + LOOK_ANYWAY);
-        for (lane, _) in self.lanes.values_mut() {
+        for Tenant { lane, .. } in self.lanes.values_mut() {
             match lane.step(&mut tools) {
                 Step::Progress => busy = true,
                 Step::Idle => {}
@@ -262,7 +271,8 @@ impl Worker {
     /// Answers for the lanes that have nothing in flight any more, or no more time.
     fn release_drained(&mut self, now: Now) {
         for release in std::mem::take(&mut self.releases) {
-            let drained = release.lanes.iter().all(|id| self.lanes.get(id).is_none_or(|(lane, _)| lane.is_drained()));
+            let drained =
+                release.lanes.iter().all(|id| self.lanes.get(id).is_none_or(|tenant| tenant.lane.is_drained()));
             if !drained && now.instant < release.until {
                 self.releases.push(release);
                 continue;
@@ -272,7 +282,7 @@ impl Worker {
             }
             let mut commits = Vec::new();
             for id in &release.lanes {
-                if let Some((lane, _)) = self.lanes.get_mut(id) {
+                if let Some(Tenant { lane, .. }) = self.lanes.get_mut(id) {
                     commits.extend(lane.commits(true));
                 }
                 self.give_up(*id, "released");
@@ -290,13 +300,13 @@ impl Worker {
         if all {
             self.commit_all_at = now.instant + COMMIT_ANYWAY;
         }
-        for (lane, committer) in self.lanes.values_mut() {
+        for Tenant { lane, committer, failures } in self.lanes.values_mut() {
             // Before the membership is known there is nothing to commit with; the next round will do it.
-            if let Some(committer) = committer.get() {
-                let commits: Vec<Commit> = lane.commits(all).collect();
-                if !commits.is_empty() {
-                    committer.commit(&commits);
-                }
+            let Some(committer) = committer.get() else { continue };
+            let failed = std::mem::replace(failures, committer.failures()) != *failures;
+            let commits: Vec<Commit> = lane.commits(all || failed).collect();
+            if !commits.is_empty() {
+                committer.commit(&commits);
             }
         }
     }

@@ -154,10 +154,9 @@ impl Lane {
     pub(super) fn tell_dead_letter(&mut self, unit: Unit, failure: &Failure) {
         let Some(unsaid) = self.dead_letter_log.may_speak(Instant::now()) else { return };
         let offset = self.intake(unit.which).and_then(|intake| intake.record(unit.seq)).map(|record| record.offset);
-        let lane = self.source_partition();
         let message = cut(&failure.message, Failure::MESSAGE_MAX_BYTES);
         tracing::warn!(
-            route = %self.plan().name, %lane, partition = ?unit.which, offset, class = %failure.class,
+            partition = ?unit.which, offset, class = %failure.class,
             code = failure.code, unsaid, "dead-lettered: {message}"
         );
     }

@@ -66,7 +66,7 @@ impl Lane {
             let carried_out = match &ruling {
                 Ruling::Deliver(routed) => self.send_outputs(tools, unit, routed.clone()),
                 Ruling::Drop { reason } => {
-                    tracing::debug!(route = %self.plan().name, lane = %self.source_partition(), reason, "dropped");
+                    tracing::debug!(reason, "dropped");
                     self.tell(unit, Fate::Dropped, || Why::Reason(reason.clone()));
                     self.settle(unit, Fate::Dropped);
                     Ok(())

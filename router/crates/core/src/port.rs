@@ -169,8 +169,12 @@ pub struct Commit {
 
 /// Commits the progress of lanes. Shared by the workers.
 pub trait Committer: Send + Sync {
-    /// Commits, without waiting for the answer; what fails is logged, and is committed again by the caller's next call.
+    /// Commits, without waiting for the answer. What fails is logged and counted in [`failures`](Self::failures).
     fn commit(&self, commits: &[Commit]);
+
+    /// How many commits have failed so far. When it has grown, callers commit everything again: it is not told which it
+    /// was. (A rebalance makes a broker refuse the commits that were under way.)
+    fn failures(&self) -> u64;
 }
 
 /// One partition to read, from where its group left off.

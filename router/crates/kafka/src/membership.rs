@@ -1,7 +1,7 @@
 //! Being a member of a group: the control thread, and what the router holds of it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,15 +64,20 @@ pub(crate) struct KafkaMembership {
     client: Arc<Client>,
 }
 
-/// Tells the control thread to end.
+/// What the control thread and the rest tell each other.
 #[derive(Default)]
 pub(crate) struct Signal {
     /// When it must have ended, once it is to end.
     deadline: Mutex<Option<Instant>>,
     ending: AtomicBool,
+    failed_commits: AtomicU64,
 }
 
 impl Signal {
+    fn commit_failed(&self) {
+        self.failed_commits.fetch_add(1, Ordering::AcqRel);
+    }
+
     fn end_by(&self, deadline: Instant) {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
         self.ending.store(true, Ordering::Release);
@@ -90,7 +95,7 @@ impl Signal {
 
 impl Membership for KafkaMembership {
     fn committer(&self) -> Arc<dyn Committer> {
-        Arc::new(KafkaCommitter { client: Arc::clone(&self.client) })
+        Arc::new(KafkaCommitter { signal: Arc::clone(&self.signal), client: Arc::clone(&self.client) })
     }
 
     /// The control thread does it. Where it is not done in time, the thread is left to itself and its client to the end
@@ -113,6 +118,7 @@ impl Drop for KafkaMembership {
 }
 
 struct KafkaCommitter {
+    signal: Arc<Signal>,
     client: Arc<Client>,
 }
 
@@ -120,7 +126,12 @@ impl Committer for KafkaCommitter {
     fn commit(&self, commits: &[Commit]) {
         if let Err(code) = self.client.commit(&commit_list(commits)) {
             tracing::warn!(%code, "can't commit now: {}", code.describe());
+            self.signal.commit_failed();
         }
+    }
+
+    fn failures(&self) -> u64 {
+        self.signal.failed_commits.load(Ordering::Acquire)
     }
 }
 
@@ -173,7 +184,10 @@ impl Member {
         match event.kind() {
             EventKind::Rebalance => self.rebalance(event),
             EventKind::Committed => {
-                log_commit(event);
+                if let Some(code) = failed_commit(event) {
+                    tracing::warn!(group = %self.plan.group, %code, "a commit failed, and is made again: {}", code.describe());
+                    self.signal.commit_failed();
+                }
                 Ok(())
             }
             EventKind::Error => {
@@ -303,14 +317,12 @@ fn is_assignment(event: &Event) -> bool {
     event.code() == Code::of(Known::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
 }
 
-fn log_commit(event: &Event) {
+/// Why a commit failed, if it did.
+fn failed_commit(event: &Event) -> Option<Code> {
     let nothing_to_do = Code::of(Known::RD_KAFKA_RESP_ERR__NO_OFFSET);
-    let failed = std::iter::once(event.code())
+    std::iter::once(event.code())
         .chain(event.partitions().map(|partition| partition.code))
-        .find(|code| code.is_error() && *code != nothing_to_do);
-    if let Some(code) = failed {
-        tracing::warn!(%code, "a commit failed, and is made again: {}", code.describe());
-    }
+        .find(|code| code.is_error() && *code != nothing_to_do)
 }
 
 fn names(partitions: &[TopicPartition]) -> String {
