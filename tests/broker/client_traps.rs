@@ -10,6 +10,7 @@ use pointsman_core::port::{
     Commit, DeliveryError, Feed, FeedError, Log as _, NewTopic, ProduceError, Report, Sink, StartAt, Token,
 };
 use pointsman_core::record::{Header, Headers, OwnedHeader, OwnedRecord, TopicPartition};
+use pointsman_kafka::KafkaLog;
 use pointsman_tests::kafka::{Kafka, Sample, TopicSpec};
 use pointsman_tests::trials::Trial;
 use pointsman_tests::wait;
@@ -20,6 +21,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     Trial::shared("client::closing_with_records_prefetched_commits_what_was_settled", prefetched_is_not_settled),
     Trial::shared("client::null_and_empty_and_odd_bytes_survive_the_way_through", odd_bytes_survive),
     Trial::shared("client::keys_go_where_java_clients_send_them", keys_go_where_java_sends_them),
+    Trial::shared("client::every_codec_is_written_and_read", every_codec),
     Trial::shared("client::a_cooperative_rebalance_under_load_loses_and_repeats_nothing", |kafka| {
         rebalance_under_load(kafka, "cooperative-sticky")
     }),
@@ -144,6 +146,30 @@ fn odd_bytes_survive(kafka: &Kafka) -> anyhow::Result<()> {
     for (record, (key, value, timestamp_ms)) in ours.iter().zip(sent) {
         assert_eq!((record.key.as_deref(), record.value.as_deref(), record.timestamp_ms), (key, value, timestamp_ms));
         assert_eq!(record.headers, names);
+    }
+    Ok(())
+}
+
+/// A codec that a client was built without is refused when the client is made.
+fn every_codec(kafka: &Kafka) -> anyhow::Result<()> {
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let topic = Kafka::unique(codec);
+        kafka.create_topic(&topic, 1)?;
+        let mut settings = settings(kafka);
+        settings.properties.insert("compression.type".to_owned(), codec.to_owned());
+        let log = KafkaLog::new(settings)?;
+        let mut sink = log.sink(&[Arc::from(topic.as_str())], Arc::new(|| {}))?;
+        let value = b"the same again ".repeat(500);
+        let mut reports = Vec::new();
+        for token in 0..20 {
+            send(&mut *sink, &mut reports, &delivery(Some(b"key"), Some(&value)), token)?;
+        }
+        serve(&mut *sink, &mut reports, 20)?;
+        ensure!(reports.iter().all(|report| report.result.is_ok()), "{codec}: {reports:?}");
+        let ours = read(&mut *log.read(&TopicPartition::new(topic.as_str(), 0), 0)?, 20)?;
+        let theirs: Vec<_> = kafka.read_all(&topic)?.into_iter().map(|(_, record)| record).collect();
+        assert_eq!(ours, theirs, "{codec}");
+        assert!(ours.iter().all(|record| record.value.as_deref() == Some(&*value)), "{codec}");
     }
     Ok(())
 }

@@ -42,3 +42,31 @@ fn commits_of_an_unreachable_group_are_an_error_and_not_absence() {
     let partition = pointsman_core::record::TopicPartition::new("t", 0);
     log.committed("g", &[partition]).unwrap_err();
 }
+
+/// librdkafka refuses a property that needs what it was built without.
+#[test]
+fn every_build_speaks_tls_and_the_usual_sasl_mechanisms() {
+    let with = |properties: &[(&str, &str)]| {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let properties = properties.iter().map(owned).collect();
+        let log = KafkaLog::new(KafkaSettings { properties, ..settings("127.0.0.1:1".to_owned()) }).unwrap();
+        // Whether the client could be made shows when it is asked something: a refused property is named in the error,
+        // while a broker that is not there is not about properties.
+        log.topics(None).unwrap_err().to_string()
+    };
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] {
+        let error = with(&[
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", mechanism),
+            ("sasl.username", "u"),
+            ("sasl.password", "p"),
+            ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
+            ("sasl.oauthbearer.config", "principal=pointsman"),
+        ]);
+        assert!(!error.contains("sasl") && !error.contains("not supported"), "{mechanism}: {error}");
+    }
+    let refused = with(&[("security.protocol", "SASL_SSL"), ("sasl.mechanism", "GSSAPI")]);
+    if !cfg!(feature = "gssapi") {
+        assert!(refused.contains("GSSAPI") || refused.contains("sasl"), "the test can't tell: {refused}");
+    }
+}
