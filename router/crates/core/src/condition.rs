@@ -39,7 +39,7 @@ mod check;
 mod json;
 #[cfg(test)]
 mod tests;
-mod types;
+mod typing;
 mod view;
 
 pub use view::EventView;

@@ -8,7 +8,7 @@ use cel::common::ast::{
 };
 use cel::{Env, ParseErrors};
 
-use super::types::{self, Type};
+use super::typing::{self, Type};
 use super::{Condition, ConditionError};
 
 /// Deepest nesting of brackets that the parser follows. Chains of operators it builds as deep as they are long: there
@@ -112,14 +112,14 @@ impl Checker<'_> {
         if let Some((_, of)) = self.scope.iter().rev().find(|(variable, _)| variable == name) {
             return Ok(*of);
         }
-        if let Some((_, of)) = types::VARIABLES.iter().find(|(variable, _)| *variable == name) {
+        if let Some((_, of)) = typing::VARIABLES.iter().find(|(variable, _)| *variable == name) {
             self.reads_value |= name == "value";
             return Ok(*of);
         }
-        if types::TYPE_NAMES.contains(&name) {
+        if typing::TYPE_NAMES.contains(&name) {
             return Ok(Type::Kind);
         }
-        let known = types::VARIABLES.iter().map(|(variable, _)| *variable);
+        let known = typing::VARIABLES.iter().map(|(variable, _)| *variable);
         let help = match nearest(name, known.clone()) {
             Some(nearest) => format!("did you mean `{nearest}`?"),
             None => {
@@ -163,7 +163,7 @@ impl Checker<'_> {
             let message = format!("{} can't be gone through element by element", range.name());
             return Err(self.error(&loops.iter_range, message, Some("macros take a list, or a map's keys".to_owned())));
         }
-        if types::VARIABLES.iter().any(|(variable, _)| *variable == loops.iter_var) {
+        if typing::VARIABLES.iter().any(|(variable, _)| *variable == loops.iter_var) {
             let message = format!("`{}` is the event's own, so it can't be a loop's variable", loops.iter_var);
             return Err(self.error(at, message, Some("give the variable another name".to_owned())));
         }
@@ -196,14 +196,14 @@ impl Checker<'_> {
         for argument in &call.args {
             arguments.push(self.type_of(argument, depth + 1)?);
         }
-        if let Some(operator) = types::operator(&call.func_name) {
-            return types::apply(&call.func_name, &arguments).ok_or_else(|| {
-                let help = types::operator_help(&call.func_name, &arguments).map(str::to_owned);
+        if let Some(operator) = typing::operator(&call.func_name) {
+            return typing::apply(&call.func_name, &arguments).ok_or_else(|| {
+                let help = typing::operator_help(&call.func_name, &arguments).map(str::to_owned);
                 self.error(at, format!("`{operator}` does not take {}", names(&arguments)), help)
             });
         }
         let name = &call.func_name;
-        let overloads = types::functions(name, target.is_some());
+        let overloads = typing::functions(name, target.is_some());
         if overloads.is_empty() {
             return Err(self.unknown_function(at, name, target.is_some()));
         }
@@ -220,7 +220,7 @@ impl Checker<'_> {
     fn receiver(&mut self, target: &IdedExpr, function: &str, depth: usize) -> Result<Type, ConditionError> {
         self.type_of(target, depth).map_err(|error| match &target.expr {
             Expr::Ident(name)
-                if types::functions(function, true).is_empty()
+                if typing::functions(function, true).is_empty()
                     && !self.scope.iter().any(|(known, _)| known == name) =>
             {
                 self.error(target, format!("there is no function `{name}.{function}`"), error.help)
@@ -248,10 +248,10 @@ impl Checker<'_> {
     }
 
     fn unknown_function(&self, at: &IdedExpr, name: &str, is_method: bool) -> ConditionError {
-        let help = if !types::functions(name, !is_method).is_empty() {
+        let help = if !typing::functions(name, !is_method).is_empty() {
             Some(if is_method { format!("write it as `{name}(…)`") } else { format!("write it as `x.{name}(…)`") })
         } else {
-            nearest(name, types::function_names()).map(|nearest| format!("did you mean `{nearest}`?"))
+            nearest(name, typing::function_names()).map(|nearest| format!("did you mean `{nearest}`?"))
         };
         self.error(at, format!("there is no function `{name}` of this form"), help)
     }
