@@ -65,7 +65,8 @@ fn every_example_compiles_without_a_warning() {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.display().to_string();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        // Route tests are of another kind, and run by tests of their own.
+        if name.ends_with(".toml") && !name.ends_with(".test.toml") {
             let (_, warnings) = compile(&fs::read_to_string(&path).unwrap(), &name, &variables())
                 .unwrap_or_else(|errors| panic!("{errors}"));
             assert!(warnings.is_empty(), "{warnings:?}");

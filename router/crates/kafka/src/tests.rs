@@ -50,8 +50,7 @@ fn every_build_speaks_tls_and_the_usual_sasl_mechanisms() {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let properties = properties.iter().map(owned).collect();
         let log = KafkaLog::new(KafkaSettings { properties, ..settings("127.0.0.1:1".to_owned()) }).unwrap();
-        // Whether the client could be made shows when it is asked something: a refused property is named in the error,
-        // while a broker that is not there is not about properties.
+        // Whether a client could be made shows when it is asked something: then it only misses its broker.
         log.topics(None).unwrap_err().to_string()
     };
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] {
@@ -63,10 +62,8 @@ fn every_build_speaks_tls_and_the_usual_sasl_mechanisms() {
             ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
             ("sasl.oauthbearer.config", "principal=pointsman"),
         ]);
-        assert!(!error.contains("sasl") && !error.contains("not supported"), "{mechanism}: {error}");
+        assert!(error.contains("(_TRANSPORT)"), "{mechanism}: {error}");
     }
     let refused = with(&[("security.protocol", "SASL_SSL"), ("sasl.mechanism", "GSSAPI")]);
-    if !cfg!(feature = "gssapi") {
-        assert!(refused.contains("GSSAPI") || refused.contains("sasl"), "the test can't tell: {refused}");
-    }
+    assert_eq!(refused.contains("(_TRANSPORT)"), cfg!(feature = "gssapi"), "{refused}");
 }
