@@ -9,3 +9,9 @@ fn an_endless_loop_costs_its_neighbours_nothing_on_the_embedded_log() -> anyhow:
     let folder = Scratch::new("embedded-")?;
     flows::endless_loop(&Backend::Embedded(folder.path().join("log")))
 }
+
+#[test]
+fn a_lane_at_its_rate_limit_holds_up_nobody_and_drops_nothing() -> anyhow::Result<()> {
+    let folder = Scratch::new("embedded-")?;
+    flows::rate_limit(&Backend::Embedded(folder.path().join("log")))
+}

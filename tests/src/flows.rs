@@ -2,6 +2,8 @@
 
 mod endless_loop;
 mod killed;
+mod rate_limit;
 
 pub use endless_loop::endless_loop;
 pub use killed::killed_routers_lose_nothing;
+pub use rate_limit::rate_limit;

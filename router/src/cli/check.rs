@@ -35,8 +35,12 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
         };
         say(acls::render(&acls::acls(&plan), bootstrap, &arguments.principal).trim_end());
     } else {
-        let (routes, plugins) = (plan.routes.len(), plan.plugins.len());
-        say(&format!("{} is fine: {routes} routes, {plugins} plugins", arguments.file.display()));
+        let (routes, plugins) = (counted(plan.routes.len(), "route"), counted(plan.plugins.len(), "plugin"));
+        say(&format!("{} is fine: {routes}, {plugins}", arguments.file.display()));
     }
     Exit::Fine
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
