@@ -47,13 +47,13 @@ pub(crate) fn join(
         held: BTreeMap::new(),
         signal: Arc::clone(&signal),
         queue: Arc::clone(&queue),
-        client: Arc::clone(&client),
+        client,
     };
     std::thread::Builder::new()
         .name(name)
         .spawn(move || member.run(&done))
         .map_err(|error| log_error(what, "thread", format!("the system gives no thread: {error}")))?;
-    Ok(KafkaMembership { signal, finished, queue, client })
+    Ok(KafkaMembership { signal, finished, queue })
 }
 
 /// What the router holds of a joined group.
@@ -61,7 +61,6 @@ pub(crate) struct KafkaMembership {
     signal: Arc<Signal>,
     finished: Receiver<bool>,
     queue: Arc<Queue>,
-    client: Arc<Client>,
 }
 
 /// What the control thread and the rest tell each other.
@@ -95,7 +94,7 @@ impl Signal {
 
 impl Membership for KafkaMembership {
     fn committer(&self) -> Arc<dyn Committer> {
-        Arc::new(KafkaCommitter { signal: Arc::clone(&self.signal), client: Arc::clone(&self.client) })
+        Arc::new(KafkaCommitter { signal: Arc::clone(&self.signal), queue: Arc::clone(&self.queue) })
     }
 
     /// The control thread does it. Where it is not done in time, the thread is left to itself and its client to the end
@@ -119,12 +118,13 @@ impl Drop for KafkaMembership {
 
 struct KafkaCommitter {
     signal: Arc<Signal>,
-    client: Arc<Client>,
+    queue: Arc<Queue>,
 }
 
 impl Committer for KafkaCommitter {
     fn commit(&self, commits: &[Commit]) {
-        if let Err(code) = self.client.commit(&commit_list(commits)) {
+        // The answer comes to the control thread, on the queue that it polls.
+        if let Err(code) = self.queue.commit(&commit_list(commits)) {
             tracing::warn!(%code, "can't commit now: {}", code.describe());
             self.signal.commit_failed();
         }

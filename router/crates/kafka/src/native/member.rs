@@ -65,13 +65,6 @@ impl Client {
         }
     }
 
-    /// Has the offsets and metadata committed; the answer comes as an event on the consumer's queue.
-    pub(crate) fn commit(&self, offsets: &PartitionList) -> Result<(), Code> {
-        const ASYNCHRONOUS: c_int = 1;
-        // SAFETY: live pointers; the list is copied.
-        Code(unsafe { rd_kafka_commit(self.ptr(), offsets.ptr(), ASYNCHRONOUS) }).ok()
-    }
-
     /// Whether the member has left its group, after [`Queue::close_consumer`](super::Queue::close_consumer).
     pub(crate) fn closed(&self) -> bool {
         // SAFETY: a live client.
@@ -83,9 +76,4 @@ impl Client {
 unsafe extern "C" {
     fn rd_kafka_subscribe(rk: *mut sys::rd_kafka_t, topics: *const sys::rd_kafka_topic_partition_list_t) -> c_int;
     fn rd_kafka_assign(rk: *mut sys::rd_kafka_t, partitions: *const sys::rd_kafka_topic_partition_list_t) -> c_int;
-    fn rd_kafka_commit(
-        rk: *mut sys::rd_kafka_t,
-        offsets: *const sys::rd_kafka_topic_partition_list_t,
-        asynchronous: c_int,
-    ) -> c_int;
 }
