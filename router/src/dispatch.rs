@@ -84,7 +84,8 @@ impl LaneHost for Dispatcher {
         let (answer, answers) = sync_channel(by_worker.len());
         for (worker, partitions) in by_worker {
             let answer = answer.clone();
-            self.workers.handles[worker].order(Order::Release { partitions, why, until, answer });
+            let committer = Arc::clone(&self.committer);
+            self.workers.handles[worker].order(Order::Release { partitions, committer, why, until, answer });
         }
         drop(answer);
         let mut commits = Vec::new();

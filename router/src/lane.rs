@@ -234,7 +234,7 @@ impl Lane {
         self.retry_first = !self.retry_first;
         let turns = if self.retry_first { [Which::Retry, Which::Source] } else { [Which::Source, Which::Retry] };
         for which in turns {
-            if !self.ready.is_empty() || !self.outbox.is_empty() {
+            if self.halted || !self.ready.is_empty() || !self.outbox.is_empty() {
                 return;
             }
             let fetched = match which {
@@ -449,7 +449,7 @@ impl Lane {
 
     /// Whether everything that was judged has been acknowledged.
     pub(crate) fn is_drained(&self) -> bool {
-        self.outbox.is_empty() && self.outstanding == 0
+        self.outstanding == 0 && (self.halted || self.outbox.is_empty())
     }
 
     /// What is to be committed; everything, changed or not, if `again`.

@@ -32,7 +32,14 @@ pub(crate) enum Order {
     /// Take a partition over.
     Adopt { route: usize, assignment: Box<Assignment>, committer: GroupCommitter },
     /// Give partitions up: drained where they are revoked, at once where they are lost. The answer is their commits.
-    Release { partitions: Vec<TopicPartition>, why: Revocation, until: Instant, answer: SyncSender<Vec<Commit>> },
+    /// Lanes of other groups on the same partitions stay.
+    Release {
+        partitions: Vec<TopicPartition>,
+        committer: GroupCommitter,
+        why: Revocation,
+        until: Instant,
+        answer: SyncSender<Vec<Commit>>,
+    },
     /// End the thread. Lanes that were not released are given up.
     End,
 }
@@ -160,6 +167,8 @@ impl Worker {
             now = Now::read();
             busy |= self.take_reports(now)?;
             self.release_drained(now);
+            // A revocation that has come meanwhile is to be seen before anything is committed.
+            self.take_orders();
             self.commit(now);
             if self.ended {
                 return Ok(());
@@ -178,7 +187,10 @@ impl Worker {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Adopt { route, assignment, committer }) => self.adopt(route, *assignment, committer),
-                Ok(Order::Release { partitions, why, until, answer }) => self.release(&partitions, why, until, answer),
+                Ok(Order::Release { partitions, committer, why, until, answer }) => {
+                    let lanes = self.lanes_of(&committer, &partitions);
+                    self.release(lanes, why, until, answer);
+                }
                 Ok(Order::End) | Err(TryRecvError::Disconnected) => {
                     self.ended = true;
                     return;
@@ -197,19 +209,15 @@ impl Worker {
         self.lanes.insert(id, Tenant { lane, committer, failures: 0 });
     }
 
-    fn release(
-        &mut self,
-        partitions: &[TopicPartition],
-        why: Revocation,
-        until: Instant,
-        answer: SyncSender<Vec<Commit>>,
-    ) {
-        let lanes: Vec<u32> = self
-            .lanes
-            .iter()
-            .filter(|(_, tenant)| partitions.contains(tenant.lane.source_partition()))
-            .map(|(id, _)| *id)
-            .collect();
+    /// The group's lanes of these partitions.
+    fn lanes_of(&self, group: &GroupCommitter, partitions: &[TopicPartition]) -> Vec<u32> {
+        let lanes = self.lanes.iter().filter(|(_, tenant)| {
+            Arc::ptr_eq(&tenant.committer, group) && partitions.contains(tenant.lane.source_partition())
+        });
+        lanes.map(|(id, _)| *id).collect()
+    }
+
+    fn release(&mut self, lanes: Vec<u32>, why: Revocation, until: Instant, answer: SyncSender<Vec<Commit>>) {
         match why {
             Revocation::Revoked => {
                 for id in &lanes {

@@ -204,6 +204,8 @@ impl Member {
                 // The group has moved on: what is assigned here is about to be taken away, and its next owner commits.
                 Err((code, _)) if group_moved_on(code) => {
                     tracing::warn!(group = %self.plan.group, %code, "a first commit came too late for its assignment");
+                    // Where the partitions stay ours after all, their lanes commit it.
+                    self.signal.commit_failed();
                 }
                 committed => committed.map_err(|(code, _)| failed(code))?,
             }

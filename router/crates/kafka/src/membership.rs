@@ -73,7 +73,8 @@ pub(crate) struct Signal {
 }
 
 impl Signal {
-    fn commit_failed(&self) {
+    /// Has every lane of the group commit again.
+    pub(crate) fn commit_failed(&self) {
         self.failed_commits.fetch_add(1, Ordering::AcqRel);
     }
 
