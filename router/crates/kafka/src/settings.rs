@@ -218,9 +218,11 @@ fn consumer_defaults(ahead_bytes: usize) -> Vec<(&'static str, String)> {
         ("fetch.message.max.bytes", ahead_bytes.clamp(64 << 10, 1 << 20).to_string()),
         // How long a partition that reached its bound is left alone. The default of a second would starve a fast lane.
         ("fetch.queue.backoff.ms", "20".to_owned()),
-        // A record is fetched when it is there; with nothing there, one request in half a second.
+        // A record is fetched when it is there. With nothing there the broker holds the request back, and with it every
+        // later one of the connection: partitions that had reached their bound when it was sent, and have been emptied
+        // since, wait for partitions that have nothing, which a retry partition never has. So not for long.
         ("fetch.min.bytes", "1".to_owned()),
-        ("fetch.wait.max.ms", "500".to_owned()),
+        ("fetch.wait.max.ms", "20".to_owned()),
     ]
 }
 
