@@ -150,12 +150,16 @@ enum Course {
     Truncate,
 }
 
+/// What the headers of a parked record say: the number of its original ones, and its provenance. Boxed, since most
+/// records have none, and every record has the place for it.
+type Parked = Box<(usize, Provenance)>;
+
 /// A judged batch on its way out.
 #[derive(Default)]
 struct Outbox {
     units: Vec<Unit>,
-    /// For records of the retry partition: number of original headers, and where they came from.
-    origins: Vec<Option<(usize, Provenance)>>,
+    /// For records of the retry partition: where they came from.
+    origins: Vec<Option<Parked>>,
     judgement: Judgement,
     courses: Vec<Course>,
     /// Index of the next record.
@@ -379,24 +383,20 @@ impl Lane {
     }
 
     /// What the headers of a parked record say; nothing for a record of the source.
-    fn origin_of(&self, unit: Unit) -> Result<Option<(usize, Provenance)>, ProvenanceError> {
+    fn origin_of(&self, unit: Unit) -> Result<Option<Parked>, ProvenanceError> {
         match (unit.which, &self.retry) {
             (Which::Retry, Some(retry)) => {
-                retry.record(unit.seq).map(|record| Provenance::split(record.headers)).transpose()
+                retry.record(unit.seq).map(|record| Provenance::split(record.headers).map(Box::new)).transpose()
             }
             _ => Ok(None),
         }
     }
 
     /// The record as it was at its origin.
-    fn input<'a>(
-        &'a self,
-        unit: Unit,
-        split: &'a Result<Option<(usize, Provenance)>, ProvenanceError>,
-    ) -> Option<Input<'a>> {
+    fn input<'a>(&'a self, unit: Unit, split: &'a Result<Option<Parked>, ProvenanceError>) -> Option<Input<'a>> {
         let intake = self.intake(unit.which)?;
         let record = intake.record(unit.seq)?;
-        let parked = split.as_ref().ok().and_then(Option::as_ref);
+        let parked = split.as_ref().ok().and_then(Option::as_deref);
         Some(Input { unreadable: split.as_ref().err(), ..sending::original(&intake.partition, record, parked) })
     }
 
@@ -409,7 +409,6 @@ impl Lane {
         result: Result<(), DeliveryError>,
         now: Now,
     ) {
-        let _named = self.span.clone().entered();
         self.outstanding = self.outstanding.saturating_sub(1);
         let Some(intake) = self.intake_mut(which) else { return };
         let seq = intake.full_seq(low_seq, mask);
@@ -419,6 +418,9 @@ impl Lane {
             flight.error.get_or_insert(Box::new(error));
         }
         if flight.sent && flight.outstanding == 0 {
+            // Of a delivered record there is nothing to log, and entering the span for each would cost more than to settle it.
+            let silent = flight.error.is_none() && matches!(flight.intent, Intent::Deliver);
+            let _named = (!silent).then(|| self.span.clone().entered());
             self.finish(Unit { which, seq }, now);
         }
     }
@@ -497,7 +499,7 @@ impl Outbox {
         self.next == self.units.len()
     }
 
-    fn push(&mut self, unit: Unit, origin: Option<(usize, Provenance)>, ruling: Ruling, course: Course) {
+    fn push(&mut self, unit: Unit, origin: Option<Parked>, ruling: Ruling, course: Course) {
         if self.is_empty() {
             *self = Self::default();
         }

@@ -63,7 +63,8 @@ impl Lane {
     fn history(&self, now: Now) -> History {
         match &self.outbox.origins[self.outbox.next] {
             None => History { attempt: 1, first_failed_ms: now.unix_ms },
-            Some((_, parked)) => {
+            Some(parked) => {
+                let (_, parked) = &**parked;
                 History { attempt: parked.attempts.saturating_add(1), first_failed_ms: parked.first_failed_ms }
             }
         }

@@ -124,7 +124,7 @@ impl Lane {
     pub(super) fn outbox_input(&self, unit: Unit) -> Option<Input<'_>> {
         let intake = self.intake(unit.which)?;
         let record = intake.record(unit.seq)?;
-        Some(original(&intake.partition, record, self.outbox.origins[self.outbox.next].as_ref()))
+        Some(original(&intake.partition, record, self.outbox.origins[self.outbox.next].as_deref()))
     }
 
     /// Produces one record that is not an output: parked, or a dead letter.

@@ -48,7 +48,10 @@ impl Lane {
         let Some(intake) = self.intake(unit.which) else { return };
         let Some(record) = intake.record(unit.seq) else { return };
         let (origin, offset) = match self.origin_of(unit) {
-            Ok(Some((_, Provenance { origin, .. }))) => (origin.partition, origin.offset),
+            Ok(Some(parked)) => {
+                let (_, Provenance { origin, .. }) = *parked;
+                (origin.partition, origin.offset)
+            }
             // A parked record that can't be read stands for itself.
             Ok(None) | Err(_) => (intake.partition.clone(), record.offset),
         };
