@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod building;
 mod check;
 pub(crate) mod configuration;
 mod consume;

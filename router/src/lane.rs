@@ -103,6 +103,16 @@ pub(crate) enum Which {
     Retry,
 }
 
+impl Which {
+    /// The word for it in log lines.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Retry => "retry",
+        }
+    }
+}
+
 /// A record in flight.
 #[derive(Clone, Copy, Debug)]
 struct Unit {
@@ -243,7 +253,12 @@ impl Lane {
             }
             let fetched = match which {
                 Which::Source => self.take_source(tools.look_anyway),
-                Which::Retry => self.take_retry(tools.look_anyway).map(|()| self.take_due(tools.now)),
+                Which::Retry => {
+                    // What is here already may run, whether or not more can be read.
+                    let fetched = self.take_retry(tools.look_anyway);
+                    self.take_due(tools.now);
+                    fetched
+                }
             };
             if let Err(error) = fetched {
                 self.fetch_failed(tools.now, &error);
@@ -335,7 +350,8 @@ impl Lane {
 
     fn nothing_to_do(&self, tools: &Tools<'_>) -> Step {
         let due = self.waiting.peek().map(|Reverse((due_ms, _))| {
-            tools.now.instant + Duration::from_millis(u64::try_from(due_ms - tools.now.unix_ms).unwrap_or(0))
+            tools.now.instant
+                + Duration::from_millis(u64::try_from(due_ms.saturating_sub(tools.now.unix_ms)).unwrap_or(0))
         });
         let again = self.again.front().map(|again| again.at);
         let earliest = [due, again, self.pause.filter(|until| *until > tools.now.instant)].into_iter().flatten().min();

@@ -27,7 +27,6 @@
 //! strings, or base64 where they are not UTF-8.
 
 mod bytes;
-mod nearest;
 mod read;
 mod write;
 
@@ -35,7 +34,6 @@ use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::record::{OwnedHeader, Record, TopicPartition};
 use thiserror::Error;
 
-pub(crate) use nearest::nearest;
 pub use read::{parse_line, parse_time};
 pub use write::{Values, append_line};
 

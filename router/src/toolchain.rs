@@ -23,8 +23,8 @@ pub(crate) const LINKER: &str = "wasm-component-ld";
 /// Where the compiler may come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ToolchainChoice {
-    /// The first that works: [`Installed`](Self::Installed), then [`Debian`](Self::Debian) where there is `apt-get` with
-    /// such a package, then [`Rustup`](Self::Rustup).
+    /// The first that works: `installed`, then `debian` where there is `apt-get` with such a package, then
+    /// `rustup`.
     #[default]
     Auto,
     /// The compiler in `RUSTC`, or `rustc`, as it is. Nothing is downloaded.

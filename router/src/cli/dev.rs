@@ -1,15 +1,13 @@
 //! `pointsman dev`: the router on a laptop, with its plugins built from source and something to route.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use super::building::Builder;
 use super::run::{bind, until_stopped};
 use super::{Exit, complain, complain_of, configuration, say};
 use crate::demo::{Console, Feeders};
-use crate::plugin_build;
 use crate::running::Running;
-use crate::toolchain::{Toolchain, ToolchainChoice, ToolchainError};
-use crate::topology::StartError;
+use crate::toolchain::ToolchainChoice;
 
 /// Build the plugins from source, run the router, feed it with the configuration's sample records, and show what
 /// becomes of them.
@@ -37,10 +35,10 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
             return Exit::Configuration;
         }
     };
-    let mut toolchain = None;
+    let mut builder = Builder::new(arguments.toolchain);
     let bound = bind(configuration, |name, folder| {
         complain(&format!("building plugin {name} in {}", folder.display()));
-        build(&mut toolchain, arguments.toolchain, &folder)
+        builder.build(&folder)
     });
     let ran = bound.and_then(|topology| {
         let file = arguments.file.display().to_string();
@@ -66,20 +64,4 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
 pub(crate) fn program() -> &'static str {
     // Cargo sets this for what it runs.
     if std::env::var_os("CARGO").is_some() { "cargo run --" } else { "pointsman" }
-}
-
-fn build(
-    toolchain: &mut Option<Arc<Toolchain>>,
-    choice: ToolchainChoice,
-    folder: &std::path::Path,
-) -> Result<PathBuf, StartError> {
-    let found = match toolchain {
-        Some(found) => Arc::clone(found),
-        None => Arc::clone(toolchain.insert(Arc::new(find(choice)?))),
-    };
-    Ok(plugin_build::build(folder, &found, &mut complain)?)
-}
-
-fn find(choice: ToolchainChoice) -> Result<Toolchain, ToolchainError> {
-    Toolchain::find_or_make(choice, &mut complain)
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use pointsman_config::document::nearest;
 use pointsman_core::port::{Log, LogError, TopicInfo};
 use thiserror::Error;
 
 use super::{Exit, complain_of, configuration};
-use crate::record_text::nearest;
 use crate::topology;
 
 /// A log, open.

@@ -79,7 +79,7 @@ pub(crate) fn until_stopped<T>(topology: &Topology, started: impl FnOnce(&Runnin
                     exit = Exit::Fatal;
                 }
             },
-            _ = interrupt.recv() => {
+            _ = async { tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} } } => {
                 tracing::warn!("stopped at once: what was not committed runs again");
                 std::process::exit(Exit::Fatal as i32);
             }

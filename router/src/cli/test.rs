@@ -10,11 +10,11 @@ use pointsman_core::port::PluginId;
 use pointsman_wasm::Plugins;
 use serde::Serialize;
 
+use super::building::Builder;
 use super::configuration::{self, Environment};
 use super::{Exit, complain, complain_of, say};
-use crate::plugin_build;
 use crate::route_test::{self, Case, Components, Mismatch};
-use crate::toolchain::{Toolchain, ToolchainChoice};
+use crate::toolchain::ToolchainChoice;
 use crate::topology::{self, StartError};
 
 /// What the name of a test file ends with.
@@ -54,8 +54,8 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
         }
         files.retain(|file| !file.cases.is_empty());
     }
-    let mut toolchain = None;
-    let mut build = |folder: PathBuf| build(&mut toolchain, arguments.toolchain, &folder);
+    let mut builder = Builder::new(arguments.toolchain);
+    let mut build = |folder: PathBuf| builder.build(&folder);
     let mut results = Results::default();
     for file in files {
         match file.run(&mut build) {
@@ -168,18 +168,6 @@ impl TestFile {
         let plugins = topology::load_chosen(&self.plan, &chosen)?;
         Ok(Components { plugins, numbers: called.into_iter().zip((0..).map(PluginId)).collect() })
     }
-}
-
-fn build(
-    toolchain: &mut Option<Arc<Toolchain>>,
-    choice: ToolchainChoice,
-    folder: &Path,
-) -> Result<PathBuf, StartError> {
-    let found = match toolchain {
-        Some(found) => Arc::clone(found),
-        None => Arc::clone(toolchain.insert(Arc::new(Toolchain::find_or_make(choice, &mut complain)?))),
-    };
-    Ok(plugin_build::build(folder, &found, &mut complain)?)
 }
 
 /// What became of all files.

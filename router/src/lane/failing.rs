@@ -157,7 +157,7 @@ impl Lane {
         let offset = self.intake(unit.which).and_then(|intake| intake.record(unit.seq)).map(|record| record.offset);
         let message = cut(&failure.message, Failure::MESSAGE_MAX_BYTES);
         tracing::warn!(
-            partition = ?unit.which, offset, class = %failure.class,
+            from = unit.which.name(), offset, class = %failure.class,
             code = failure.code, unsaid, "dead-lettered: {message}"
         );
     }

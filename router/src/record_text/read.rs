@@ -1,10 +1,11 @@
 //! From a line to a record.
 
+use pointsman_config::document::nearest;
 use pointsman_core::record::OwnedHeader;
 use serde_json::value::RawValue;
 
 use super::bytes::{self, Members};
-use super::{LineError, RecordLine, nearest};
+use super::{LineError, RecordLine};
 
 /// The fields a line may have.
 const FIELDS: [&str; 7] = ["topic", "partition", "offset", "timestamp", "key", "value", "headers"];

@@ -1,4 +1,5 @@
-//! A route whose limit makes it wait nearly all the time, beside one without a limit.
+//! A route whose limit makes it wait nearly all the time, beside one without a limit that reads the same topic in another
+//! group.
 
 use std::time::Duration;
 
@@ -14,36 +15,35 @@ const RECORDS: u64 = 5_000;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A lane that waits for its rate limit holds up neither its neighbours nor the end of the process, and drops nothing:
-/// what it has not done by then is done by the next run.
+/// what it has not done by then is done by the next run, whatever the other group has done of the same partition.
 ///
 /// # Errors
 /// When that does not hold.
 pub fn rate_limit(backend: &Backend<'_>) -> anyhow::Result<()> {
-    let [slow, fast, slow_out, fast_out] = ["slow", "fast", "slow-out", "fast-out"].map(Kafka::unique);
-    for topic in [&slow, &fast, &slow_out, &fast_out] {
+    let [source, slow_out, fast_out] = ["source", "slow-out", "fast-out"].map(Kafka::unique);
+    for topic in [&source, &slow_out, &fast_out] {
         backend.create_topic(topic, 1)?;
     }
-    for topic in [&slow, &fast] {
-        backend.fill(topic, (0..RECORDS).map(sample))?;
-    }
+    backend.fill(&source, (0..RECORDS).map(sample))?;
     let folder = Scratch::new("limit-")?;
     let config = |limit: &str| {
         format!(
             r#"version = 1
 [router]
-name = "{slow}"
+name = "{source}"
 workers = 1
 {broker}
 [[routes]]
 name = "slow"
-from = ["{slow}"]
+from = ["{source}"]
 stages = []
 {limit}
 [[routes.outputs]]
 topic = "{slow_out}"
 [[routes]]
 name = "fast"
-from = ["{fast}"]
+group = "{source}-fast"
+from = ["{source}"]
 stages = []
 [[routes.outputs]]
 topic = "{fast_out}"

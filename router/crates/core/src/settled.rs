@@ -1,8 +1,8 @@
 //! What is settled beyond the commit point, and how it travels in the metadata of a commit.
 //!
 //! The text is base64 (RFC 4648, no padding) of a version byte, 1, and of two variable-length integers (LEB128) for each
-//! range of settled offsets: the distance from the end of the range before it (from the commit offset for the first),
-//! and the length. Kafka allows 4096 bytes of metadata (`offset.metadata.max.bytes`), which is 3,072 bytes of ranges.
+//! range of settled offsets: the distance from the end of the range before it (from offset 0 for the first), and
+//! the length. Kafka allows 4096 bytes of metadata (`offset.metadata.max.bytes`), which is 3,072 bytes of ranges.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
