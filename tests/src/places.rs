@@ -13,20 +13,6 @@ pub fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Cargo's target folder, which may be anywhere: the folder above this test binary that Cargo has tagged.
-///
-/// # Errors
-/// When there is none, because the test binary was moved away.
-pub fn target() -> anyhow::Result<PathBuf> {
-    let exe = env::current_exe().context("can't find the path of this test binary")?;
-    exe.ancestors()
-        .skip(1)
-        .filter(|folder| folder.join("CACHEDIR.TAG").exists())
-        .last()
-        .map(Path::to_path_buf)
-        .with_context(|| format!("{} is in no target folder of Cargo; run it by `cargo test`", exe.display()))
-}
-
 /// The folder of the test's own profile: where its binaries are, `target/debug` for instance.
 ///
 /// # Errors
@@ -40,12 +26,13 @@ pub fn profile() -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{} is in no `deps` folder of Cargo; run it by `cargo test`", exe.display()))
 }
 
-/// A folder for what the tests keep between runs, such as the jars of Kafka.
+/// A folder for what the tests keep between runs, such as the jars of Kafka: beside the folders of Cargo's profiles, so that
+/// all of them share it.
 ///
 /// # Errors
 /// When it can't be made.
 pub fn cache() -> anyhow::Result<PathBuf> {
-    let folder = target()?.join("pointsman-tests");
+    let folder = profile()?.with_file_name("pointsman-tests");
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
     Ok(folder)
 }
