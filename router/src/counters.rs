@@ -1,10 +1,13 @@
 //! What became of the records, counted.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use pointsman_config::plan::Plan;
 use pointsman_core::delivery::TopicId;
 use pointsman_core::failure::FailureClass;
+use pointsman_core::port::PluginHost;
 
 /// The final fate of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Counters {
     fates: Vec<[AtomicU64; Fate::ALL.len()]>,
     classes: Vec<[AtomicU64; FailureClass::ALL.len()]>,
     topics: Vec<AtomicU64>,
+    /// The plugins' own, for each plugin by name.
+    plugins: Mutex<Vec<BTreeMap<String, u64>>>,
 }
 
 impl Counters {
@@ -54,6 +59,7 @@ impl Counters {
             fates: plan.routes.iter().map(|_| Default::default()).collect(),
             classes: plan.routes.iter().map(|_| Default::default()).collect(),
             topics: plan.topics.iter().map(|_| AtomicU64::new(0)).collect(),
+            plugins: Mutex::new(plan.plugins.iter().map(|_| BTreeMap::new()).collect()),
         }
     }
 
@@ -67,6 +73,26 @@ impl Counters {
 
     pub(crate) fn produced(&self, topic: TopicId) {
         self.topics[topic.0 as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds what the plugins of one worker have counted.
+    pub(crate) fn add_plugin_counts(&self, plugins: &mut dyn PluginHost) {
+        let mut known = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        plugins.take_counts(&mut |plugin, name, count| {
+            let Some(counts) = known.get_mut(plugin.0 as usize) else { return };
+            match counts.get_mut(name) {
+                Some(sum) => *sum = sum.saturating_add(count),
+                None => drop(counts.insert(name.to_owned(), count)),
+            }
+        });
+    }
+
+    /// What the plugins have counted, each by its own names: index of the plugin, name, sum.
+    #[must_use]
+    pub fn plugin_counts(&self) -> Vec<(usize, String, u64)> {
+        let known = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = known.iter().enumerate();
+        counts.flat_map(|(plugin, counts)| counts.iter().map(move |(name, sum)| (plugin, name.clone(), *sum))).collect()
     }
 
     /// Records of the route, by index, that came to this fate.

@@ -89,8 +89,9 @@ impl LaneHost for Dispatcher {
         }
         drop(answer);
         let mut commits = Vec::new();
-        // A worker answers at `until` at the latest, after the step it is in: wait for that too, within reason.
-        let patience = until + Duration::from_secs(5);
+        // A worker answers at `until` at the latest, after the step it is in: wait for that too, within reason. What is
+        // answered has still to be committed.
+        let patience = until + Duration::from_secs(1);
         while let Ok(part) = answers.recv_timeout(patience.saturating_duration_since(Instant::now())) {
             commits.extend(part);
         }

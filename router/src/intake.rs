@@ -39,6 +39,8 @@ pub(crate) struct Flight {
     ticket: Option<Ticket>,
     /// Deliveries that were produced and not reported.
     pub(crate) outstanding: u32,
+    /// What those take of the producer queue.
+    pub(crate) queued_bytes: usize,
     /// Whether all deliveries were produced.
     pub(crate) sent: bool,
     /// What the outstanding deliveries are for.
@@ -82,7 +84,7 @@ impl Intake {
     /// Takes a feed over, on the worker's own thread.
     pub(crate) fn new(assigned: AssignedFeed) -> Self {
         let AssignedFeed { partition, start, metadata, mut feed } = assigned;
-        let settled = Settled::decode(&metadata).unwrap_or_else(|error| {
+        let settled = Settled::decode(&metadata, start).unwrap_or_else(|error| {
             tracing::warn!(%partition, offset = start, %error, "the commit's metadata is not ours: what was settled beyond the offset runs again");
             Settled::default()
         });
@@ -205,7 +207,7 @@ impl Intake {
         if point == self.committed && !again {
             return None;
         }
-        let encoded = point.settled.encode();
+        let encoded = point.settled.encode(point.offset);
         if encoded.left_out > 0 {
             tracing::warn!(partition = %self.partition, ranges = encoded.left_out, "not all that is settled beyond the commit point fits its metadata: after a restart some of it would run again");
         }

@@ -1,15 +1,22 @@
 //! From records to rulings: the stages and the outputs of a route, over one batch. Nothing leaves here; what is ruled is
 //! delivered by the [lane](crate::lane).
 
+use std::cell::Cell;
+use std::mem::size_of_val;
+
 use pointsman_config::plan::{Matching, RoutePlan, Select, StagePlan};
-use pointsman_core::condition::EventView;
+use pointsman_core::condition::{Condition, EventView};
 use pointsman_core::event::Event;
 use pointsman_core::failure::{Failure, FailureClass};
-use pointsman_core::isolate::{self, BatchLimit, Unavailable};
+use pointsman_core::isolate::{self, BatchLimit, Pace, Unavailable};
 use pointsman_core::port::PluginHost;
-use pointsman_core::provenance::ProvenanceError;
+use pointsman_core::provenance::{ProvenanceError, cut};
 use pointsman_core::record::{Headers, Record, TopicPartition};
-use pointsman_core::verdict::{Output, Patch, Verdict};
+use pointsman_core::verdict::{Patch, Verdict};
+
+use changes::{Changes, Version};
+
+pub(crate) mod changes;
 
 /// One record to be judged, with the router's own headers taken off.
 #[derive(Clone, Copy)]
@@ -39,10 +46,10 @@ pub(crate) enum Ruling {
 }
 
 /// An event on its way to one output.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Routed {
-    /// The event, as the difference to the record it came from.
-    pub(crate) change: Output,
+    /// The event, in [`Judgement::changes`].
+    pub(crate) version: Version,
     /// Index of the output in the route.
     pub(crate) output: usize,
 }
@@ -50,16 +57,34 @@ pub(crate) struct Routed {
 /// The rulings on a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Judgement {
-    /// One for each record, in order.
+    /// One for each record, in order, from the first one on.
     pub(crate) rulings: Vec<Ruling>,
     /// What [`Ruling::Deliver`] points into.
     pub(crate) routed: Vec<Routed>,
+    /// What the stages made of the events.
+    pub(crate) changes: Changes,
 }
 
-/// An event inside the stages: which record it came from, and how it differs from it.
+/// What the stages are run with.
+pub(crate) struct Means<'a> {
+    /// The plugins.
+    pub(crate) plugins: &'a mut dyn PluginHost,
+    /// One for each stage.
+    pub(crate) limits: &'a mut [BatchLimit],
+    /// Time of the batch, in milliseconds since 1970-01-01 UTC.
+    pub(crate) now_ms: i64,
+    /// Asked before each call.
+    pub(crate) pace: &'a dyn Fn() -> Pace,
+    /// Most bytes that the answers to the calls may hold, before other records are left to another time; twice as many
+    /// are too much for one record.
+    pub(crate) held_bytes: usize,
+}
+
+/// An event inside the stages, and which record it came from.
+#[derive(Clone, Copy)]
 struct Item {
     root: usize,
-    change: Output,
+    version: Version,
 }
 
 /// What is known of a record besides its live items.
@@ -69,45 +94,95 @@ struct Root {
     drop_reason: Option<String>,
 }
 
-const UNCHANGED: Output =
-    Output { port: None, key: Patch::Keep, value: Patch::Keep, headers: None, timestamp_ms: None };
-
-/// Runs the stages of `route` over `inputs` and chooses outputs.
+/// Runs the stages of `route` over `inputs`, of which there is at least one, and chooses outputs.
 ///
 /// The record is the unit: if one event that came of it fails, in whatever stage, the whole record fails, and none of
-/// its events leaves. `limits` has one entry for each stage.
+/// its events leaves. Where the pace or the bytes held end the work early, the rulings are on the first records, one at
+/// least; the others are to be judged again.
 ///
 /// # Errors
 /// [`Unavailable`]: a plugin can't be called at all; nothing is ruled.
 pub(crate) fn judge(
     route: &RoutePlan,
-    inputs: &[Input<'_>],
-    plugins: &mut dyn PluginHost,
-    limits: &mut [BatchLimit],
-    now_ms: i64,
+    mut inputs: &[Input<'_>],
+    means: &mut Means<'_>,
 ) -> Result<Judgement, Unavailable> {
     let mut roots: Vec<Root> = inputs.iter().map(decode).collect();
-    let mut items: Vec<Item> = (0..inputs.len()).map(|root| Item { root, change: UNCHANGED }).collect();
-    for (index, (stage, limit)) in route.stages.iter().zip(limits).enumerate() {
+    let mut items: Vec<Item> = (0..inputs.len()).map(|root| Item { root, version: None }).collect();
+    let mut changes = Changes::default();
+    let held = Cell::new(0);
+    for (index, stage) in route.stages.iter().enumerate() {
         items.retain(|item| roots[item.root].failure.is_none());
-        if items.is_empty() {
-            break;
-        }
-        let events: Vec<Event<'_>> = items.iter().map(|item| event(&inputs[item.root], &item.change)).collect();
+        let Some(first) = items.first().map(|item| item.root) else { break };
+        let of_the_first = items.iter().take_while(|item| item.root == first).count();
+        let events: Vec<Event<'_>> = items.iter().map(|item| changes.event(&inputs[item.root], item.version)).collect();
         let outcomes = match stage {
-            StagePlan::Plugin(plugin) => isolate::run(&events, limit, &mut |part| plugins.call(*plugin, part, now_ms))?,
-            StagePlan::Filter(condition) => events
-                .iter()
-                .map(|event| match EventView::new(*event).holds(condition)? {
-                    true => Ok(Verdict::Pass),
-                    false => Ok(Verdict::Drop { reason: "filtered".into() }),
-                })
-                .collect(),
+            StagePlan::Plugin(plugin) => {
+                let Means { plugins, limits, now_ms, pace, held_bytes } = &mut *means;
+                let most = *held_bytes;
+                let pace = || match (held.get(), pace()) {
+                    (held, _) if held > 2 * most => Pace::Stop,
+                    (held, Pace::GoOn) if held > most => Pace::Finish,
+                    (_, pace) => pace,
+                };
+                isolate::run(&events, of_the_first, &mut limits[index], &pace, &mut |part| {
+                    let verdicts = plugins.call(*plugin, part, *now_ms)?;
+                    held.set(verdicts.iter().map(bytes_of).fold(held.get(), usize::saturating_add));
+                    Ok(verdicts)
+                })?
+            }
+            StagePlan::Filter(condition) => events.iter().map(|event| filter(condition, event)).collect(),
         };
         drop(events);
-        items = apply(items, outcomes, index, &mut roots);
+        if outcomes.len() < of_the_first {
+            roots[first].failure = Some(Failure { stage: u32::try_from(index).ok(), ..too_much(held.get(), means) });
+            inputs = &inputs[..=first];
+        } else if let Some(unjudged) = items.get(outcomes.len()) {
+            inputs = &inputs[..unjudged.root];
+        }
+        items = apply(&items, outcomes, index, &mut roots, &mut changes);
+        // Of records that are left to another time nothing goes on.
+        roots.truncate(inputs.len());
+        items.retain(|item| item.root < inputs.len());
     }
-    Ok(rule(route, inputs, items, roots))
+    Ok(rule(route, inputs, &items, roots, changes))
+}
+
+fn filter(condition: &Condition, event: &Event<'_>) -> isolate::Outcome {
+    match EventView::new(*event).holds(condition)? {
+        true => Ok(Verdict::Pass),
+        false => Ok(Verdict::Drop { reason: "filtered".into() }),
+    }
+}
+
+/// What the router holds of a verdict.
+fn bytes_of(verdict: &Verdict) -> usize {
+    let patch = |patch: &Patch| if let Patch::Set(bytes) = patch { bytes.len() } else { 0 };
+    match verdict {
+        Verdict::Emit(outputs) => {
+            let fields = outputs.iter().map(|output| {
+                let headers = output.headers.as_deref().unwrap_or_default();
+                patch(&output.key) + patch(&output.value) + Headers::Owned(headers).bytes() + size_of_val(headers)
+            });
+            size_of_val(outputs.as_slice()) + fields.sum::<usize>()
+        }
+        // Their texts are short: whoever gives verdicts cuts them.
+        Verdict::Pass | Verdict::Drop { .. } | Verdict::Retry { .. } | Verdict::Reject { .. } => 0,
+    }
+}
+
+/// One record alone made too much of itself for one turn.
+fn too_much(held: usize, means: &Means<'_>) -> Failure {
+    let most = 2 * means.held_bytes;
+    if held > most {
+        let message = format!("the events that came of the record hold {held} bytes; {most} are the limit");
+        return Failure::new(FailureClass::BadOutput, "output-bytes", message);
+    }
+    Failure::new(
+        FailureClass::Deadline,
+        "deadline",
+        "the calls for all the events that came of the record took too long",
+    )
 }
 
 /// Finds records that no plugin can be shown.
@@ -126,28 +201,19 @@ fn decode(input: &Input<'_>) -> Root {
     Root { failure, drop_reason: None }
 }
 
-/// The event that an item stands for.
-fn event<'a>(input: &Input<'a>, change: &'a Output) -> Event<'a> {
-    let record = &input.record;
-    Event {
-        topic: &input.origin.topic,
-        partition: input.origin.partition,
-        offset: record.offset,
-        timestamp_ms: change.timestamp_ms.unwrap_or(record.timestamp_ms),
-        key: change.key.over(record.key),
-        value: change.value.over(record.value),
-        headers: change.headers.as_deref().map_or(record.headers, Headers::Owned),
-        attempt: input.attempt,
-    }
-}
-
 /// The events after a stage.
-fn apply(items: Vec<Item>, outcomes: Vec<isolate::Outcome>, stage: usize, roots: &mut [Root]) -> Vec<Item> {
+fn apply(
+    items: &[Item],
+    outcomes: Vec<isolate::Outcome>,
+    stage: usize,
+    roots: &mut [Root],
+    changes: &mut Changes,
+) -> Vec<Item> {
     let mut next = Vec::with_capacity(items.len());
-    for (Item { root, change }, outcome) in items.into_iter().zip(outcomes) {
+    for (&Item { root, version }, outcome) in items.iter().zip(outcomes) {
         let failure = match outcome {
             Ok(Verdict::Pass) => {
-                next.push(Item { root, change });
+                next.push(Item { root, version });
                 continue;
             }
             Ok(Verdict::Drop { reason }) => {
@@ -158,7 +224,7 @@ fn apply(items: Vec<Item>, outcomes: Vec<isolate::Outcome>, stage: usize, roots:
                 if outputs.is_empty() {
                     roots[root].drop_reason = Some(Verdict::EMITTED_NOTHING.into());
                 }
-                next.extend(outputs.into_iter().map(|output| Item { root, change: compose(&change, output) }));
+                next.extend(outputs.into_iter().map(|output| Item { root, version: changes.add(version, output) }));
                 continue;
             }
             Ok(Verdict::Retry { reason, delay_ms }) => {
@@ -174,82 +240,61 @@ fn apply(items: Vec<Item>, outcomes: Vec<isolate::Outcome>, stage: usize, roots:
     next
 }
 
-/// The difference to the record, from the difference so far and what a stage made of that event.
-fn compose(so_far: &Output, output: Output) -> Output {
-    let field = |before: &Patch, after| if after == Patch::Keep { before.clone() } else { after };
-    Output {
-        port: output.port.or_else(|| so_far.port.clone()),
-        key: field(&so_far.key, output.key),
-        value: field(&so_far.value, output.value),
-        headers: output.headers.or_else(|| so_far.headers.clone()),
-        timestamp_ms: output.timestamp_ms.or(so_far.timestamp_ms),
-    }
-}
-
 /// Chooses the outputs of what came through, and rules on every record.
-fn rule(route: &RoutePlan, inputs: &[Input<'_>], items: Vec<Item>, roots: Vec<Root>) -> Judgement {
-    let mut judgement = Judgement { rulings: Vec::with_capacity(roots.len()), routed: Vec::with_capacity(items.len()) };
-    let mut takers = Vec::new();
+fn rule(route: &RoutePlan, inputs: &[Input<'_>], items: &[Item], roots: Vec<Root>, changes: Changes) -> Judgement {
+    let mut rulings = Vec::with_capacity(roots.len());
+    let mut routed = Vec::with_capacity(items.len());
     // Stages keep the events in the order of their records, so each record's are together.
-    let mut items = items.into_iter().peekable();
+    let mut items = items.iter().peekable();
     for (index, root) in roots.into_iter().enumerate() {
-        let from = judgement.routed.len();
+        let from = routed.len();
         let mut failure = root.failure;
         while let Some(item) = items.next_if(|item| item.root == index) {
             if failure.is_none() {
-                failure = choose(route, &inputs[index], item.change, &mut takers, &mut judgement.routed).err();
+                failure = choose(route, &inputs[index], item.version, &changes, &mut routed).err();
             }
         }
-        judgement.rulings.push(match failure {
+        rulings.push(match failure {
             Some(failure) => {
-                judgement.routed.truncate(from);
+                routed.truncate(from);
                 Ruling::Fail(failure)
             }
-            None if judgement.routed.len() > from => Ruling::Deliver(from..judgement.routed.len()),
+            None if routed.len() > from => Ruling::Deliver(from..routed.len()),
             None => Ruling::Drop { reason: root.drop_reason.unwrap_or_else(|| Verdict::EMITTED_NOTHING.into()) },
         });
     }
-    judgement
+    Judgement { rulings, routed, changes }
 }
 
-/// Sends one event to the outputs that take it. `takers` is a list to work with.
+/// Sends one event to the outputs that take it.
 fn choose(
     route: &RoutePlan,
     input: &Input<'_>,
-    change: Output,
-    takers: &mut Vec<usize>,
+    version: Version,
+    changes: &Changes,
     routed: &mut Vec<Routed>,
 ) -> Result<(), Failure> {
-    takers.clear();
-    find_takers(route, input, &change, takers)?;
-    let Some((last, others)) = takers.split_last() else {
-        return Err(unmatched(change.port.as_deref()));
-    };
-    routed.extend(others.iter().map(|output| Routed { change: change.clone(), output: *output }));
-    routed.push(Routed { change, output: *last });
-    Ok(())
-}
-
-/// Lists the outputs that take an event.
-fn find_takers(route: &RoutePlan, input: &Input<'_>, change: &Output, takers: &mut Vec<usize>) -> Result<(), Failure> {
-    let view = EventView::new(event(input, change));
-    for (index, output) in route.outputs.iter().enumerate() {
-        let takes = match &output.select {
-            Select::Port(port) => change.port.as_deref() == Some(port),
-            Select::When(condition) => change.port.is_none() && view.holds(condition)?,
+    let port = changes.port(version);
+    let view = EventView::new(changes.event(input, version));
+    let before = routed.len();
+    for (output, plan) in route.outputs.iter().enumerate() {
+        let takes = match &plan.select {
+            Select::Port(own) => port == Some(own),
+            Select::When(condition) => port.is_none() && view.holds(condition)?,
             Select::Default => false,
         };
         if takes {
-            takers.push(index);
+            routed.push(Routed { version, output });
             if route.matching == Matching::First {
-                break;
+                return Ok(());
             }
         }
     }
-    if takers.is_empty() && change.port.is_none() {
-        takers.extend(route.outputs.iter().position(|output| matches!(output.select, Select::Default)));
+    if routed.len() == before && port.is_none() {
+        let default = route.outputs.iter().position(|output| matches!(output.select, Select::Default));
+        routed.extend(default.map(|output| Routed { version, output }));
     }
-    Ok(())
+    if routed.len() == before { Err(unmatched(port)) } else { Ok(()) }
 }
 
 fn unmatched(port: Option<&str>) -> Failure {
@@ -257,7 +302,7 @@ fn unmatched(port: Option<&str>) -> Failure {
         Some(port) => Failure::new(
             FailureClass::Unmatched,
             "no-such-port",
-            format!("a plugin named the port {port:?}, and no output of the route has that port"),
+            format!("a plugin named the port {:?}, and no output of the route has that port", cut(port, 64)),
         ),
         None => Failure::new(
             FailureClass::Unmatched,

@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 use pointsman_config::plan::{RoutePlan, StagePlan};
 use pointsman_core::delivery::TopicId;
 use pointsman_core::failure::Failure;
-use pointsman_core::isolate::BatchLimit;
+use pointsman_core::isolate::{BatchLimit, Pace};
 use pointsman_core::port::{Assignment, Commit, DeliveryError, FeedError, PluginHost, Sink};
 use pointsman_core::provenance::{Provenance, ProvenanceError};
 use pointsman_core::record::TopicPartition;
 use tracing::{Span, info_span};
 
 use crate::counters::Fate;
+use crate::credit::Credit;
 use crate::intake::{FetchError, Intake};
-use crate::judge::{self, Input, Judgement, Ruling};
+use crate::judge::{self, Input, Judgement, Means, Ruling};
 use crate::shared::{Grant, Now, Shared};
 
 mod failing;
@@ -45,6 +46,10 @@ pub(crate) struct Lane {
     retry_topic: Option<TopicId>,
     /// For each stage, how many events a call may have.
     limits: Vec<BatchLimit>,
+    /// See [`Means::held_bytes`].
+    held_bytes: usize,
+    /// How long the calls for one record may take in all.
+    record_time: Duration,
     /// Taken in, and not judged.
     ready: Vec<Unit>,
     /// How far they have come with the rate limits.
@@ -63,6 +68,8 @@ pub(crate) struct Lane {
     patience: Duration,
     /// Deliveries produced and not reported.
     outstanding: usize,
+    /// What the lane has taken of the worker's [`Credit`].
+    queued_bytes: usize,
     /// Nothing new is taken in: the partition is about to be given up.
     draining: bool,
     halted: bool,
@@ -76,9 +83,12 @@ pub(crate) struct Lane {
 /// What a worker lends to a lane for a step.
 pub(crate) struct Tools<'a> {
     pub(crate) sink: &'a mut dyn Sink,
+    pub(crate) credit: &'a mut Credit,
     pub(crate) plugins: &'a mut dyn PluginHost,
     pub(crate) random: &'a mut fastrand::Rng,
     pub(crate) now: Now,
+    /// How long the step has taken so far.
+    pub(crate) elapsed: &'a dyn Fn() -> Duration,
     /// Look for records even where no wake-up came.
     pub(crate) look_anyway: bool,
 }
@@ -127,7 +137,10 @@ pub(crate) enum Intent {
     #[default]
     None,
     Deliver,
-    Park(Box<Failure>),
+    Park {
+        failure: Box<Failure>,
+        due_ms: i64,
+    },
     DeadLetter {
         failure: Box<Failure>,
         truncated: bool,
@@ -154,6 +167,8 @@ enum Resume {
 enum Course {
     /// The policy decides.
     Decide,
+    /// It is to be parked. (An outage of the retry topic must not have the policy decide again, by a later clock.)
+    Park { due_ms: i64 },
     /// It is to be dead-lettered, since it couldn't be parked.
     DeadLetter,
     /// It is to be dead-lettered without its payload, since that was too large.
@@ -181,6 +196,14 @@ struct Outbox {
 /// First and longest pause after trouble outside the records.
 const PATIENCE: Range<Duration> = Duration::from_millis(100)..Duration::from_secs(10);
 
+/// A lane that has calls left to make after this long lets the others of its worker have their turn first.
+const STEP_TIME: Duration = Duration::from_millis(100);
+/// The calls for one record, of which a stage may have made many events, may take this long in all, ...
+const RECORD_TIME: Duration = Duration::from_secs(5);
+/// ... and so many deadlines of each of its plugins more: until a record has failed alone there may be three calls, each
+/// with the start of an instance before it.
+const DEADLINES: u32 = 6;
+
 impl Lane {
     /// Takes a partition over, on the worker's own thread.
     pub(crate) fn new(id: u32, shared: Arc<Shared>, route: usize, assignment: Assignment) -> Self {
@@ -189,6 +212,12 @@ impl Lane {
         let retry_topic = plan.sources.iter().find(|source| source.topic == *topic).and_then(|source| source.retry);
         let span = info_span!(parent: None, "lane", route = %plan.name, lane = %assignment.source.partition);
         let limits = plan.stages.iter().map(|_| BatchLimit::new(plan.batch_records.get())).collect();
+        let plugins = plan.stages.iter().filter_map(|stage| match stage {
+            StagePlan::Plugin(plugin) => shared.plan.plugins.get(plugin.0 as usize),
+            StagePlan::Filter(_) => None,
+        });
+        let held_bytes = plugins.clone().map(|plugin| plugin.limits.output_bytes).max().unwrap_or(0);
+        let record_time = RECORD_TIME + plugins.map(|plugin| plugin.limits.deadline * DEADLINES).sum::<Duration>();
         Self {
             id,
             route,
@@ -196,6 +225,8 @@ impl Lane {
             retry: assignment.retry.map(Intake::new),
             retry_topic,
             limits,
+            held_bytes,
+            record_time,
             ready: Vec::new(),
             grant: Grant::default(),
             outbox: Outbox::default(),
@@ -205,6 +236,7 @@ impl Lane {
             pause: None,
             patience: PATIENCE.start,
             outstanding: 0,
+            queued_bytes: 0,
             draining: false,
             halted: false,
             dead_letter_log: failing::Chatter::default(),
@@ -235,6 +267,9 @@ impl Lane {
         }
         if self.ready.is_empty() && self.outbox.is_empty() {
             return self.nothing_to_do(tools);
+        }
+        if !tools.credit.allows(self.queued_bytes) {
+            return Step::AwaitingCredit;
         }
         if let Err(until) = self.judge_ready(tools) {
             return Step::NotBefore(until);
@@ -337,6 +372,10 @@ impl Lane {
             FetchError::Feed(FeedError::OutOfRange { .. }) => self.halt(&format!(
                 "{error}. What was lost stays lost; to go on, reset the group's offset for this partition and restart"
             )),
+            FetchError::Feed(FeedError::Damaged { .. }) => self.halt(&format!(
+                "{error}. A restart fetches them again, in case that they were damaged on their way; where the broker's own copy \
+                 is damaged, reset the group's offset to behind them to go on without them"
+            )),
             FetchError::OutOfOrder { .. } => self.halt(&error.to_string()),
         }
     }
@@ -374,18 +413,28 @@ impl Lane {
         let count = self.shared.limiters.admit(self.route, plugins, self.ready.len(), &mut grant, tools.now);
         self.grant = grant;
         let count = count?;
-        let units: Vec<Unit> = self.ready[..count].to_vec();
+        let mut units: Vec<Unit> = self.ready[..count].to_vec();
         let splits: Vec<_> = units.iter().map(|unit| self.origin_of(*unit)).collect();
         let inputs: Vec<Input<'_>> =
             units.iter().zip(&splits).filter_map(|(unit, split)| self.input(*unit, split)).collect();
-        debug_assert_eq!(inputs.len(), units.len(), "a record that is ready is in flight");
+        assert_eq!(inputs.len(), units.len(), "a record that is ready is in flight");
         let mut limits = self.limits.clone();
-        let judged = judge::judge(self.plan(), &inputs, tools.plugins, &mut limits, tools.now.unix_ms);
+        let mut means = Means {
+            plugins: &mut *tools.plugins,
+            limits: &mut limits,
+            now_ms: tools.now.unix_ms,
+            pace: &|| self.pace((tools.elapsed)()),
+            held_bytes: self.held_bytes,
+        };
+        let judged = judge::judge(self.plan(), &inputs, &mut means);
         drop(inputs);
         self.limits = limits;
         match judged {
             Ok(judgement) => {
-                self.ready.drain(..count);
+                // The others were let through by the limits, and wait for the next step.
+                self.grant = Grant::of(count - judgement.rulings.len());
+                units.truncate(judgement.rulings.len());
+                self.ready.drain(..units.len());
                 let courses = vec![Course::Decide; units.len()];
                 let origins = splits.into_iter().map(|split| split.ok().flatten()).collect();
                 self.outbox = Outbox { units, origins, judgement, courses, next: 0, sent: 0 };
@@ -395,6 +444,16 @@ impl Lane {
                 self.wait_out(tools.now, &unavailable.message);
                 Err(self.pause.unwrap_or(tools.now.instant))
             }
+        }
+    }
+
+    fn pace(&self, elapsed: Duration) -> Pace {
+        if elapsed >= self.record_time {
+            Pace::Stop
+        } else if elapsed >= STEP_TIME {
+            Pace::Finish
+        } else {
+            Pace::GoOn
         }
     }
 
@@ -423,6 +482,7 @@ impl Lane {
         low_seq: u64,
         mask: u64,
         result: Result<(), DeliveryError>,
+        credit: &mut Credit,
         now: Now,
     ) {
         self.outstanding = self.outstanding.saturating_sub(1);
@@ -430,13 +490,18 @@ impl Lane {
         let seq = intake.full_seq(low_seq, mask);
         let Some(flight) = intake.flight(seq) else { return };
         flight.outstanding = flight.outstanding.saturating_sub(1);
+        let (sent, done) = (flight.sent, flight.outstanding == 0);
+        // Of several deliveries of a record it is not known how much each was: the last one gives all of it back.
+        let bytes = if done { std::mem::take(&mut flight.queued_bytes) } else { 0 };
         if let Err(error) = result {
             flight.error.get_or_insert(Box::new(error));
         }
-        if flight.sent && flight.outstanding == 0 {
+        let flawless = flight.error.is_none() && matches!(flight.intent, Intent::Deliver);
+        credit.give_back(bytes);
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        if sent && done {
             // Of a delivered record there is nothing to log, and entering the span for each would cost more than to settle it.
-            let silent = flight.error.is_none() && matches!(flight.intent, Intent::Deliver);
-            let _named = (!silent).then(|| self.span.clone().entered());
+            let _named = (!flawless).then(|| self.span.clone().entered());
             self.finish(Unit { which, seq }, now);
         }
     }
@@ -465,6 +530,11 @@ impl Lane {
         self.ready.clear();
     }
 
+    /// Whether the partition is about to be given up.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// Whether everything that was judged has been acknowledged.
     pub(crate) fn is_drained(&self) -> bool {
         self.outstanding == 0 && (self.halted || self.outbox.is_empty())
@@ -474,6 +544,11 @@ impl Lane {
     pub(crate) fn commits(&mut self, again: bool) -> impl Iterator<Item = Commit> {
         let retry = self.retry.as_mut().and_then(|retry| retry.commit(again));
         self.source.commit(again).into_iter().chain(retry)
+    }
+
+    /// Nobody waits for the lane's deliveries any more.
+    pub(crate) fn forgo(&self, credit: &mut Credit) {
+        credit.give_back(self.queued_bytes);
     }
 
     /// The source partition.

@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod counters;
+mod credit;
 mod demo;
 mod dispatch;
 mod intake;

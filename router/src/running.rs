@@ -19,6 +19,8 @@ pub struct Running {
     workers: Option<Arc<Workers>>,
     threads: Vec<JoinHandle<()>>,
     counters: Arc<Counters>,
+    /// Their names.
+    plugins: Vec<Arc<str>>,
     drain_deadline: std::time::Duration,
 }
 
@@ -47,6 +49,7 @@ pub fn start(
         workers: None,
         threads: Vec::new(),
         counters,
+        plugins: plan.plugins.iter().map(|plugin| Arc::clone(&plugin.name)).collect(),
         drain_deadline: plan.router.drain_deadline,
     };
     let mut handles = Vec::new();
@@ -122,10 +125,16 @@ impl Running {
     /// Stops: no more records are taken in, what is judged is delivered, what is settled is committed. The answer is
     /// whether all of that was done within the plan's drain deadline.
     pub fn stop(mut self) -> bool {
-        let mut clean = true;
-        for membership in std::mem::take(&mut self.memberships) {
-            clean &= membership.leave(self.drain_deadline);
-        }
+        let deadline = self.drain_deadline;
+        // All groups at once: the deadline is one for all, and none takes in more while it waits for its turn.
+        let mut clean = std::thread::scope(|scope| {
+            let leaving: Vec<_> = std::mem::take(&mut self.memberships)
+                .into_iter()
+                .map(|membership| scope.spawn(move || membership.leave(deadline)))
+                .collect();
+            let left = leaving.into_iter().map(|leaving| leaving.join().unwrap_or(false));
+            left.collect::<Vec<_>>().into_iter().all(|clean| clean)
+        });
         if let Some(workers) = self.workers.take() {
             workers.end();
         }
@@ -133,6 +142,12 @@ impl Running {
             // A thread that hangs in a client library is left to the end of the process.
             return false;
         }
-        self.threads.drain(..).fold(clean, |clean, thread| thread.join().is_ok() && clean)
+        for thread in self.threads.drain(..) {
+            clean &= thread.join().is_ok();
+        }
+        for (plugin, counter, count) in self.counters.plugin_counts() {
+            tracing::info!(plugin = %self.plugins[plugin], counter, count, "the plugin has counted");
+        }
+        clean
     }
 }

@@ -135,6 +135,14 @@ pub enum ToolchainError {
     /// No place to keep a toolchain in.
     #[error("there is no folder to keep a Rust toolchain in; set XDG_CACHE_HOME or HOME")]
     NoCacheFolder,
+    /// Others may have put something there that would be run.
+    #[error(
+        "{} is not this user's alone, and what is in it would be run; remove it, and it is made anew", .folder.display()
+    )]
+    NotOurs {
+        /// The folder of the toolchain.
+        folder: PathBuf,
+    },
     /// A step failed.
     #[error("can't {step}: {cause}")]
     Step {

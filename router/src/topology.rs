@@ -1,11 +1,10 @@
 //! From the plan to what it needs: plugins loaded, the log opened, topics there.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pointsman_config::plan::{BrokerPlan, ComponentPlan, Plan, PluginPlan, TopicRole};
-use pointsman_core::port::{Log, LogError, NewTopic, TopicInfo};
+use pointsman_config::plan::{BrokerPlan, ComponentPlan, Plan, PluginPlan};
+use pointsman_core::port::{Log, LogError};
 use pointsman_embedded::{EmbeddedLog, OpenError, Options};
 use pointsman_kafka::{KafkaLog, KafkaSettings};
 use pointsman_wasm::{
@@ -16,8 +15,9 @@ use thiserror::Error;
 use crate::plugin_build::BuildError;
 use crate::toolchain::ToolchainError;
 
-/// Partitions of a source topic that is made on the embedded log because it is not there.
-const EMBEDDED_PARTITIONS: u32 = 4;
+mod topics;
+
+pub use topics::prepare_topics;
 
 /// Everything that the workers will use.
 pub struct Topology {
@@ -64,6 +64,9 @@ pub enum StartError {
     /// Topics that are the operator's to make.
     #[error("these topics don't exist: {}; create them, or correct their names in the configuration", .0.join(", "))]
     MissingTopics(Vec<String>),
+    /// Topics that would lose records, or can't take them.
+    #[error("these topics can't be used as they are:\n  {}", .0.join("\n  "))]
+    UnfitTopics(Vec<String>),
     /// A thread.
     #[error("can't start a thread: {0}; is there a limit on threads?")]
     Thread(#[from] std::io::Error),
@@ -151,8 +154,12 @@ fn cache_directory() -> Option<PathBuf> {
 /// [`StartError::Embedded`], [`StartError::Log`].
 pub fn open_log(plan: &Plan, directory: &Path) -> Result<Arc<dyn Log>, StartError> {
     Ok(match &plan.broker {
-        BrokerPlan::Embedded { directory: log } => {
-            let options = Options { max_record_bytes: plan.router.max_record_bytes, ..Options::default() };
+        BrokerPlan::Embedded { directory: log, max_bytes, .. } => {
+            let options = Options {
+                max_record_bytes: plan.router.max_record_bytes,
+                max_file_bytes: *max_bytes,
+                ..Options::default()
+            };
             Arc::new(EmbeddedLog::open(&directory.join(log), options)?)
         }
         BrokerPlan::Kafka { bootstrap, librdkafka } => {
@@ -167,50 +174,13 @@ pub fn open_log(plan: &Plan, directory: &Path) -> Result<Arc<dyn Log>, StartErro
     })
 }
 
-/// Sees that the topics are there: makes the retry and dead-letter topics, and on the embedded log all others too.
-///
-/// # Errors
-/// [`StartError::MissingTopics`], [`StartError::Log`].
-pub fn prepare_topics(plan: &Plan, log: &dyn Log) -> Result<(), StartError> {
-    let sources: BTreeSet<&Arc<str>> =
-        plan.routes.iter().flat_map(|route| &route.sources).map(|source| &source.topic).collect();
-    let names: BTreeSet<Arc<str>> =
-        sources.iter().copied().chain(plan.topics.iter().map(|topic| &topic.name)).cloned().collect();
-    let names: Vec<Arc<str>> = names.into_iter().collect();
-    let there = log.topics(Some(&names))?;
-    let is_there = |name: &str| there.iter().any(|topic: &TopicInfo| &*topic.name == name);
-    let ours = matches!(plan.broker, BrokerPlan::Embedded { .. });
-
-    let outputs = plan.topics.iter().filter(|topic| topic.role == TopicRole::Output).map(|topic| &topic.name);
-    let missing: BTreeSet<&Arc<str>> = sources.iter().copied().chain(outputs).filter(|name| !is_there(name)).collect();
-    if !ours && !missing.is_empty() {
-        return Err(StartError::MissingTopics(missing.into_iter().map(ToString::to_string).collect()));
-    }
-    let partitions = |name: &str| {
-        there.iter().find(|topic| &*topic.name == name).map_or(EMBEDDED_PARTITIONS, |topic| topic.partitions)
-    };
-    let widest = sources.iter().map(|source| partitions(source)).max().unwrap_or(EMBEDDED_PARTITIONS);
-    let mut new: Vec<NewTopic> = missing
-        .into_iter()
-        .map(|name| NewTopic {
-            name: Arc::clone(name),
-            partitions: if sources.contains(name) { EMBEDDED_PARTITIONS } else { widest },
-            retention: None,
-        })
-        .collect();
-    new.extend(plan.topics.iter().filter(|topic| !is_there(&topic.name)).filter_map(|topic| {
-        let (partitions, retention) = match &topic.role {
-            TopicRole::Output => return None,
-            TopicRole::Retry { source } => (partitions(source), None),
-            TopicRole::DeadLetter { retention } => (widest, *retention),
-        };
-        Some(NewTopic { name: Arc::clone(&topic.name), partitions, retention })
-    }));
-    if !new.is_empty() {
-        for topic in &new {
-            tracing::info!(topic = %topic.name, partitions = topic.partitions, "creating topic");
+#[cfg(test)]
+mod tests {
+    /// What the Kafka backend would refuse at the start is a mistake that `check` tells.
+    #[test]
+    fn the_configuration_refuses_every_property_that_the_kafka_backend_owns() {
+        for (name, _) in pointsman_kafka::OWNED {
+            assert!(pointsman_config::refused_properties().any(|refused| refused == *name), "{name}");
         }
-        log.create_topics(&new)?;
     }
-    Ok(())
 }

@@ -4,6 +4,7 @@
 //! when nobody has anything to do, until a wake-up, a due time, or a short while that makes a lost wake-up good.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use pointsman_core::port::{Assignment, Commit, Committer, PluginHost, Report, Revocation, Sink, SinkFailed, Waker};
 use pointsman_core::record::TopicPartition;
 
+use crate::credit::Credit;
 use crate::lane::{Lane, Step, Tools};
 use crate::lane::{SEQ_MASK, read_token};
 use crate::shared::{Now, Shared};
@@ -110,10 +112,13 @@ struct Worker {
     shared: Arc<Shared>,
     orders: Receiver<Order>,
     sink: Box<dyn Sink>,
+    credit: Credit,
     plugins: Box<dyn PluginHost + Send>,
     random: fastrand::Rng,
     lanes: BTreeMap<u32, Tenant>,
     next_lane: u32,
+    /// Where the next round begins.
+    first_lane: u32,
     releases: Vec<Release>,
     reports: Vec<Report>,
     commit_at: Instant,
@@ -143,11 +148,13 @@ impl Worker {
         Self {
             shared,
             orders,
+            credit: Credit::new(equipment.sink.capacity_bytes()),
             sink: equipment.sink,
             plugins: equipment.plugins,
             random: fastrand::Rng::new(),
             lanes: BTreeMap::new(),
             next_lane: 0,
+            first_lane: 0,
             releases: Vec::new(),
             reports: Vec::new(),
             commit_at: now,
@@ -171,6 +178,7 @@ impl Worker {
             self.take_orders();
             self.commit(now);
             if self.ended {
+                self.shared.counters.add_plugin_counts(&mut *self.plugins);
                 return Ok(());
             }
             if !busy {
@@ -238,6 +246,7 @@ impl Worker {
 
     fn give_up(&mut self, id: u32, how: &str) {
         if let Some(Tenant { lane, .. }) = self.lanes.remove(&id) {
+            lane.forgo(&mut self.credit);
             tracing::info!(lane = %lane.source_partition(), "lane {how}");
         }
     }
@@ -250,7 +259,7 @@ impl Worker {
             let (id, which, seq) = read_token(token);
             // A report for a lane that was given up settles nothing: that partition is somebody else's by now.
             if let Some(Tenant { lane, .. }) = self.lanes.get_mut(&id) {
-                lane.reported(which, seq, SEQ_MASK, result, now);
+                lane.reported(which, seq, SEQ_MASK, result, &mut self.credit, now);
             }
         }
         Ok(any)
@@ -262,17 +271,31 @@ impl Worker {
         if look_anyway {
             self.look_at = now.instant + LOOK_ANYWAY;
         }
-        let mut tools =
-            Tools { sink: &mut *self.sink, plugins: &mut *self.plugins, random: &mut self.random, now, look_anyway };
         let (mut busy, mut sleep_until) = (false, now.instant + LOOK_ANYWAY);
-        for Tenant { lane, .. } in self.lanes.values_mut() {
-            match lane.step(&mut tools) {
-                Step::Progress => busy = true,
-                Step::Idle => {}
-                Step::NotBefore(at) => sleep_until = sleep_until.min(at),
-                Step::AwaitingCredit => sleep_until = sleep_until.min(now.instant + CREDIT_POLL),
+        // Each round begins one lane later: what is scarce (the producer queue, a rate limit) is not always the same lanes'.
+        let first = self.first_lane;
+        for turn in [(Bound::Included(first), Bound::Unbounded), (Bound::Unbounded, Bound::Excluded(first))] {
+            for Tenant { lane, .. } in self.lanes.range_mut(turn).map(|(_, tenant)| tenant) {
+                let begun = Instant::now();
+                let mut tools = Tools {
+                    sink: &mut *self.sink,
+                    credit: &mut self.credit,
+                    plugins: &mut *self.plugins,
+                    random: &mut self.random,
+                    now,
+                    elapsed: &|| begun.elapsed(),
+                    look_anyway,
+                };
+                match lane.step(&mut tools) {
+                    Step::Progress => busy = true,
+                    Step::Idle => {}
+                    Step::NotBefore(at) => sleep_until = sleep_until.min(at),
+                    Step::AwaitingCredit => sleep_until = sleep_until.min(now.instant + CREDIT_POLL),
+                }
             }
         }
+        let mut others = self.lanes.range((Bound::Excluded(first), Bound::Unbounded));
+        self.first_lane = others.next().map_or(0, |(id, _)| *id);
         (busy, sleep_until)
     }
 
@@ -304,11 +327,14 @@ impl Worker {
             return;
         }
         self.commit_at = now.instant + self.shared.plan.router.commit_interval;
+        self.shared.counters.add_plugin_counts(&mut *self.plugins);
         let all = now.instant >= self.commit_all_at;
         if all {
             self.commit_all_at = now.instant + COMMIT_ANYWAY;
         }
-        for Tenant { lane, committer, failures } in self.lanes.values_mut() {
+        // What is drained is committed by the revocation, which may be over by now: the partition may have another owner.
+        for Tenant { lane, committer, failures } in self.lanes.values_mut().filter(|tenant| !tenant.lane.is_draining())
+        {
             // Before the membership is known there is nothing to commit with; the next round will do it.
             let Some(committer) = committer.get() else { continue };
             let failed = std::mem::replace(failures, committer.failures()) != *failures;

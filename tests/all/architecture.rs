@@ -22,8 +22,9 @@ const ARROWS: [(&str, &[&str]); 7] = [
 ];
 
 /// Foreign worlds, and who knows them. The tests are a world of their own: they look at each from outside.
-const WORLDS: [(&str, &str); 5] = [
+const WORLDS: [(&str, &str); 6] = [
     ("wasmtime", "pointsman-wasm"),
+    ("wasmparser", "pointsman-wasm"),
     ("rdkafka", "pointsman-kafka"),
     ("rdkafka-sys", "pointsman-kafka"),
     ("rusqlite", "pointsman-embedded"),

@@ -33,7 +33,13 @@ pub(crate) fn start(arguments: &Arguments, default: &str) {
         super::complain(&format!("--log {wanted:?} can't be read ({error}); logging at info"));
         EnvFilter::new("info")
     });
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        // It would be told on standard error, by a macro that panics where that can't be written to: a full disk must not
+        // end a worker.
+        .log_internal_errors(false);
     // A second start in one process (tests) keeps the first.
     let _ = match arguments.log_format {
         Format::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),

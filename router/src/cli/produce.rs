@@ -84,10 +84,13 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
         Ok(source) => source,
         Err(exit) => return exit,
     };
-    if let Err(error) = see_to_topic(&*log, &arguments.topic, arguments.create) {
-        complain_of(&error);
-        return error.exit();
-    }
+    let partitions = match see_to_topic(&*log, &arguments.topic, arguments.create) {
+        Ok(partitions) => partitions,
+        Err(error) => {
+            complain_of(&error);
+            return error.exit();
+        }
+    };
     let interrupts = match Interrupts::listen(thread::current()) {
         Ok(interrupts) => interrupts,
         Err(error) => {
@@ -95,7 +98,9 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
             return Exit::NotStarted;
         }
     };
-    let records = records(arguments, source, max_record_bytes);
+    let topic = arguments.topic.clone();
+    let records = records(arguments, source, max_record_bytes)
+        .map(move |record| record.and_then(|numbered| numbered.within(&topic, partitions)));
     match write_all(&*log, &arguments.topic, records, arguments.skip_bad, &interrupts, &mut complain) {
         Ok(written) => report(arguments, &written, interrupts.any()),
         Err(error) => {
@@ -116,13 +121,14 @@ fn open_input(arguments: &Arguments) -> Result<Box<dyn BufRead + Send>, Exit> {
     }
 }
 
-fn see_to_topic(log: &dyn Log, name: &str, create: Option<u32>) -> Result<(), TopicError> {
+/// Looks the topic up, or makes it; the answer is how many partitions it has.
+fn see_to_topic(log: &dyn Log, name: &str, create: Option<u32>) -> Result<u32, TopicError> {
     match (log::find_topic(log, name, ", or create it with `--create PARTITIONS`"), create) {
         (Err(TopicError::Missing { .. }), Some(partitions)) => {
             log.create_topics(&[NewTopic { name: Arc::from(name), partitions, retention: None }])?;
-            Ok(())
+            Ok(partitions)
         }
-        (found, _) => found.map(|_| ()),
+        (found, _) => found.map(|topic| topic.partitions),
     }
 }
 

@@ -94,6 +94,9 @@ impl Picture {
         if !failures.is_empty() {
             text.push_str(&format!("\n  failures: {failures}"));
         }
+        for (plugin, counter, count) in self.counters.plugin_counts() {
+            text.push_str(&format!("\n  counted by {}: {counter} {count}", self.plan.plugins[plugin].name));
+        }
         text.push_str(&format!("\n\nRecords in the topics\n{}", self.topics()));
         let dead_letters = self.plan.topics.iter().find(|topic| matches!(topic.role, TopicRole::DeadLetter { .. }));
         if let Some(topic) = dead_letters {

@@ -6,7 +6,7 @@ use pointsman_config::plan::StagePlan;
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::failure::{Failure, FailureClass};
 use pointsman_core::policy::{self, Decision, History};
-use pointsman_core::provenance::{Blame, Origin, Provenance, cut};
+use pointsman_core::provenance::{Blame, Origin, Provenance};
 use pointsman_core::record::Headers;
 
 use super::sending::Full;
@@ -28,6 +28,7 @@ impl Lane {
             Course::Decide => {
                 policy::decide(&self.plan().failure, failure, history, tools.now.unix_ms, tools.random.f64())
             }
+            Course::Park { due_ms } => Decision::Park { due_ms },
             Course::DeadLetter | Course::Truncate if self.plan().dead_letter.is_some() => Decision::DeadLetter,
             Course::DeadLetter | Course::Truncate => Decision::Halt,
         };
@@ -39,8 +40,11 @@ impl Lane {
                 Ok(())
             }
             (Decision::Park { due_ms }, Some(topic), _) => {
+                // It holds, however long the producer queue stays full.
+                let at = self.outbox.next;
+                self.outbox.courses[at] = Course::Park { due_ms };
                 let partition = PartitionChoice::Exactly(self.source_partition().partition);
-                let intent = Intent::Park(Box::new(failure.clone()));
+                let intent = Intent::Park { failure: Box::new(failure.clone()), due_ms };
                 self.send_failed(tools, unit, topic, partition, (failure, history, Some(due_ms)), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter, _, Some(topic)) => {
@@ -51,8 +55,8 @@ impl Lane {
             (Decision::Park { .. } | Decision::DeadLetter | Decision::Halt, ..) => {
                 self.tell(unit, Fate::Halted, || Why::Failure(failure.clone()));
                 self.halt(&format!(
-                    "{} ({}: {}), and the plan says to halt at that. Mend the cause, or choose another reaction in the route's `on`, and restart",
-                    failure.message, failure.class, failure.code
+                    "{}, and the plan says to halt at that. Mend the cause, or choose another reaction in the route's `on`, and restart",
+                    failure.line()
                 ));
                 Ok(())
             }
@@ -111,7 +115,7 @@ impl Lane {
             stamps: &stamps,
         };
         let produced = self.send(tools.sink, unit, &delivery);
-        self.produced(unit, produced)?;
+        self.produced(unit, produced, tools.credit)?;
         self.all_sent(unit, intent, tools.now);
         Ok(())
     }
@@ -139,7 +143,7 @@ impl Lane {
             Intent::Deliver | Intent::None => {
                 (Box::new(Failure::new(FailureClass::Refused, code, message)), Course::Decide)
             }
-            Intent::Park(failure) => (failure, Course::DeadLetter),
+            Intent::Park { failure, .. } => (failure, Course::DeadLetter),
             Intent::DeadLetter { failure, truncated: false } => (failure, Course::Truncate),
             Intent::DeadLetter { failure, truncated: true } => {
                 self.tell(unit, Fate::Halted, || Why::Failure(*failure));
@@ -155,11 +159,7 @@ impl Lane {
     pub(super) fn tell_dead_letter(&mut self, unit: Unit, failure: &Failure) {
         let Some(unsaid) = self.dead_letter_log.may_speak(Instant::now()) else { return };
         let offset = self.intake(unit.which).and_then(|intake| intake.record(unit.seq)).map(|record| record.offset);
-        let message = cut(&failure.message, Failure::MESSAGE_MAX_BYTES);
-        tracing::warn!(
-            from = unit.which.name(), offset, class = %failure.class,
-            code = failure.code, unsaid, "dead-lettered: {message}"
-        );
+        tracing::warn!(from = unit.which.name(), offset, class = %failure.class, unsaid, "dead-lettered: {}", failure.line());
     }
 }
 

@@ -3,10 +3,11 @@
 use pointsman_core::delivery::{Delivery, PartitionChoice};
 use pointsman_core::port::{DeliveryError, ProduceError, Sink, Token};
 use pointsman_core::provenance::{Provenance, origin_stamps};
-use pointsman_core::record::{Headers, Record, TopicPartition};
+use pointsman_core::record::{Record, TopicPartition};
 
-use super::{Again, Intent, Lane, Resume, Step, Tools, Unit, Which, Why};
+use super::{Again, Course, Intent, Lane, Resume, Step, Tools, Unit, Which, Why};
 use crate::counters::Fate;
+use crate::credit::Credit;
 use crate::judge::{Input, Ruling};
 use crate::shared::Now;
 
@@ -60,6 +61,9 @@ impl Lane {
     /// Carries out the rulings in the outbox, as far as the producer queue takes them.
     pub(super) fn deliver(&mut self, tools: &mut Tools<'_>) -> Step {
         while !self.outbox.is_empty() && !self.halted {
+            if !tools.credit.allows(self.queued_bytes) {
+                return Step::AwaitingCredit;
+            }
             let at = self.outbox.next;
             let unit = self.outbox.units[at];
             let ruling = std::mem::replace(&mut self.outbox.judgement.rulings[at], Ruling::Deliver(0..0));
@@ -89,18 +93,21 @@ impl Lane {
     fn send_outputs(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: std::ops::Range<usize>) -> Result<(), Full> {
         for index in routed.skip(self.outbox.sent) {
             let produced = self.send_output(tools.sink, unit, index);
-            self.produced(unit, produced)?;
+            self.produced(unit, produced, tools.credit)?;
             self.outbox.sent += 1;
         }
         self.all_sent(unit, Intent::Deliver, tools.now);
         Ok(())
     }
 
-    fn send_output(&self, sink: &mut dyn Sink, unit: Unit, index: usize) -> Result<(), ProduceError> {
-        let routed = &self.outbox.judgement.routed[index];
+    /// The answer is what the delivery takes of the producer queue.
+    fn send_output(&self, sink: &mut dyn Sink, unit: Unit, index: usize) -> Result<usize, ProduceError> {
+        let routed = self.outbox.judgement.routed[index];
         let plan = self.plan();
         let output = &plan.outputs[routed.output];
-        let Some(Input { origin, record, .. }) = self.outbox_input(unit) else { return Ok(()) };
+        let Some(input) = self.outbox_input(unit) else { return Ok(0) };
+        let event = self.outbox.judgement.changes.event(&input, routed.version);
+        let Input { origin, record, .. } = input;
         let stamps = if plan.origin_headers { origin_stamps(origin, record.offset) } else { Vec::new() };
         let delivery = Delivery {
             topic: output.topic,
@@ -109,15 +116,13 @@ impl Lane {
             } else {
                 PartitionChoice::ByKey
             },
-            timestamp_ms: routed.change.timestamp_ms.unwrap_or(record.timestamp_ms),
-            key: routed.change.key.over(record.key),
-            value: routed.change.value.over(record.value),
-            headers: routed.change.headers.as_deref().map_or(record.headers, Headers::Owned),
+            timestamp_ms: event.timestamp_ms,
+            key: event.key,
+            value: event.value,
+            headers: event.headers,
             stamps: &stamps,
         };
-        sink.produce(&delivery, token(self.id, unit))?;
-        self.shared.counters.produced(output.topic);
-        Ok(())
+        self.send(sink, unit, &delivery)
     }
 
     /// The record that the outbox stands at, as it was at its origin.
@@ -127,24 +132,36 @@ impl Lane {
         Some(original(&intake.partition, record, self.outbox.origins[self.outbox.next].as_deref()))
     }
 
-    /// Produces one record that is not an output: parked, or a dead letter.
-    pub(super) fn send(&self, sink: &mut dyn Sink, unit: Unit, delivery: &Delivery<'_>) -> Result<(), ProduceError> {
+    /// Produces one record. The answer is what it takes of the producer queue.
+    pub(super) fn send(&self, sink: &mut dyn Sink, unit: Unit, delivery: &Delivery<'_>) -> Result<usize, ProduceError> {
         sink.produce(delivery, token(self.id, unit))?;
         self.shared.counters.produced(delivery.topic);
-        Ok(())
+        Ok(delivery.rough_bytes())
     }
 
     /// Notes what became of a call of `produce`.
-    pub(super) fn produced(&mut self, unit: Unit, produced: Result<(), ProduceError>) -> Result<(), Full> {
+    pub(super) fn produced(
+        &mut self,
+        unit: Unit,
+        produced: Result<usize, ProduceError>,
+        credit: &mut Credit,
+    ) -> Result<(), Full> {
         let taken = match produced {
-            Ok(()) => Ok(()),
+            Ok(bytes) => Ok(bytes),
             Err(ProduceError::Full) => return Err(Full),
             Err(ProduceError::Delivery(error)) => Err(error),
         };
-        self.outstanding += usize::from(taken.is_ok());
+        if let Ok(bytes) = taken {
+            self.outstanding += 1;
+            self.queued_bytes += bytes;
+            credit.take(bytes);
+        }
         if let Some(flight) = self.intake_mut(unit.which).and_then(|intake| intake.flight(unit.seq)) {
             match taken {
-                Ok(()) => flight.outstanding += 1,
+                Ok(bytes) => {
+                    flight.outstanding += 1;
+                    flight.queued_bytes += bytes;
+                }
                 Err(error) => drop(flight.error.get_or_insert(Box::new(error))),
             }
         }
@@ -172,11 +189,9 @@ impl Lane {
             Some(DeliveryError::Refused { code, message }) => self.refused(unit, intent, code, message, now),
             Some(error @ DeliveryError::Unavailable { .. }) => {
                 let what = match intent {
-                    Intent::Park(failure) => Resume::Fail(failure, super::Course::Decide),
-                    Intent::DeadLetter { failure, truncated: false } => {
-                        Resume::Fail(failure, super::Course::DeadLetter)
-                    }
-                    Intent::DeadLetter { failure, truncated: true } => Resume::Fail(failure, super::Course::Truncate),
+                    Intent::Park { failure, due_ms } => Resume::Fail(failure, Course::Park { due_ms }),
+                    Intent::DeadLetter { failure, truncated: false } => Resume::Fail(failure, Course::DeadLetter),
+                    Intent::DeadLetter { failure, truncated: true } => Resume::Fail(failure, Course::Truncate),
                     Intent::Deliver | Intent::None => Resume::Judge,
                 };
                 if self.pause.is_none_or(|until| until <= now.instant) {
@@ -193,7 +208,7 @@ impl Lane {
                 self.tell(unit, Fate::Delivered, || Why::Routed);
                 self.settle(unit, Fate::Delivered);
             }
-            Intent::Park(failure) => {
+            Intent::Park { failure, .. } => {
                 self.shared.counters.failed(self.route, failure.class);
                 self.tell(unit, Fate::Parked, || Why::Failure(*failure));
                 self.settle(unit, Fate::Parked);

@@ -3,12 +3,12 @@
 //! durable fate), I5 (what failed does not leave) and I8 (nothing parked runs early).
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pointsman_config::Plan;
-use pointsman_core::delivery::{Delivery, PartitionChoice};
+use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::policy::RetrySchedule;
@@ -23,10 +23,13 @@ use pointsman_core::verdict::{Output, Patch, Verdict};
 
 use super::{Lane, SEQ_MASK, Step, Tools, read_token};
 use crate::counters::Counters;
+use crate::credit::Credit;
 use crate::route_test::simulated_log::{SimulatedLog, SimulatedSink};
 use crate::shared::{Limiters, Now, Shared};
 
 const RECORDS: i64 = 400;
+/// So little that lanes wait for credit at times.
+const QUEUE_BYTES: usize = 20_000;
 const SEEDS: u64 = 60;
 
 const CONFIG: &str = r#"
@@ -66,7 +69,8 @@ enum Script {
 }
 
 fn script(seed: u64, offset: i64, attempt: u32) -> Script {
-    let mut random = fastrand::Rng::with_seed(seed ^ (offset.cast_unsigned() << 8) ^ u64::from(attempt));
+    // Seeds that differ by little begin alike; a second generator's do not.
+    let mut random = fastrand::Rng::with_seed(seed ^ (offset.cast_unsigned() << 8) ^ u64::from(attempt)).fork().fork();
     match random.u8(0..100) {
         0..8 => Script::Drop,
         8..20 => Script::Both,
@@ -88,6 +92,8 @@ struct ScriptedPlugin {
     random: fastrand::Rng,
     /// When each parked record is due, by offset and the attempt that is due.
     due: HashMap<(i64, u32), i64>,
+    /// Offsets and attempts that verdicts were given for.
+    judged: HashSet<(i64, u32)>,
 }
 
 impl PluginHost for ScriptedPlugin {
@@ -104,6 +110,7 @@ impl PluginHost for ScriptedPlugin {
         if scripts.contains(&Script::Trap) || (events.len() > 1 && self.random.u8(..) < 8) {
             return Err(CallError::Guest { class: FailureClass::Trap, code: "t".into(), message: "trapped".into() });
         }
+        self.judged.extend(events.iter().map(|event| (event.offset, event.attempt)));
         let unchanged = |port: Option<&str>| Output {
             port: port.map(Into::into),
             key: Patch::Keep,
@@ -123,6 +130,8 @@ impl PluginHost for ScriptedPlugin {
             })
             .collect())
     }
+
+    fn take_counts(&mut self, _: &mut dyn FnMut(PluginId, &str, u64)) {}
 }
 
 /// A sink with a broker's troubles: full at times, reports late and out of order, deliveries that fail, with and without
@@ -132,9 +141,15 @@ struct TroubledSink {
     random: fastrand::Rng,
     waiting: Vec<Report>,
     calm: bool,
+    /// A topic that takes nothing for now.
+    outage: Option<TopicId>,
 }
 
 impl Sink for TroubledSink {
+    fn capacity_bytes(&self) -> usize {
+        QUEUE_BYTES
+    }
+
     fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
         let luck = if self.calm { u8::MAX } else { self.random.u8(..) };
         let unavailable = || DeliveryError::Unavailable { code: "sim".into(), message: "simulated outage".into() };
@@ -142,6 +157,7 @@ impl Sink for TroubledSink {
         let offset: i64 = std::str::from_utf8(origin.unwrap().value.as_ref().unwrap()).unwrap().parse().unwrap();
         let is_output = delivery.stamps.len() == 3;
         match luck {
+            _ if self.outage == Some(delivery.topic) => Err(unavailable().into()),
             0..12 => Err(ProduceError::Full),
             12..16 => Err(unavailable().into()),
             16..22 => {
@@ -179,6 +195,7 @@ struct World {
     log: SimulatedLog,
     committed: BTreeMap<Arc<str>, Commit>,
     sink: TroubledSink,
+    credit: Credit,
     plugin: ScriptedPlugin,
     lane: Lane,
     now: Now,
@@ -196,7 +213,7 @@ fn retry_topic() -> Arc<str> {
 
 fn open_sink(shared: &Shared, log: &SimulatedLog, random: &mut fastrand::Rng) -> TroubledSink {
     let inner = log.sink(shared.plan.topics.iter().map(|topic| Arc::clone(&topic.name)).collect());
-    TroubledSink { inner, random: random.fork(), waiting: Vec::new(), calm: false }
+    TroubledSink { inner, random: random.fork(), waiting: Vec::new(), calm: false, outage: None }
 }
 
 fn open_lane(shared: &Arc<Shared>, log: &SimulatedLog, committed: &BTreeMap<Arc<str>, Commit>) -> Lane {
@@ -234,21 +251,37 @@ impl World {
             };
             log.append("source", PartitionChoice::Exactly(0), record).expect("small");
         }
-        let plugin = ScriptedPlugin { seed, random: random.fork(), due: HashMap::new() };
+        let plugin = ScriptedPlugin { seed, random: random.fork(), due: HashMap::new(), judged: HashSet::new() };
         let sink = open_sink(&shared, &log, &mut random);
         let committed = BTreeMap::new();
         let lane = open_lane(&shared, &log, &committed);
         let now = Now { instant: Instant::now(), unix_ms: 1_000_000 };
-        Self { seed, random, shared, log, committed, sink, plugin, lane, now, calm: false }
+        Self {
+            seed,
+            random,
+            shared,
+            log,
+            committed,
+            sink,
+            credit: Credit::new(QUEUE_BYTES),
+            plugin,
+            lane,
+            now,
+            calm: false,
+        }
     }
 
     fn round(&mut self) -> Step {
         self.read_due_times();
+        // Every call takes so long at times that the step is over with it.
+        let slow = Duration::from_millis(if self.random.u8(..) < 64 { 150 } else { 0 });
         let mut tools = Tools {
             sink: &mut self.sink,
+            credit: &mut self.credit,
             plugins: &mut self.plugin,
             random: &mut self.random,
             now: self.now,
+            elapsed: &|| slow,
             look_anyway: true,
         };
         let step = self.lane.step(&mut tools);
@@ -256,7 +289,7 @@ impl World {
         self.sink.serve(&mut reports).expect("never fails");
         for Report { token, result } in reports {
             let (_, which, seq) = read_token(token);
-            self.lane.reported(which, seq, SEQ_MASK, result, self.now);
+            self.lane.reported(which, seq, SEQ_MASK, result, &mut self.credit, self.now);
         }
         step
     }
@@ -292,7 +325,7 @@ impl World {
     fn check_commit(&self, commit: &Commit) {
         let before = self.committed.get(&commit.partition.topic).map_or(0, |before| before.offset);
         assert!(commit.offset >= before, "I3");
-        let settled = Settled::decode(&commit.metadata).expect("ours");
+        let settled = Settled::decode(&commit.metadata, commit.offset).expect("ours");
         for written in self.log.written(&commit.partition.topic) {
             let offset = written.record.offset;
             if offset >= commit.offset && !settled.contains(offset) {
@@ -342,6 +375,7 @@ impl World {
     fn crash(&mut self) {
         // What the sink had queued and not written is gone; what was written stays.
         self.sink = open_sink(&self.shared, &self.log, &mut self.random);
+        self.lane.forgo(&mut self.credit);
         self.lane = open_lane(&self.shared, &self.log, &self.committed);
     }
 
@@ -423,4 +457,42 @@ fn every_record_gets_its_fate_whatever_happens() {
         let outcome = std::panic::catch_unwind(|| simulate(seed));
         assert!(outcome.is_ok(), "failed; POINTSMAN_SEED={seed} runs only this one");
     }
+}
+
+/// I10: records that are to be parked while their topic takes nothing are parked when it does again, however late that is.
+#[test]
+fn an_outage_of_the_retry_topic_costs_nobody_a_retry() {
+    const DAY: Duration = Duration::from_secs(25 * 3600);
+    let mut world = World::new(7);
+    (world.calm, world.sink.calm) = (true, true);
+    let advance = |world: &mut World, by: Duration| {
+        world.now.instant += by;
+        world.now.unix_ms += i64::try_from(by.as_millis()).unwrap();
+    };
+    // So far that what failed waits for its second run, ...
+    while world.lane.source_watermark() < RECORDS {
+        world.round();
+        advance(&mut world, Duration::from_millis(1));
+    }
+    // ... which fails, for some, with the retry topic away.
+    world.sink.outage = world.shared.plan.routes[0].sources[0].retry;
+    for _ in 0..400 {
+        world.round();
+        advance(&mut world, Duration::from_millis(100));
+    }
+    let fails_again =
+        |offset: &i64| script(world.seed, *offset, 2) == Script::Retry && world.plugin.judged.contains(&(*offset, 2));
+    let twice: Vec<i64> = (0..RECORDS).filter(fails_again).collect();
+    assert!(!twice.is_empty() && twice.iter().all(|offset| !world.is_parked(*offset, 2)));
+    advance(&mut world, DAY);
+    world.sink.outage = None;
+    while !world.is_done() {
+        let step = world.round();
+        world.pass_time(step);
+        world.commit(false);
+    }
+    assert!(
+        twice.iter().all(|offset| world.is_parked(*offset, 2)),
+        "parked, and not dead-lettered for the day that passed"
+    );
 }

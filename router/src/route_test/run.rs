@@ -18,6 +18,7 @@ use super::case::{Advance, Case, Given};
 use super::hands::CasePlugins;
 use super::simulated_log::{Refusal, SimulatedLog, SimulatedSink, Written};
 use crate::counters::Counters;
+use crate::credit::Credit;
 use crate::lane::{Lane, SEQ_MASK, Step, Told, Tools, read_token};
 use crate::shared::{Limiters, Now, Shared};
 
@@ -172,13 +173,14 @@ fn assigned(log: &SimulatedLog, partition: TopicPartition, parked: &BTreeSet<Pla
     let CommitPoint { offset, settled } = tracker.commit_point();
     // Past the end of a partition whose records were all parked there is nothing to run, and the point says so.
     let feed = Box::new(log.feed(partition.clone(), offset));
-    AssignedFeed { partition, start: offset, metadata: settled.encode().text, feed }
+    AssignedFeed { partition, start: offset, metadata: settled.encode(offset).text, feed }
 }
 
 /// Lanes, their sink and their clock.
 struct Stage {
     log: SimulatedLog,
     sink: SimulatedSink,
+    credit: Credit,
     lanes: Vec<Lane>,
     random: fastrand::Rng,
     now: Now,
@@ -191,7 +193,8 @@ impl Stage {
         let random = fastrand::Rng::with_seed(case.seed);
         // Lanes measure with the one and write the other; both go by the same steps from here on.
         let now = Now { instant: Instant::now(), unix_ms: case.now_ms };
-        Self { log, sink, lanes, random, now, reports: Vec::new() }
+        let credit = Credit::new(sink.capacity_bytes());
+        Self { log, sink, credit, lanes, random, now, reports: Vec::new() }
     }
 
     /// Runs until nothing is left to do, or the next thing lies beyond `advance`.
@@ -204,8 +207,15 @@ impl Stage {
             let mut wake_at = None;
             let mut busy = self.report()?;
             for lane in &mut self.lanes {
-                let mut tools =
-                    Tools { sink: &mut self.sink, plugins, random: &mut self.random, now: self.now, look_anyway: true };
+                let mut tools = Tools {
+                    sink: &mut self.sink,
+                    credit: &mut self.credit,
+                    plugins,
+                    random: &mut self.random,
+                    now: self.now,
+                    elapsed: &|| Duration::ZERO,
+                    look_anyway: true,
+                };
                 match lane.step(&mut tools) {
                     Step::Progress | Step::AwaitingCredit => busy = true,
                     Step::Idle => {}
@@ -234,7 +244,7 @@ impl Stage {
         for Report { token, result } in self.reports.drain(..) {
             let (id, which, seq) = read_token(token);
             if let Some(lane) = self.lanes.get_mut(id as usize) {
-                lane.reported(which, seq, SEQ_MASK, result, self.now);
+                lane.reported(which, seq, SEQ_MASK, result, &mut self.credit, self.now);
             }
         }
         Ok(any)

@@ -236,6 +236,11 @@ struct Queued {
 }
 
 impl Sink for SimulatedSink {
+    /// Whatever is produced is written at once.
+    fn capacity_bytes(&self) -> usize {
+        usize::MAX
+    }
+
     fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
         let Some(topic) = self.topics.get(delivery.topic.0 as usize) else {
             let message = format!("the sink was opened for {} topics", self.topics.len());

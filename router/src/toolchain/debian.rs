@@ -5,9 +5,11 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::process::geteuid;
 
 use super::{LINKER, TARGET, ToolchainError, Tools};
 
@@ -19,6 +21,7 @@ pub(super) fn find_or_make(tools: &Tools, announce: &mut dyn FnMut(&str)) -> Res
     let folder = tools.cache.as_ref().ok_or(ToolchainError::NoCacheFolder)?.join("pointsman/wasm-toolchain");
     // Held until the end of this function.
     let _lock = lock(&folder.with_extension("lock"), announce)?;
+    ours_alone(&folder)?;
     let prefix = Prefix { tools, folder };
     if !prefix.is_ready()? {
         prefix.make(announce)?;
@@ -43,6 +46,17 @@ fn lock(path: &Path, announce: &mut dyn FnMut(&str)) -> Result<File, ToolchainEr
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
     Ok(file)
+}
+
+/// What is in the folder is run: where others could write to it, it is not used.
+fn ours_alone(folder: &Path) -> Result<(), ToolchainError> {
+    const OTHERS_WRITE: u32 = 0o022;
+    match fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(at("look at", folder)(error)),
+        Ok(found) if found.uid() == geteuid().as_raw() && found.is_dir() && found.mode() & OTHERS_WRITE == 0 => Ok(()),
+        Ok(_) => Err(ToolchainError::NotOurs { folder: folder.to_owned() }),
+    }
 }
 
 /// The folder that everything is unpacked into.
@@ -72,6 +86,7 @@ impl Prefix<'_> {
         remove(&self.folder)?;
         let debs = self.folder.join("debs");
         fs::create_dir_all(&debs).map_err(at("make the folder", &debs))?;
+        fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755)).map_err(at("protect", &self.folder))?;
         download(self.tools, &debs, announce)?;
         announce(&format!("unpacking it in {} (nothing is installed)", self.folder.display()));
         self.unpack(&debs)?;

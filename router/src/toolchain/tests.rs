@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::{Mutex, PoisonError};
 
 use super::*;
@@ -115,6 +115,18 @@ fn debian_comes_before_rustup_and_is_made_once() {
     assert_eq!(again.unwrap().rustc(), rustc);
     assert_eq!(announced, [""; 0]);
     assert!(!machine.was_asked("apt-get") && !machine.was_asked("cargo"));
+}
+
+#[test]
+fn a_folder_that_others_can_write_to_is_not_run_from() {
+    let machine = SimulatedMachine::with(&DEBIAN).put("packages", PACKAGES).put("lists", "");
+    machine.find(ToolchainChoice::Debian).0.unwrap();
+    let prefix = machine.path("cache/pointsman/wasm-toolchain");
+    fs::set_permissions(&prefix, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::remove_file(machine.path("calls")).unwrap();
+    let (found, _) = machine.find(ToolchainChoice::Debian);
+    assert!(matches!(found, Err(ToolchainError::NotOurs { .. })), "{found:?}");
+    assert!(!machine.path("calls").exists(), "nothing was run");
 }
 
 #[test]

@@ -108,6 +108,12 @@ impl Broker {
         self.signal(Signal::CONT)
     }
 
+    /// The file with the first records of a partition.
+    #[must_use]
+    pub fn first_segment(&self, topic: &str, partition: i32) -> PathBuf {
+        self.path("data").join(format!("{topic}-{partition}")).join("00000000000000000000.log")
+    }
+
     /// The end of its log.
     #[must_use]
     pub fn log_tail(&self) -> String {

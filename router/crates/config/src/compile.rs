@@ -1,9 +1,12 @@
 //! Text to plan: reads everything, resolves names to indices, and checks what values say together.
 
+mod cycles;
 mod limits;
 mod outputs;
 mod routes;
 mod topics;
+
+use std::collections::BTreeSet;
 
 use crate::findings::{CONFIGURATION, ConfigErrors, Findings, Source, Warning};
 use crate::names::suggest;
@@ -25,11 +28,8 @@ pub fn compile(text: &str, file_name: &str, variables: &dyn Variables) -> Result
         let reading = Reading { what: CONFIGURATION, text, variables, findings: &findings };
         resolve(read::document(&reading, document), &findings)
     });
-    let secrets = match document {
-        Some(_) => [findings.secrets(), commented(text)].concat(),
-        None => suspects(text),
-    };
-    let source = Source { name: file_name.to_owned(), text: mask(text, &secrets) };
+    let secrets = if document.is_some() { findings.secrets() } else { suspects(text) };
+    let source = Source { name: file_name.to_owned(), text: mask(text, &[secrets, commented(text)].concat()) };
     let warnings = findings.conclude(source)?;
     plan.map(|plan| (plan, warnings)).ok_or_else(|| ConfigErrors::unexplained(file_name))
 }
@@ -38,6 +38,7 @@ fn resolve(raw: Raw, findings: &Findings) -> Option<Plan> {
     let Raw { router, broker, plugins, routes, feeds } = raw;
     limits::check(router.as_ref(), broker.as_ref(), &plugins, &routes, findings);
     warn_of_unused(&plugins, &routes, findings);
+    refuse_idle_feeds(&feeds, &routes, findings);
     let (routes, topics) = routes::resolve(router.as_ref(), routes, &plugins, findings);
     let plugins: Option<Vec<PluginPlan>> = plugins.into_iter().map(plugin_plan).collect();
     let plan = Plan {
@@ -64,7 +65,9 @@ fn router_plan(router: Router) -> RouterPlan {
 
 fn broker_plan(broker: Broker) -> BrokerPlan {
     match broker {
-        Broker::Embedded { directory } => BrokerPlan::Embedded { directory },
+        Broker::Embedded { directory, retention, max_bytes } => {
+            BrokerPlan::Embedded { directory, retention, max_bytes }
+        }
         Broker::Kafka { bootstrap, librdkafka } => BrokerPlan::Kafka {
             bootstrap,
             librdkafka: librdkafka.into_iter().map(|(name, value)| (name, value.value)).collect(),
@@ -73,7 +76,7 @@ fn broker_plan(broker: Broker) -> BrokerPlan {
 }
 
 fn feed_plan(feed: Feed) -> FeedPlan {
-    FeedPlan { topic: feed.topic.into(), records: feed.records, per_second: feed.per_second }
+    FeedPlan { topic: feed.topic.value.into(), records: feed.records, per_second: feed.per_second }
 }
 
 fn plugin_plan(plugin: Plugin) -> Option<PluginPlan> {
@@ -106,6 +109,17 @@ fn warn_of_unused(plugins: &[Plugin], routes: &[crate::raw::Route], findings: &F
     for plugin in plugins.iter().filter(|plugin| !used.contains(&plugin.name.value.as_str())) {
         let message = format!("no route has the plugin `{}` as a stage", plugin.name.value);
         findings.warning(&plugin.name.span, message, "name it in the `stages` of a route, or remove it");
+    }
+}
+
+/// A feed is there to be read.
+fn refuse_idle_feeds(feeds: &[Feed], routes: &[crate::raw::Route], findings: &Findings) {
+    let sources: BTreeSet<&str> =
+        routes.iter().flat_map(|route| &route.from).map(|source| source.value.as_str()).collect();
+    // Without any source there is no route, or none that could be read; that was noted.
+    for Feed { topic, .. } in feeds.iter().filter(|feed| !sources.is_empty() && !sources.contains(&*feed.topic.value)) {
+        let message = format!("no route reads `{}`, the topic of this feed", topic.value);
+        findings.mistake(&topic.span, message, suggest(&topic.value, sources.iter().copied()));
     }
 }
 

@@ -184,6 +184,11 @@ impl Findings {
         self.secrets.borrow_mut().push(span.clone());
     }
 
+    /// Whether exactly this place must not be shown.
+    pub(crate) fn conceals(&self, span: &Span) -> bool {
+        self.secrets.borrow().contains(span)
+    }
+
     /// A key was asked for, by its path without the names that the operator chose.
     pub(crate) fn key(&self, path: String) {
         self.keys.borrow_mut().insert(path);

@@ -44,6 +44,7 @@ mod variables;
 pub use compile::compile;
 pub use findings::{ConfigErrors, Finding, Warning};
 pub use plan::Plan;
+pub use read::refused_properties;
 pub use variables::Variables;
 
 /// The reference: a configuration that names every key, with its default, its unit and its range. It compiles.

@@ -3,7 +3,7 @@
 /// Longest name of a topic in Kafka.
 pub(crate) const TOPIC_MAX: usize = 249;
 
-/// Longest name of a router or route: topic names are made of both, and of a source topic.
+/// Longest name of a router or route: topic names are made of them.
 pub(crate) const NAME_MAX: usize = 80;
 
 /// Why Kafka would not take this as the name of a topic, as a clause; `None` where it would.

@@ -63,6 +63,10 @@ pub enum BrokerPlan {
     Embedded {
         /// The directory, as written: relative to the file's own.
         directory: PathBuf,
+        /// How long sources and outputs keep records after they were written; `None` is for ever.
+        retention: Option<Duration>,
+        /// Largest size of its file, in bytes.
+        max_bytes: u64,
     },
 }
 

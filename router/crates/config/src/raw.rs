@@ -41,7 +41,7 @@ pub(crate) struct Raw {
 
 /// `[[feeds]]`.
 pub(crate) struct Feed {
-    pub(crate) topic: String,
+    pub(crate) topic: At<String>,
     pub(crate) records: PathBuf,
     pub(crate) per_second: NonZeroU32,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Router {
 /// `[broker]`.
 pub(crate) enum Broker {
     Kafka { bootstrap: String, librdkafka: BTreeMap<String, At<Secret>> },
-    Embedded { directory: PathBuf },
+    Embedded { directory: PathBuf, retention: Option<Duration>, max_bytes: u64 },
 }
 
 /// `[plugins.NAME]`.

@@ -9,6 +9,10 @@ mod feeds;
 mod plugins;
 mod router;
 mod routes;
+mod text;
+
+pub use broker::refused_properties;
+pub use text::Text;
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -21,7 +25,7 @@ use crate::findings::{Findings, Span};
 use crate::names::suggest;
 use crate::raw::{At, Raw};
 use crate::units::{parse_duration, parse_size, show_duration, show_size};
-use crate::variables::{Unfilled, Variables, fill};
+use crate::variables::Variables;
 
 /// What every reader needs.
 pub(crate) struct Reading<'t> {
@@ -168,18 +172,6 @@ pub struct Field<'t> {
     pub value: &'t DeValue<'t>,
 }
 
-/// A string of a TOML file, its variables filled in.
-pub struct Text {
-    /// The string.
-    pub value: String,
-    /// As it may be shown: as it is written in the file.
-    pub shown: String,
-    /// Whether it came out of a variable.
-    pub from_variable: bool,
-    /// Where it is, in bytes.
-    pub span: Span,
-}
-
 impl<'t> Field<'t> {
     /// What messages call it.
     #[must_use]
@@ -201,42 +193,6 @@ impl<'t> Field<'t> {
     /// Notes that the value has the wrong type.
     pub fn wrong_type(&self, wanted: &str, remedy: impl Into<String>) {
         self.wrong(&format!("must be {wanted}, not {}", type_name(self.value)), remedy);
-    }
-
-    /// A string, with its variables filled in.
-    pub fn text(&self, example: &str) -> Option<Text> {
-        let Some(written) = self.value.as_str() else {
-            self.wrong_type("a string", format!("write it in quotes, such as {example}"));
-            return None;
-        };
-        match fill(written, self.reading.variables) {
-            Ok(filled) => Some(Text {
-                value: filled.text,
-                shown: written.to_owned(),
-                from_variable: filled.used_variables,
-                span: self.span.clone(),
-            }),
-            Err(wrong) => {
-                self.unfilled(wrong);
-                None
-            }
-        }
-    }
-
-    /// Notes what keeps the variables of this value from being filled in.
-    fn unfilled(&self, wrong: Vec<Unfilled>) {
-        for unfilled in wrong {
-            match unfilled {
-                Unfilled::NotSet(name) => self.wrong(
-                    &format!("needs the variable {name}, which is not set"),
-                    format!("set {name} in the environment of the process, or write `$${{` for a plain `${{`"),
-                ),
-                Unfilled::Malformed => self.wrong(
-                    "has a `${` without a variable's name and `}` behind it",
-                    "write `${NAME}` for a variable, or `$${` for a plain `${`",
-                ),
-            }
-        }
     }
 
     /// A string that is one of these.
@@ -375,22 +331,6 @@ impl<'t> Field<'t> {
     pub fn called(mut self, path: String) -> Self {
         self.path = path;
         self
-    }
-
-    /// Where a part of this string is in the file: exact where the string is written as it is read, else all of it.
-    pub(crate) fn place_of(&self, text: &Text, part: Option<&Span>) -> Span {
-        let written = self.reading.text.get(self.span.clone()).unwrap_or_default();
-        let quote = ["'''\n", "\"\"\"\n", "'''", "\"\"\"", "'", "\""].into_iter().find(|quote| {
-            let closing = quote.trim_end();
-            written.strip_prefix(quote).and_then(|body| body.strip_suffix(closing)) == Some(&text.value)
-        });
-        match (quote, part) {
-            (Some(quote), Some(part)) => {
-                let start = self.span.start + quote.len();
-                start + part.start..start + part.end.max(part.start + 1).min(text.value.len().max(part.start))
-            }
-            _ => self.span.clone(),
-        }
     }
 }
 

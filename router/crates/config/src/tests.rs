@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::findings::{CONFIGURATION, Findings};
 use crate::read::{Reading, document};
-use crate::{ConfigErrors, Plan, REFERENCE, Variables, compile};
+use crate::{ConfigErrors, Plan, REFERENCE, Variables, compile, refused_properties};
 
 fn variables() -> impl Variables {
     BTreeMap::from(
@@ -103,6 +103,7 @@ fn the_reference_states_the_defaults_of_the_code() {
         } else if comment.ends_with("Default:")
             || comment.contains("Default: the router's")
             || comment.contains("Default: ROUTER")
+            || comment.contains("Default: GROUP")
         {
             let without = without.unwrap_or_else(|errors| panic!("without `{line}`: {errors}"));
             assert_eq!(without, whole, "`{line}` is not the default");
@@ -119,18 +120,59 @@ fn a_plan_shows_no_secret() {
     assert!(!plan.contains("value-of-KAFKA_PASSWORD") && !plan.contains("value-of-ENRICH_TOKEN"), "{plan}");
 }
 
+/// The reference for the embedded log.
+fn embedded_reference() -> String {
+    let lines = REFERENCE.lines().filter(|line| !line.starts_with("bootstrap = ") && !line.starts_with("\"s"));
+    let lines = lines.filter(|line| *line != "[broker.librdkafka]");
+    lines
+        .map(|line| {
+            let key = line
+                .strip_prefix("# ")
+                .filter(|line| ["embedded = ", "retention = ", "max_size = "].iter().any(|key| line.starts_with(key)));
+            format!("{}\n", key.unwrap_or(line))
+        })
+        .collect()
+}
+
+#[test]
+fn the_reference_states_the_defaults_of_the_embedded_log() {
+    let text = embedded_reference();
+    let whole = format!("{:?}", compiled(&text).unwrap());
+    for line in ["retention = \"7d\"\n", "max_size = \"16GiB\"\n"] {
+        let without = text.replacen(line, "", 1);
+        assert_ne!(without, text, "{line}");
+        assert_eq!(format!("{:?}", compiled(&without).unwrap()), whole);
+    }
+}
+
+#[test]
+fn each_refused_property_is_refused_for_topics_too() {
+    for name in refused_properties() {
+        for prefix in ["", "topic."] {
+            let text = REFERENCE
+                .replace("\n[broker.librdkafka]\n", &format!("\n[broker.librdkafka]\n\"{prefix}{name}\" = \"1\"\n"));
+            let errors = compiled(&text).unwrap_err();
+            assert_eq!(errors.mistakes().len(), 1, "{errors}");
+            assert!(
+                errors.mistakes()[0].message().starts_with(&format!("`{prefix}{name}` can't be set: ")),
+                "{errors}"
+            );
+        }
+    }
+}
+
 const WITH_SECRETS: &str = r#"version = 1
 [router]
 name = "demo"
 [broker]
 bootstrap = "kafka:9092"
 [broker.librdkafka]
-"sasl.username" = "swordfish"
+"sasl.username" = "sprat=herring"
 "ssl.key.password" = """
-swordfish"""
+sprat=herring"""
 [plugins.enrich]
 component = "enrich.wasm"
-config = { deep = [{ any = "swordfish" }], token = "swordfish" }
+config = { deep = [{ any = "sprat=herring" }], token = "sprat=herring" }
 limits = { memory = "64MiB" }
 [[routes]]
 name = "orders"
@@ -154,16 +196,19 @@ fn mutated(text: &'static str) -> impl Strategy<Value = String> {
     })
 }
 
-/// The text without one line, or with one character replaced.
+/// The text without one line, with one character replaced, or with something else between one key and its value.
 fn slip() -> impl Strategy<Value = String> {
     let lines = WITH_SECRETS.lines().count();
     let without = (0..lines).prop_map(|gone| {
         let lines = WITH_SECRETS.lines().enumerate();
         lines.filter(|(number, _)| *number != gone).map(|(_, line)| format!("{line}\n")).collect()
     });
-    let replaced = (0..WITH_SECRETS.len(), "[x=\\[\"'{, ]")
+    let replaced = (0..WITH_SECRETS.len(), "[x=:\\[\"'{, ]")
         .prop_map(|(at, with)| format!("{}{with}{}", &WITH_SECRETS[..at], &WITH_SECRETS[at + 1..]));
-    prop_oneof![without, replaced]
+    let equals: Vec<usize> = WITH_SECRETS.match_indices(" = ").map(|(at, _)| at).collect();
+    let separated = (proptest::sample::select(equals), ":? ?|==")
+        .prop_map(|(at, with)| format!("{}{with}{}", &WITH_SECRETS[..at], &WITH_SECRETS[at + 3..]));
+    prop_oneof![without, replaced, separated]
 }
 
 proptest! {
@@ -193,6 +238,6 @@ proptest! {
             }
             Err(errors) => format!("{errors:?} {errors}"),
         };
-        prop_assert!(!shown.contains("swordfish"), "{}", shown);
+        prop_assert!(!shown.contains("sprat") && !shown.contains("herring"), "{}", shown);
     }
 }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 /// Units of sizes, the longest names first, so that `B` does not match the end of `MiB`.
-const UNITS: [(&str, u64); 7] = [
+const UNITS: [(&str, u64); 9] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
     ("kB", 1000),
     ("MB", 1_000_000),
     ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
     ("B", 1),
 ];
 
@@ -25,7 +27,7 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
 
 /// Writes a size as [`parse_size`] reads it, in the largest binary unit that divides it.
 pub(crate) fn show_size(bytes: u64) -> String {
-    let (unit, factor) = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+    let (unit, factor) = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
         .into_iter()
         .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))
         .unwrap_or(("B", 1));

@@ -74,6 +74,11 @@ pub(crate) fn fill(text: &str, variables: &dyn Variables) -> Result<Filled, Vec<
     if wrong.is_empty() { Ok(filled) } else { Err(wrong) }
 }
 
+/// Whether the text is one variable and nothing else: it says which value is meant, and nothing of the value.
+pub(crate) fn is_reference(text: &str) -> bool {
+    text.strip_prefix("${").and_then(|text| text.strip_suffix('}')).is_some_and(is_name)
+}
+
 fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')

@@ -34,6 +34,16 @@ pub struct Delivery<'a> {
     pub stamps: &'a [OwnedHeader],
 }
 
+impl Delivery<'_> {
+    /// Bytes of key, value and headers, roughly: headers count as if all were of one size.
+    #[must_use]
+    pub fn rough_bytes(&self) -> usize {
+        const HEADER: usize = 64;
+        let headers = self.headers.len() + self.stamps.len();
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + HEADER * headers
+    }
+}
+
 /// Kafka's partition for a key: `toPositive(murmur2(key)) % partitions`, as the Java client's default partitioner does
 /// (`org.apache.kafka.common.utils.Utils.murmur2`).
 ///

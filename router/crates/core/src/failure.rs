@@ -98,8 +98,30 @@ impl Failure {
     /// A longer message is cut to this many bytes in headers and logs.
     pub const MESSAGE_MAX_BYTES: usize = 1024;
 
+    /// The failure as part of a log line. What a plugin says must not steer a terminal, or forge another line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let text = format!("{} ({}: {})", self.message, self.class, self.code);
+        let text = text.chars().flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            escaped.is_none().then_some(c).into_iter().chain(escaped.into_iter().flatten())
+        });
+        text.take(Self::MESSAGE_MAX_BYTES).collect()
+    }
+
     /// A failure outside the stages, or whose stage is filled in later.
     pub fn new(class: FailureClass, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { class, stage: None, code: code.into(), message: message.into(), delay_ms: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, FailureClass};
+
+    #[test]
+    fn what_a_plugin_says_stays_on_its_line() {
+        let failure = Failure::new(FailureClass::Reject, "c", "no\nERROR forged\u{1b}[2J");
+        assert_eq!(failure.line(), "no\\nERROR forged\\u{1b}[2J (reject: c)");
     }
 }

@@ -1,8 +1,8 @@
 //! Finds the one record to blame when a call for many fails, so that the others lose nothing but time.
 //!
 //! After a failed call the batch is run again in parts, on fresh instances, down to single events. Only an event that
-//! fails alone is guilty. Where none does (the batch was too much for one deadline, or the plugin fails now and then) all
-//! pass, and batches shrink.
+//! fails alone, on an instance that has done nothing before (the host sees to that), is guilty. Where none does (the batch
+//! was too much for one deadline, the plugin fails now and then, or leaks) all pass, and batches shrink.
 
 use crate::event::Event;
 use crate::failure::Failure;
@@ -26,48 +26,84 @@ pub struct Unavailable {
     pub message: String,
 }
 
-/// Calls `call` for `events` in batches of at most `limit`, isolates the guilty, and gives one outcome for each event,
-/// in order.
+/// Whether another call is to be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Yes.
+    GoOn,
+    /// Only for the events that must have an outcome now.
+    Finish,
+    /// No.
+    Stop,
+}
+
+/// Calls `call` for `events` in batches of at most `limit`, isolates the guilty, and gives one outcome for each event, in
+/// order. Before each call it asks for the `pace`: where that ends the work, what is left has no outcome yet. The first
+/// `at_least` events are the ones that [`Pace::Finish`] goes on for.
 ///
 /// # Errors
-/// [`Unavailable`]: nothing is known of the events.
-pub fn run(events: &[Event<'_>], limit: &mut BatchLimit, call: &mut Call<'_>) -> Result<Vec<Outcome>, Unavailable> {
-    let mut outcomes = Vec::with_capacity(events.len());
-    let mut at = 0;
-    while at < events.len() {
-        let part = &events[at..events.len().min(at + limit.get())];
-        at += part.len();
-        let guilty_before = count_guilty(&outcomes);
-        let whole = isolate(part, &mut outcomes, call)?;
-        limit.learn(part.len(), whole || count_guilty(&outcomes) > guilty_before);
+/// [`Unavailable`]: nothing is known of those first events.
+pub fn run(
+    events: &[Event<'_>],
+    at_least: usize,
+    limit: &mut BatchLimit,
+    pace: &dyn Fn() -> Pace,
+    call: &mut Call<'_>,
+) -> Result<Vec<Outcome>, Unavailable> {
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(events.len());
+    // The batches that failed and are being run again in parts, each within the one before.
+    let mut split: Vec<Split> = Vec::new();
+    while outcomes.len() < events.len() {
+        let at = outcomes.len();
+        let (end, most) = split.last().map_or((events.len(), limit.get()), |split| (split.end, split.part));
+        let over = match pace() {
+            Pace::GoOn => false,
+            Pace::Finish => at >= at_least,
+            Pace::Stop => true,
+        };
+        if over {
+            limit.go_on_with(most);
+            break;
+        }
+        let part = &events[at..end.min(at + most)];
+        match call(part) {
+            Ok(verdicts) => {
+                debug_assert_eq!(verdicts.len(), part.len(), "the host gives one verdict for each event");
+                outcomes.extend(verdicts.into_iter().map(Ok));
+                if split.is_empty() {
+                    limit.learn(part.len(), true);
+                }
+            }
+            Err(CallError::Unavailable { .. }) if at >= at_least => break,
+            Err(CallError::Unavailable { message }) => return Err(Unavailable { message }),
+            Err(CallError::Guest { class, code, message }) if part.len() == 1 => {
+                outcomes.push(Err(Failure::new(class, code, message)));
+                split.iter_mut().for_each(|split| split.explained = true);
+            }
+            Err(CallError::Guest { .. }) => {
+                let part = part.len();
+                split.push(Split { end: at + part, whole: part, part: part.div_ceil(PARTS), explained: false });
+            }
+        }
+        while let Some(done) = split.pop_if(|split| split.end <= outcomes.len()) {
+            if split.is_empty() {
+                limit.learn(done.whole, done.explained);
+            }
+        }
     }
     Ok(outcomes)
 }
 
-fn count_guilty(outcomes: &[Outcome]) -> usize {
-    outcomes.iter().filter(|outcome| outcome.is_err()).count()
-}
-
-/// The answer is whether the first call went well.
-fn isolate(events: &[Event<'_>], outcomes: &mut Vec<Outcome>, call: &mut Call<'_>) -> Result<bool, Unavailable> {
-    match call(events) {
-        Ok(verdicts) => {
-            debug_assert_eq!(verdicts.len(), events.len(), "the host gives one verdict for each event");
-            outcomes.extend(verdicts.into_iter().map(Ok));
-            return Ok(true);
-        }
-        Err(CallError::Unavailable { message }) => return Err(Unavailable { message }),
-        Err(CallError::Guest { class, code, message }) => {
-            if events.len() == 1 {
-                outcomes.push(Err(Failure::new(class, code, message)));
-                return Ok(false);
-            }
-        }
-    }
-    for part in events.chunks(events.len().div_ceil(PARTS)) {
-        isolate(part, outcomes, call)?;
-    }
-    Ok(false)
+/// A batch that failed, and is being run again in parts.
+struct Split {
+    /// One past its last event.
+    end: usize,
+    /// Its events.
+    whole: usize,
+    /// Events of each part.
+    part: usize,
+    /// Whether one of its events was found guilty.
+    explained: bool,
 }
 
 /// Most events of one call to one plugin. It shrinks when a batch failed and none of its events did, and grows again.
@@ -90,6 +126,11 @@ impl BatchLimit {
         self.now
     }
 
+    /// Time ran out while batches of this size were being run: what is left is not run in larger ones first.
+    fn go_on_with(&mut self, batch: usize) {
+        self.now = batch.clamp(1, self.now);
+    }
+
     fn learn(&mut self, batch: usize, explained: bool) {
         self.now = if explained {
             // A sixteenth more for each full batch that went well.
@@ -102,11 +143,12 @@ impl BatchLimit {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
-    use super::{BatchLimit, run};
+    use super::{BatchLimit, Pace, run};
     use crate::event::Event;
     use crate::failure::FailureClass;
     use crate::port::CallError;
@@ -130,18 +172,32 @@ mod tests {
         CallError::Guest { class: FailureClass::Trap, code: "unreachable".into(), message: "it trapped".into() }
     }
 
+    fn pace(over: bool) -> Pace {
+        if over { Pace::Finish } else { Pace::GoOn }
+    }
+
     proptest! {
         #[test]
-        fn exactly_the_guilty_fail(size in 1..600_usize, guilty in prop::collection::btree_set(0..600_i64, 0..5)) {
+        fn exactly_the_guilty_fail(
+            size in 1..600_usize,
+            guilty in prop::collection::btree_set(0..600_i64, 0..5),
+            calls_of_a_step in prop::option::of(1..30_u32),
+        ) {
             let events: Vec<_> = (0..size as i64).map(event).collect();
             let guilty: BTreeSet<i64> = guilty.into_iter().filter(|offset| *offset < size as i64).collect();
-            let mut calls = 0;
-            let outcomes = run(&events, &mut BatchLimit::new(256), &mut |part| {
-                calls += 1;
-                if part.iter().any(|event| guilty.contains(&event.offset)) { return Err(trap()); }
-                Ok(part.iter().map(|event| Verdict::Drop { reason: event.offset.to_string() }).collect())
-            }).expect("instances can be had");
-            prop_assert_eq!(outcomes.len(), size);
+            let mut limit = BatchLimit::new(256);
+            let (mut outcomes, mut calls) = (Vec::new(), 0);
+            while outcomes.len() < size {
+                let left = Cell::new(calls_of_a_step.unwrap_or(u32::MAX));
+                let step = run(&events[outcomes.len()..], 1, &mut limit, &|| pace(left.get() == 0), &mut |part| {
+                    calls += 1;
+                    left.set(left.get().saturating_sub(1));
+                    if part.iter().any(|event| guilty.contains(&event.offset)) { return Err(trap()); }
+                    Ok(part.iter().map(|event| Verdict::Drop { reason: event.offset.to_string() }).collect())
+                }).expect("instances can be had");
+                prop_assert!(!step.is_empty(), "every step gets on");
+                outcomes.extend(step);
+            }
             for (offset, outcome) in (0..).zip(&outcomes) {
                 match outcome {
                     Ok(verdict) => prop_assert_eq!(verdict, &Verdict::Drop { reason: offset.to_string() }),
@@ -149,7 +205,9 @@ mod tests {
                 }
                 prop_assert_eq!(outcome.is_err(), guilty.contains(&offset));
             }
-            prop_assert!(calls <= 3 + guilty.len() * 33, "{} calls", calls);
+            if calls_of_a_step.is_none() {
+                prop_assert!(calls <= 3 + guilty.len() * 33, "{} calls", calls);
+            }
         }
     }
 
@@ -159,7 +217,7 @@ mod tests {
         let mut limit = BatchLimit::new(256);
         let mut failed = 0;
         for _ in 0..4 {
-            let outcomes = run(&events, &mut limit, &mut |part| {
+            let outcomes = run(&events, 1, &mut limit, &|| Pace::GoOn, &mut |part| {
                 if part.len() > 100 {
                     failed += 1;
                     return Err(CallError::Guest {
@@ -179,9 +237,45 @@ mod tests {
 
     #[test]
     fn without_an_instance_nobody_is_to_blame() {
-        let answer = run(&[event(0)], &mut BatchLimit::new(8), &mut |_| {
+        let answer = run(&[event(0)], 1, &mut BatchLimit::new(8), &|| Pace::GoOn, &mut |_| {
             Err(CallError::Unavailable { message: "no instance".into() })
         });
         assert!(answer.is_err());
+    }
+
+    /// However many are guilty, a step takes little longer than its time, and the work is not done over and over.
+    #[test]
+    fn a_batch_of_nothing_but_guilty_events_is_worked_off_in_short_steps() {
+        let events: Vec<_> = (0..256).map(event).collect();
+        let mut limit = BatchLimit::new(256);
+        let (mut done, mut calls) = (0, 0);
+        while done < events.len() {
+            let in_this_step = Cell::new(0);
+            let outcomes = run(&events[done..], 1, &mut limit, &|| pace(in_this_step.get() >= 10), &mut |_| {
+                in_this_step.set(in_this_step.get() + 1);
+                Err(trap())
+            })
+            .expect("instances can be had");
+            assert!(outcomes.iter().all(Result::is_err));
+            assert!(in_this_step.get() <= 12, "{} calls in one step", in_this_step.get());
+            done += outcomes.len();
+            calls += in_this_step.get();
+        }
+        assert!(calls < 400, "{calls} calls for 256 events");
+    }
+
+    #[test]
+    fn what_is_known_is_kept_where_no_further_instance_can_be_had() {
+        let events: Vec<_> = (0..8).map(event).collect();
+        let mut calls = 0;
+        let outcomes = run(&events, 1, &mut BatchLimit::new(2), &|| Pace::GoOn, &mut |part| {
+            calls += 1;
+            if calls == 3 {
+                return Err(CallError::Unavailable { message: "no instance".into() });
+            }
+            Ok(part.iter().map(|_| Verdict::Pass).collect())
+        })
+        .expect("two calls went well");
+        assert_eq!(outcomes.len(), 4);
     }
 }

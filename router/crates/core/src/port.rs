@@ -68,6 +68,19 @@ pub enum FeedError {
         /// The first offset there is, and one past the last, where known.
         available: Option<(i64, i64)>,
     },
+    /// Records at this offset are damaged, or can't be read by this client, and nothing beyond them is given out. The lane
+    /// halts.
+    #[error("{partition} can't be read at offset {offset}: {message} ({code})")]
+    Damaged {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset that the batch of records begins with, which may lie before the first that was wanted of it.
+        offset: i64,
+        /// The client library's or database's error code.
+        code: String,
+        /// What it says.
+        message: String,
+    },
     /// The log can't be read now; it is tried again.
     #[error("can't read {partition}: {message} ({code})")]
     Unavailable {
@@ -90,6 +103,9 @@ pub struct Token(pub u64);
 
 /// Takes records for output topics. Owned by one worker.
 pub trait Sink: Send {
+    /// About how many bytes of keys, values and headers it queues before it is full.
+    fn capacity_bytes(&self) -> usize;
+
     /// Queues one record; never blocks. What it needs of `delivery` it copies. Each record that is taken is reported
     /// exactly once by [`serve`](Self::serve), unless the sink fails as a whole.
     ///
@@ -216,8 +232,8 @@ pub trait LaneHost: Send + Sync {
     /// partitions alike; it is empty after [`Revocation::Lost`].
     fn revoked(&self, partitions: &[TopicPartition], why: Revocation, deadline: Duration) -> Vec<Commit>;
 
-    /// The source partition can't be worked on (no retry partition for it, offset out of range at assignment); it
-    /// stays assigned to this router and unread.
+    /// The source partition can't be worked on (no retry partition for it, no leader); it stays assigned to this router
+    /// and unread, until it is [assigned](Self::assigned) after all. Told again where the reason changes.
     fn halted(&self, partition: TopicPartition, reason: String);
 
     /// The backend can't go on; the router stops.
@@ -236,11 +252,18 @@ pub trait Log: Send + Sync {
     /// [`LogError`].
     fn topics(&self, names: Option<&[Arc<str>]>) -> Result<Vec<TopicInfo>, LogError>;
 
-    /// Creates topics. One that exists is left as it is, and is no error.
+    /// Creates topics. One that exists is no error, and is left as it is; but on the embedded log, where no other tool does
+    /// it, its retention becomes what is said here.
     ///
     /// # Errors
     /// [`LogError`]; some of the topics may have been created.
     fn create_topics(&self, topics: &[NewTopic]) -> Result<(), LogError>;
+
+    /// What the log does with the records of these topics, in their order. All of them exist.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn settings(&self, topics: &[Arc<str>]) -> Result<Vec<TopicSettings>, LogError>;
 
     /// The first offset there is in the partition, and one past the last.
     ///
@@ -287,7 +310,7 @@ pub trait Membership: Send {
     fn committer(&self) -> Arc<dyn Committer>;
 
     /// Gives up all partitions ([`LaneHost::revoked`], then a last commit), leaves the group, and ends the control
-    /// thread. The answer is whether all of it was done within `deadline`; the rest is given up.
+    /// thread. The answer is whether all of it was done within `deadline`, and what a last write takes; the rest is given up.
     fn leave(self: Box<Self>, deadline: Duration) -> bool;
 }
 
@@ -337,6 +360,19 @@ pub struct TopicInfo {
     pub partitions: u32,
 }
 
+/// What a log does with the records of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// How long records are kept; `None` keeps them for ever.
+    pub retention: Option<Duration>,
+    /// Bytes of a partition beyond which its oldest records go, whatever their age; `None` keeps them.
+    pub retention_bytes: Option<u64>,
+    /// Whether, of records with the same key, only the last is kept.
+    pub compacted: bool,
+    /// Largest batch of records that is taken, in bytes; `None` where the log has no such limit of its own.
+    pub max_batch_bytes: Option<usize>,
+}
+
 /// A topic to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopic {
@@ -369,11 +405,17 @@ pub trait PluginHost {
     /// Hands `events`, at least one, to the plugin in one call. The answer holds exactly one verdict for each event, in
     /// order. `now_ms` is the time of the batch, in milliseconds since 1970-01-01 UTC.
     ///
-    /// An instance that did not return cleanly is thrown away, with the log lines and counts of that call.
+    /// An instance that did not return cleanly is thrown away, with the log lines and counts of that call. A call with one
+    /// event that fails on an instance which has made calls before is made once more, on a new one: only what fails there
+    /// is the event's own fault.
     ///
     /// # Errors
     /// [`CallError`].
     fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Vec<Verdict>, CallError>;
+
+    /// Hands `see` what plugins have counted since the last time, in calls that returned cleanly: plugin, name of the
+    /// counter, sum. The number of names is bounded.
+    fn take_counts(&mut self, see: &mut dyn FnMut(PluginId, &str, u64));
 }
 
 /// Why a call gave no verdicts.

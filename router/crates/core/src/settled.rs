@@ -1,8 +1,10 @@
 //! What is settled beyond the commit point, and how it travels in the metadata of a commit.
 //!
-//! The text is base64 (RFC 4648, no padding) of a version byte, 1, and of two variable-length integers (LEB128) for each
-//! range of settled offsets: the distance from the end of the range before it (from offset 0 for the first), and
-//! the length. Kafka allows 4096 bytes of metadata (`offset.metadata.max.bytes`), which is 3,072 bytes of ranges.
+//! The text is base64 (RFC 4648, no padding) of a version byte, 1, and of variable-length integers (LEB128): the offset of
+//! the commit that the text belongs to, and for each range of settled offsets its distance from the end of the range before
+//! it (from the commit's offset for the first) and its length. The offset is there since tools that move a group, from one
+//! cluster to another for instance, may keep the metadata. Kafka allows 4096 bytes of it (`offset.metadata.max.bytes`),
+//! which is 3,072 before base64.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -33,6 +35,9 @@ pub enum DecodeError {
     /// A later version's.
     #[error("it is of version {0}, and this version of Pointsman knows version {VERSION}")]
     Version(u8),
+    /// Some tool has set another offset and kept the metadata.
+    #[error("it belongs to a commit at offset {0}: somebody has moved the group")]
+    Moved(i64),
 }
 
 const VERSION: u8 = 1;
@@ -77,11 +82,12 @@ impl Settled {
         }
     }
 
-    /// The text for the metadata of a commit.
+    /// The text for the metadata of a commit at `offset`, which is not above the first range.
     #[must_use]
-    pub fn encode(&self) -> Encoded {
+    pub fn encode(&self, offset: i64) -> Encoded {
         let mut bytes = vec![VERSION];
-        let mut at = 0_i64;
+        push_varint(&mut bytes, offset.cast_unsigned());
+        let mut at = offset;
         for (index, (from, to)) in self.ranges.iter().enumerate() {
             let mark = bytes.len();
             push_varint(&mut bytes, from.wrapping_sub(at).cast_unsigned());
@@ -96,11 +102,11 @@ impl Settled {
         Encoded { text, left_out: 0 }
     }
 
-    /// Reads the metadata of a commit. Empty metadata says that nothing is settled beyond it.
+    /// Reads the metadata of a commit at `offset`. Empty metadata says that nothing is settled beyond it.
     ///
     /// # Errors
     /// [`DecodeError`]: the records beyond the commit point run again.
-    pub fn decode(text: &str) -> Result<Self, DecodeError> {
+    pub fn decode(text: &str, offset: i64) -> Result<Self, DecodeError> {
         let mut settled = Self::default();
         if text.is_empty() {
             return Ok(settled);
@@ -111,7 +117,10 @@ impl Settled {
             Some((&version, _)) => return Err(DecodeError::Version(version)),
             None => return Err(DecodeError::Foreign),
         };
-        let mut at = 0_i64;
+        let mut at = take_varint(&mut rest).ok_or(DecodeError::Foreign)?.cast_signed();
+        if at != offset {
+            return Err(DecodeError::Moved(at));
+        }
         while !rest.is_empty() {
             let distance = take_varint(&mut rest).ok_or(DecodeError::Foreign)?;
             let length = take_varint(&mut rest).ok_or(DecodeError::Foreign)?;
@@ -154,31 +163,36 @@ mod tests {
     use super::{DecodeError, Settled};
 
     #[test]
-    fn foreign_and_later_metadata_is_told_apart() {
-        assert_eq!(Settled::decode(""), Ok(Settled::default()));
-        assert_eq!(Settled::decode("{\"offset\":3}"), Err(DecodeError::Foreign));
-        assert_eq!(Settled::decode("AgEB"), Err(DecodeError::Version(2)));
+    fn metadata_that_is_not_of_this_commit_is_told_apart() {
+        assert_eq!(Settled::decode("", 7), Ok(Settled::default()));
+        assert_eq!(Settled::decode("{\"offset\":3}", 7), Err(DecodeError::Foreign));
+        assert_eq!(Settled::decode("AgEB", 7), Err(DecodeError::Version(2)));
+        let mut settled = Settled::default();
+        settled.push(12, 15);
+        let text = settled.encode(10).text;
+        assert_eq!(Settled::decode(&text, 10), Ok(settled));
+        assert_eq!(Settled::decode(&text, 9), Err(DecodeError::Moved(10)));
     }
 
     #[test]
     fn what_does_not_fit_is_left_out_and_counted() {
         let mut settled = Settled::default();
-        for offset in 0..10_000 {
+        for offset in 1..=10_000 {
             settled.push(offset * 1000, offset * 1000 + 500);
         }
-        let encoded = settled.encode();
+        let encoded = settled.encode(700);
         assert!(encoded.text.len() <= 4096);
-        let back = Settled::decode(&encoded.text).expect("our own text");
+        let back = Settled::decode(&encoded.text, 700).expect("our own text");
         assert_eq!(back.ranges.len() + encoded.left_out, 10_000);
         assert!(back.contains(1499) && !back.contains(1500));
     }
 
     proptest! {
         #[test]
-        fn decoding_never_panics(text in ".*", bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn decoding_never_panics(text in ".*", bytes in prop::collection::vec(any::<u8>(), 0..64), offset in any::<i64>()) {
             use base64::Engine as _;
-            let _ = Settled::decode(&text);
-            let _ = Settled::decode(&base64::engine::general_purpose::STANDARD_NO_PAD.encode(bytes));
+            let _ = Settled::decode(&text, offset);
+            let _ = Settled::decode(&base64::engine::general_purpose::STANDARD_NO_PAD.encode(bytes), offset);
         }
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn append(
     }
     let mut ends = Vec::new();
     for tail in tails.iter().flatten().flat_map(|topic| &topic.tails).filter(|tail| tail.has_grown()) {
-        tail.write(transaction)?;
+        tail.write(transaction, now_ms)?;
         ends.push((tail.before.id, tail.next));
     }
     Ok(Appended { ends, results })
@@ -142,15 +142,17 @@ impl Tail {
         self.next += 1;
     }
 
-    fn write(&self, transaction: &Connection) -> Result<(), Fault> {
+    fn write(&self, transaction: &Connection, now_ms: i64) -> Result<(), Fault> {
         let mut update = transaction.prepare_cached("UPDATE partitions SET next_offset = ?2 WHERE id = ?1")?;
         update.execute([self.before.id.0, self.next])?;
         let mut upsert = transaction.prepare_cached(
-            "INSERT INTO segments (position, max_timestamp_ms) VALUES (?1, ?2)
-             ON CONFLICT (position) DO UPDATE SET max_timestamp_ms = max(max_timestamp_ms, excluded.max_timestamp_ms)",
+            "INSERT INTO segments (position, max_timestamp_ms, written_ms) VALUES (?1, ?2, ?3)
+             ON CONFLICT (position) DO UPDATE SET
+                 max_timestamp_ms = max(max_timestamp_ms, excluded.max_timestamp_ms),
+                 written_ms = max(written_ms, excluded.written_ms)",
         )?;
         for (segment, latest) in &self.segments {
-            upsert.execute([self.before.id.at(*segment), *latest])?;
+            upsert.execute([self.before.id.at(*segment), *latest, now_ms])?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pointsman_core::port::{SourceTopic, StartAt};
 use pointsman_core::record::TopicPartition;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use crate::catalog::{self, Partition};
 use crate::fault::Fault;
@@ -56,6 +56,11 @@ pub(crate) fn find(
             if assigned.contains(&name) {
                 continue;
             }
+            // Who has committed nothing here has parked nothing either: what waits beside it was never this group's.
+            let retry_start = match offsets::stored(transaction, group, partition.id)? {
+                Some(_) => StartAt::Earliest,
+                None => StartAt::Latest,
+            };
             let start = match start(transaction, group, name.clone(), partition, source.start)? {
                 Ok(start) => start,
                 Err(reason) => {
@@ -69,7 +74,7 @@ pub(crate) fn find(
                     None => Found::Halted(name, lacking(topic, partitions.len(), index)),
                     Some(retry) => {
                         let retry_name = TopicPartition::new((*topic).clone(), number);
-                        match self::start(transaction, group, retry_name, *retry, StartAt::Earliest)? {
+                        match self::start(transaction, group, retry_name, *retry, retry_start)? {
                             Ok(retry) => Found::Ready(start, Some(retry)),
                             Err(reason) => Found::Halted(name, reason),
                         }
@@ -96,10 +101,7 @@ fn start(
     partition: Partition,
     default: StartAt,
 ) -> Result<Result<Start, String>, Fault> {
-    let mut statement = transaction
-        .prepare_cached("SELECT next_offset, metadata FROM offsets WHERE group_id = ?1 AND partition = ?2")?;
-    let committed = statement.query_row([group, partition.id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let (offset, metadata) = match committed {
+    let (offset, metadata) = match offsets::stored(transaction, group, partition.id)? {
         Some(committed) => committed,
         None => {
             let offset = match default {

@@ -1,6 +1,7 @@
 //! Topics and partitions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pointsman_core::port::{NewTopic, TopicInfo};
 use pointsman_core::record::TopicPartition;
@@ -65,14 +66,21 @@ pub(crate) fn topics(snapshot: &Connection) -> Result<Vec<TopicInfo>, Fault> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Makes a topic, unless there is one of that name.
+/// How long the records of a topic are kept, `None` for ever; nothing where there is no such topic.
+pub(crate) fn retention(snapshot: &Connection, topic: &str) -> Result<Option<Option<Duration>>, Fault> {
+    let mut statement = snapshot.prepare_cached("SELECT retention_ms FROM topics WHERE name = ?1")?;
+    let found: Option<Option<i64>> = statement.query_row([topic], |row| row.get(0)).optional()?;
+    Ok(found.map(|retention| retention.map(|millis| Duration::from_millis(millis.max(0).unsigned_abs()))))
+}
+
+/// Makes a topic. One that exists keeps its partitions, and its records are kept for as long as is said now.
 pub(crate) fn create(transaction: &Connection, topic: &NewTopic) -> Result<(), Fault> {
     check_name(&topic.name)?;
-    let mut insert = transaction
-        .prepare_cached("INSERT INTO topics (name, retention_ms) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING")?;
-    if insert.execute(params![&*topic.name, topic.retention.map(millis)])? == 0 {
+    let row = params![&*topic.name, topic.retention.map(millis)];
+    if transaction.execute("UPDATE topics SET retention_ms = ?2 WHERE name = ?1", row)? > 0 {
         return Ok(());
     }
+    transaction.execute("INSERT INTO topics (name, retention_ms) VALUES (?1, ?2)", row)?;
     grow(transaction, &topic.name, topic.partitions)
 }
 

@@ -1,7 +1,8 @@
-//! The control thread of a member: assigns partitions, commits, renews the lease, and enforces retention.
+//! The control thread of a member: assigns partitions, commits, renews the lease, and removes what is not needed any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,9 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
 /// How much of a turn goes into removing: less than half of a tick, so that commits and the lease are never late for it.
 const RETENTION_SHARE: Duration = Duration::from_millis(200);
 
+/// The part of a leave's time that is kept from the lanes, for the last commit.
+const LAST_WRITE_SHARE: u32 = 10;
+
 /// What the control thread knows.
 pub(crate) struct Control {
     shared: Arc<Shared>,
@@ -42,6 +46,9 @@ pub(crate) struct Control {
     shape: Vec<i64>,
     renew_at: Instant,
     retention_at: Instant,
+    retry_topics: Vec<Arc<str>>,
+    /// There may be settled records in the retry topics.
+    trimming: bool,
     /// The last turn failed, and the log says so already.
     failing: bool,
 }
@@ -61,6 +68,7 @@ impl Control {
         mailbox: Arc<Mailbox>,
     ) -> Self {
         let now = Instant::now();
+        let retry_topics = plan.sources.iter().filter_map(|source| source.retry_topic.clone()).collect();
         Self {
             shared,
             plan,
@@ -72,6 +80,8 @@ impl Control {
             shape: Vec::new(),
             renew_at: now,
             retention_at: now + RETENTION_INTERVAL,
+            retry_topics,
+            trimming: true,
             failing: false,
         }
     }
@@ -81,7 +91,7 @@ impl Control {
         let mailbox = Arc::clone(&self.mailbox);
         // Closed whatever happens: a panic of the host must not leave anybody waiting for this thread.
         let _closing = Closing(&mailbox);
-        let tick = TICK.min(self.shared.database.options().lease / 3);
+        let tick = TICK.min(self.renewal());
         loop {
             if let Err(stop) = self.turn() {
                 return self.stop(stop);
@@ -100,9 +110,16 @@ impl Control {
         }
     }
 
-    /// Does what is due. What fails for now is tried again in the next turn.
+    /// Does what is due.
     fn turn(&mut self) -> Result<(), Stop> {
-        let done = self.assign().and_then(|()| self.commit()).and_then(|()| Ok(self.clean_up()?));
+        // Damage that a feed or a sink has found ends the member like damage found here.
+        let intact = self.shared.database.intact().map_err(Fenced::from);
+        let done = intact.and_then(|()| self.assign()).and_then(|()| self.commit()).and_then(|()| Ok(self.clean_up()?));
+        self.bear(done)
+    }
+
+    /// What fails for now is tried again in the next turn.
+    fn bear(&mut self, done: Result<(), Fenced>) -> Result<(), Stop> {
         match done {
             Ok(()) => self.failing = false,
             Err(Fenced::Lost) => return Err(Stop::Lost),
@@ -124,9 +141,8 @@ impl Control {
         if shape == self.shape {
             return Ok(());
         }
-        let found = database.write::<_, Fenced>(|transaction| {
-            self.lease.renew(transaction, database.now_ms(), database.options().lease)?;
-            Ok(assign::find(transaction, self.lease.group, &self.plan.sources, &self.assigned)?)
+        let found = self.lease.write(database, |transaction| {
+            assign::find(transaction, self.lease.group, &self.plan.sources, &self.assigned)
         })?;
         self.shape = shape;
         let mut assignments = Vec::new();
@@ -174,9 +190,7 @@ impl Control {
     /// One transaction: all of it, under our own epoch, or nothing.
     fn write(&mut self, commits: &BTreeMap<TopicPartition, Commit>) -> Result<(), Fenced> {
         let database = &self.shared.database;
-        let length = database.options().lease;
-        database.write::<_, Fenced>(|transaction| {
-            self.lease.renew(transaction, database.now_ms(), length)?;
+        self.lease.write(database, |transaction| {
             for commit in commits.values() {
                 match catalog::partition(transaction, &commit.partition)? {
                     Some(found) => {
@@ -187,14 +201,23 @@ impl Control {
             }
             Ok(())
         })?;
-        self.renew_at = Instant::now() + length / 3;
+        self.renew_at = Instant::now() + self.renewal();
+        self.trimming |= commits.keys().any(|partition| self.retry_topics.contains(&partition.topic));
         Ok(())
+    }
+
+    /// How often the lease is renewed.
+    fn renewal(&self) -> Duration {
+        self.shared.database.options().lease / 3
     }
 
     fn clean_up(&mut self) -> Result<(), Fault> {
         let database = &self.shared.database;
         let began = Instant::now();
         // Whatever is left over when the time is up comes in the next turn.
+        while self.trimming && began.elapsed() < RETENTION_SHARE {
+            self.trimming = retention::trim(database, &self.retry_topics)?;
+        }
         while Instant::now() >= self.retention_at && began.elapsed() < RETENTION_SHARE {
             if !retention::step(database, database.now_ms())? {
                 self.retention_at = Instant::now() + RETENTION_INTERVAL;
@@ -205,8 +228,15 @@ impl Control {
 
     /// Gives everything up in good order; whether all of it was committed in time.
     fn leave(&mut self, deadline: Instant) -> bool {
+        // What waits here now is not to be lost with a drain that does not come to its end.
+        let waiting = self.commit();
+        if let Err(stop) = self.bear(waiting) {
+            self.stop(stop);
+            return false;
+        }
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let last = self.host.revoked(&self.partitions(), Revocation::Revoked, remaining);
+        let last_write = (remaining / LAST_WRITE_SHARE).min(self.shared.database.options().busy_timeout);
+        let last = self.drain(remaining - last_write);
         let mut commits = self.mailbox.take();
         for commit in last {
             match offsets::objection(&commit) {
@@ -229,6 +259,29 @@ impl Control {
         };
         self.release();
         all
+    }
+
+    /// Takes the partitions back, and renews the lease meanwhile: a drain may be longer than the lease.
+    fn drain(&self, deadline: Duration) -> Vec<Commit> {
+        thread::scope(|scope| {
+            let (drained, draining) = mpsc::channel();
+            let renewing = thread::Builder::new().name("embedded-lease".into());
+            if let Err(error) = renewing.spawn_scoped(scope, move || self.renew_while(&draining)) {
+                warn!(group = %self.plan.group, %error, "no thread to renew the lease while the lanes are drained");
+            }
+            let last = self.host.revoked(&self.partitions(), Revocation::Revoked, deadline);
+            drop::<mpsc::Sender<()>>(drained);
+            last
+        })
+    }
+
+    fn renew_while(&self, draining: &Receiver<()>) {
+        while draining.recv_timeout(self.renewal()) == Err(RecvTimeoutError::Timeout) {
+            if let Err(error) = self.lease.write(&self.shared.database, |_| Ok(())) {
+                // The last commit tells what comes of it.
+                warn!(group = %self.plan.group, %error, "can't renew the lease while the lanes are drained");
+            }
+        }
     }
 
     fn stop(&mut self, stop: Stop) {
@@ -259,7 +312,7 @@ impl Control {
     }
 
     fn release(&mut self) {
-        let released = self.shared.database.write::<_, Fault>(|transaction| self.lease.release(transaction));
+        let released = self.shared.database.write(|transaction| self.lease.release(transaction));
         if let Err(fault) = released {
             warn!(group = %self.plan.group, %fault, "can't give the group's lease up; it will run out");
         }
@@ -274,3 +327,6 @@ impl Drop for Closing<'_> {
         self.0.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

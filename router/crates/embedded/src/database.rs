@@ -6,12 +6,14 @@
 //! for one short transaction and gives it back, so there are as many as threads that read at the same moment, and not one
 //! for each of 512 lanes.
 
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::options::Options;
 use crate::turnstile::{Turnstile, patience};
 
@@ -36,6 +38,8 @@ pub(crate) struct Database {
     turnstile: Mutex<Turnstile>,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    /// The first damage that anybody found here. Nothing was written since.
+    damage: OnceLock<Fault>,
 }
 
 impl Database {
@@ -47,13 +51,15 @@ impl Database {
         // SQLite caps it at its own limit, and never makes it smaller than the file is.
         writer.pragma_update_and_check(None, "max_page_count", pages.max(1), |row| row.get::<_, i64>(0))?;
         writer.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |row| row.get::<_, i64>(0))?;
-        writer.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT_BYTES, |row| row.get::<_, i64>(0))?;
+        let kept = WAL_KEPT_BYTES.min(i64::try_from(options.max_wal_bytes).unwrap_or(i64::MAX));
+        writer.pragma_update_and_check(None, "journal_size_limit", kept, |row| row.get::<_, i64>(0))?;
         Ok(Self {
             file: file.into(),
             options,
             turnstile: Mutex::new(turnstile),
             writer: Mutex::new(writer),
             readers: Mutex::default(),
+            damage: OnceLock::new(),
         })
     }
 
@@ -69,8 +75,26 @@ impl Database {
         (self.options.clock)()
     }
 
+    /// The damage that was found, as an error, whoever found it.
+    pub(crate) fn intact(&self) -> Result<(), Fault> {
+        self.damage.get().map_or(Ok(()), |fault| Err(fault.clone()))
+    }
+
+    fn noting<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        if let Err(fault) = &answer
+            && fault.kind == FaultKind::Damaged
+        {
+            self.damage.get_or_init(|| fault.clone());
+        }
+        answer
+    }
+
     /// Runs `work` on one snapshot of the file.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.noting(self.read_snapshot(work))
+    }
+
+    fn read_snapshot<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
         let pooled = lock(&self.readers).pop();
         let mut connection = match pooled {
             Some(connection) => connection,
@@ -91,22 +115,46 @@ impl Database {
         Ok(answer)
     }
 
-    /// Runs `work` in one write transaction, which is on disk when this returns `Ok`, and gone otherwise.
-    pub(crate) fn write<T, E: From<Fault>>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, E>) -> Result<T, E> {
+    /// Runs `work` in one write transaction, which is on disk when this returns `Ok`, and gone otherwise. A file that was
+    /// found damaged is not written to.
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.noting(self.write_transaction(work))
+    }
+
+    fn write_transaction<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let turnstile = lock(&self.turnstile);
         let mut writer = lock(&self.writer);
         let turn = turnstile.pass(self.options.busy_timeout)?;
+        self.intact()?;
+        self.bound_wal(&writer)?;
         // Immediate: a transaction that read before it wrote could fail for what another process wrote in between.
-        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Fault::from)?;
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         drop(turn);
         drop(turnstile);
         let answer = work(&transaction)?;
-        transaction.commit().map_err(Fault::from)?;
+        transaction.commit()?;
         Ok(answer)
+    }
+
+    /// Refuses to write while the write-ahead log is at its limit and can't be moved into the file: a process that was
+    /// stopped in the middle of a read, or of moving it, keeps it from that, and it would fill the disk.
+    fn bound_wal(&self, writer: &Connection) -> Result<(), Fault> {
+        let limit = self.options.max_wal_bytes;
+        if fs::metadata(beside(&self.file, "-wal")).map_or(0, |wal| wal.len()) <= limit {
+            return Ok(());
+        }
+        // Passive: it waits for nobody. What is all in the file is overwritten by the next transaction.
+        let (busy, pages, moved): (bool, i64, i64) = writer
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        if !busy && pages == moved { Ok(()) } else { Err(Fault::wal_full(limit)) }
     }
 
     /// A number that changes when another process, or another handle, has committed something.
     pub(crate) fn foreign_version(&self) -> Result<i64, Fault> {
+        self.noting(self.data_version())
+    }
+
+    fn data_version(&self) -> Result<i64, Fault> {
         // The counter is one connection's view of all others; from the only one that writes here, those are foreign.
         let turnstile = lock(&self.turnstile);
         let writer = lock(&self.writer);
@@ -136,6 +184,13 @@ fn connect(file: &Path, options: &Options, cache_kib: i64) -> Result<Connection,
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
+}
+
+/// The name of one of SQLite's own files beside `file`.
+pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(suffix);
+    name.into()
 }
 
 /// A thread that panicked left no half-done work: its transaction was rolled back as it unwound.

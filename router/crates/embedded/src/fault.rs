@@ -26,6 +26,9 @@ pub(crate) enum FaultKind {
 const DAMAGED: &str = "stop every process that uses the log, then restore its directory from a backup, or move it \
                        away and start with an empty one; `sqlite3 FILE .recover` may save records";
 
+const DISK_FULL: &str = "the disk is full, or the log has reached its size limit; free space on the disk, raise the limit \
+                         (`max_size`), or shorten the retention of the log's topics";
+
 impl Fault {
     pub(crate) fn damaged(cause: impl std::fmt::Display) -> Self {
         Self {
@@ -39,7 +42,21 @@ impl Fault {
         Self {
             kind: FaultKind::Passing,
             code: "busy",
-            message: format!("{cause}: another process is writing to the log and does not come to an end"),
+            message: format!(
+                "{cause}: another process is writing to the log and does not come to an end; if it is stopped or hangs, \
+                 resume or end it (`fuser` on the log's files names it)"
+            ),
+        }
+    }
+
+    pub(crate) fn wal_full(limit: u64) -> Self {
+        Self {
+            kind: FaultKind::Passing,
+            code: "wal-full",
+            message: format!(
+                "the write-ahead log is larger than {limit} bytes, because a process that uses the log does not come to \
+                 an end; if it is stopped or hangs, resume or end it (`fuser` on the log's files names it)"
+            ),
         }
     }
 
@@ -68,9 +85,7 @@ impl From<rusqlite::Error> for Fault {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::damaged(error),
             // The keys we write are new ones by construction.
             ErrorCode::ConstraintViolation => Self::damaged(error),
-            ErrorCode::DiskFull => {
-                passing("disk-full", "the disk is full, or the log has reached its size limit; free some space")
-            }
+            ErrorCode::DiskFull => passing("disk-full", DISK_FULL),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::busy(error),
             ErrorCode::SystemIoFailure => passing("io", "the disk does not answer as it should; see the system's log"),
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {

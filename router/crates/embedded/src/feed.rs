@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pointsman_core::port::{Batch, Feed, FeedError, Waker};
 use pointsman_core::record::TopicPartition;
 
+use crate::fault::Fault;
 use crate::log::Shared;
 use crate::page::{self, Found};
 use crate::position::PartitionId;
@@ -27,6 +28,13 @@ impl PageFeed {
 
 impl Feed for PageFeed {
     fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Box<dyn Batch>>, FeedError> {
+        let unavailable = |Fault { code, message, .. }| FeedError::Unavailable {
+            partition: self.partition.clone(),
+            code: code.into(),
+            message,
+        };
+        // Not even the end that was seen can be relied on.
+        self.shared.database.intact().map_err(unavailable)?;
         // An idle lane costs no query.
         if max_records == 0 || self.watch.as_ref().is_some_and(|watch| watch.ends_at(self.next)) {
             return Ok(None);
@@ -47,11 +55,7 @@ impl Feed for PageFeed {
             Ok(Found::OutOfRange(available)) => {
                 Err(FeedError::OutOfRange { partition: self.partition.clone(), wanted: next, available })
             }
-            Err(fault) => Err(FeedError::Unavailable {
-                partition: self.partition.clone(),
-                code: fault.code.into(),
-                message: fault.message,
-            }),
+            Err(fault) => Err(unavailable(fault)),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use thiserror::Error;
 
+use crate::database::Database;
 use crate::fault::Fault;
 use crate::options::millis;
 use crate::owner::Owner;
@@ -17,16 +18,15 @@ pub(crate) struct Lease {
     epoch: i64,
 }
 
-/// Why there is no lease.
+/// Why there is no lease: it is somebody else's.
 #[derive(Debug, Error)]
-pub(crate) enum Refusal {
-    #[error(
-        "{holder} holds the group, and its lease ends in {} s unless it is renewed: on the embedded log a group has one \
-         member; stop that process, or use another group", .remaining_ms.div_euclid(1000) + 1
-    )]
-    Held { holder: String, remaining_ms: i64 },
-    #[error(transparent)]
-    Fault(#[from] Fault),
+#[error(
+    "{holder} holds the group, and its lease ends in {} s unless it is renewed: on the embedded log a group has one \
+     member; stop that process, or use another group", .remaining_ms.div_euclid(1000) + 1
+)]
+pub(crate) struct Held {
+    holder: String,
+    remaining_ms: i64,
 }
 
 /// What keeps a fenced transaction from being committed.
@@ -39,26 +39,16 @@ pub(crate) enum Fenced {
     Fault(#[from] Fault),
 }
 
-impl From<rusqlite::Error> for Refusal {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
-impl From<rusqlite::Error> for Fenced {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
-/// Takes the lease of `group`, if it is free, has run out, or its holder is certainly gone.
+/// Takes the lease of `group`, if it is free, has run out, or its holder is certainly gone. One that ends later than any
+/// holder could have said (its clock was ahead of ours) is cut to `length`: a holder that lives renews it by then.
 pub(crate) fn acquire(
     transaction: &Connection,
     group: &str,
     me: &Owner,
     now_ms: i64,
     length: Duration,
-) -> Result<Lease, Refusal> {
+) -> Result<Result<Lease, Held>, Fault> {
+    let longest_ms = now_ms.saturating_add(millis(length));
     let held: Option<(Option<String>, i64)> = transaction
         .query_row("SELECT owner, expires_ms FROM consumer_groups WHERE name = ?1", [group], |row| {
             Ok((row.get(0)?, row.get(1)?))
@@ -68,28 +58,41 @@ pub(crate) fn acquire(
         let owner = Owner::parse(&holder);
         if expires_ms > now_ms && !owner.as_ref().is_some_and(|owner| owner.is_gone(me)) {
             let holder = owner.map_or(holder, |owner| format!("process {} on {}", owner.pid(), owner.host()));
-            return Err(Refusal::Held { holder, remaining_ms: expires_ms.saturating_sub(now_ms) });
+            transaction.execute(
+                "UPDATE consumer_groups SET expires_ms = min(expires_ms, ?2) WHERE name = ?1",
+                params![group, longest_ms],
+            )?;
+            return Ok(Err(Held { holder, remaining_ms: expires_ms.min(longest_ms) - now_ms }));
         }
     }
     let (group, epoch) = transaction.query_row(
         "INSERT INTO consumer_groups (name, epoch, owner, expires_ms) VALUES (?1, 1, ?2, ?3)
          ON CONFLICT (name) DO UPDATE SET epoch = epoch + 1, owner = excluded.owner, expires_ms = excluded.expires_ms
          RETURNING id, epoch",
-        params![group, me.to_string(), now_ms.saturating_add(millis(length))],
+        params![group, me.to_string(), longest_ms],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    Ok(Lease { group, epoch })
+    Ok(Ok(Lease { group, epoch }))
 }
 
 impl Lease {
-    /// Makes sure that the lease is still ours, and renews it. Comes first in every transaction of a member.
-    pub(crate) fn renew(&self, transaction: &Connection, now_ms: i64, length: Duration) -> Result<(), Fenced> {
-        let mut update =
-            transaction.prepare_cached("UPDATE consumer_groups SET expires_ms = ?3 WHERE id = ?1 AND epoch = ?2")?;
-        match update.execute([self.group, self.epoch, now_ms.saturating_add(millis(length))])? {
-            0 => Err(Fenced::Lost),
-            _ => Ok(()),
-        }
+    /// Runs `work` in a transaction in which the lease is still ours, and renews it. A member writes in no other way.
+    pub(crate) fn write<T>(
+        &self,
+        database: &Database,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fenced> {
+        let written = database.write(|transaction| {
+            let expires_ms = database.now_ms().saturating_add(millis(database.options().lease));
+            let mut renew = transaction
+                .prepare_cached("UPDATE consumer_groups SET expires_ms = ?3 WHERE id = ?1 AND epoch = ?2")?;
+            match renew.execute([self.group, self.epoch, expires_ms])? {
+                // Nothing was written, so nothing is committed.
+                0 => Ok(None),
+                _ => work(transaction).map(Some),
+            }
+        })?;
+        written.ok_or(Fenced::Lost)
     }
 
     /// Gives the lease up, if it is still ours.

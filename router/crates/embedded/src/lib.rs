@@ -11,10 +11,16 @@
 //! - Keys go to the partitions that Kafka's Java client would choose. Keys, values, header names and header values are
 //!   bytes, and come back as they were: null and empty differ, headers keep their order and their duplicates.
 //! - A group has one member: a lease with an epoch that every commit checks in its own transaction. A member that lost its
-//!   lease commits nothing any more, and says so. A member that was killed is succeeded at once on the same Linux system,
-//!   and when its lease has run out elsewhere.
+//!   lease commits nothing any more, and says so. A member that was killed is succeeded at once on the same Linux system
+//!   and after a reboot, and when its lease has run out elsewhere (from another container of the machine, for instance).
 //! - A full disk, or a file at its size limit, fails what is being written, loses nothing, and is over as soon as there is
 //!   space. A damaged file is never written to again by whoever found it damaged.
+//! - Retry topics hold what is not settled: below what the groups that read them have committed, records are removed. A
+//!   group that is new to a source partition starts behind what others have parked beside it.
+//! - Nothing waits for ever for a process that was stopped (Ctrl-Z). One that was stopped in its turn to write makes writing
+//!   fail after `busy_timeout`, and opening too if it holds `pointsman.lock`. One that was stopped in the middle of a read,
+//!   which is a page at most, keeps the write-ahead log from being moved into the file: from `max_wal_bytes` on writing
+//!   fails, until that process goes on or ends. The errors say so.
 //!
 //! # What it is not
 //! It is not replicated, and not for two machines: SQLite's locks and shared memory need a local file system. It has one

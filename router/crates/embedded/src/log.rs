@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use pointsman_core::port::{
-    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, Waker,
+    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings, Waker,
 };
 use pointsman_core::record::TopicPartition;
 use tracing::warn;
 
 use crate::catalog::{self, Partition};
 use crate::database::Database;
-use crate::fault::Fault;
 use crate::feed::PageFeed;
 use crate::member::Member;
 use crate::offsets;
@@ -61,7 +60,7 @@ impl EmbeddedLog {
     /// [`LogError`]: no such topic, or it can't be written.
     pub fn grow_topic(&self, topic: &str, partitions: u32) -> Result<(), LogError> {
         let grown = self.shared.database.write(|transaction| catalog::grow(transaction, topic, partitions));
-        grown.map_err(|fault: Fault| fault.to_log_error(format!("can't give topic {topic} {partitions} partitions")))
+        grown.map_err(|fault| fault.to_log_error(format!("can't give topic {topic} {partitions} partitions")))
     }
 
     /// Removes every record that is older at `now_ms` (milliseconds since 1970-01-01 UTC) than its topic keeps, but for
@@ -72,6 +71,11 @@ impl EmbeddedLog {
     /// [`LogError`]; some may have been removed.
     pub fn enforce_retention(&self, now_ms: i64) -> Result<(), LogError> {
         retention::enforce(&self.shared.database, now_ms)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn partition(&self, name: &TopicPartition, what: &str) -> Result<Partition, LogError> {
@@ -101,9 +105,23 @@ impl Log for EmbeddedLog {
     fn create_topics(&self, topics: &[NewTopic]) -> Result<(), LogError> {
         for topic in topics {
             let created = self.shared.database.write(|transaction| catalog::create(transaction, topic));
-            created.map_err(|fault: Fault| fault.to_log_error(format!("can't create topic {:?}", topic.name)))?;
+            created.map_err(|fault| fault.to_log_error(format!("can't create topic {:?}", topic.name)))?;
         }
         Ok(())
+    }
+
+    fn settings(&self, topics: &[Arc<str>]) -> Result<Vec<TopicSettings>, LogError> {
+        let settings = |topic: &Arc<str>| {
+            let what = || format!("can't look up the settings of {topic}");
+            let found = self.shared.database.read(|snapshot| catalog::retention(snapshot, topic));
+            let retention = found.map_err(|fault| fault.to_log_error(what()))?.ok_or_else(|| LogError {
+                what: what(),
+                code: "unknown-topic".into(),
+                message: "the log has no such topic; `topics` lists those it has".into(),
+            })?;
+            Ok(TopicSettings { retention, retention_bytes: None, compacted: false, max_batch_bytes: None })
+        };
+        topics.iter().map(settings).collect()
     }
 
     fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), LogError> {

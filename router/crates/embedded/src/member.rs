@@ -1,16 +1,16 @@
 //! A joined group.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{Committer, GroupPlan, LaneHost, LogError, Membership};
+use pointsman_core::port::{Committer, GroupPlan, LaneHost, LogError, Membership, SinkFailed};
 use tracing::warn;
 
 use crate::catalog;
 use crate::control::Control;
-use crate::fault::Fault;
-use crate::lease::{self, Refusal};
+use crate::lease;
 use crate::log::Shared;
 use crate::mailbox::{Mailbox, Turn};
 use crate::owner::Owner;
@@ -19,6 +19,8 @@ use crate::owner::Owner;
 pub(crate) struct Member {
     mailbox: Arc<Mailbox>,
     control: Option<JoinHandle<()>>,
+    /// How long the last commit may take, beyond the deadline of a leave: without it, a drain up to there was for nothing.
+    last_write: Duration,
 }
 
 impl Member {
@@ -37,21 +39,27 @@ impl Member {
         let length = database.options().lease;
         let lease = database
             .write(|transaction| lease::acquire(transaction, &plan.group, &me, database.now_ms(), length))
-            .map_err(|refusal| match refusal {
-                Refusal::Held { .. } => fail("lease-held", refusal.to_string()),
-                Refusal::Fault(fault) => fault.to_log_error(&*what),
-            })?;
+            .map_err(|fault| fault.to_log_error(&*what))?
+            .map_err(|held| fail("lease-held", held.to_string()))?;
 
+        let last_write = database.options().busy_timeout;
         let mailbox = Arc::new(Mailbox::default());
+        let watching = Arc::clone(&host);
         let control = Control::new(Arc::clone(&shared), plan, lease, host, Arc::clone(&mailbox));
-        let control = thread::Builder::new().name("embedded-control".into()).spawn(move || control.run());
+        let control = thread::Builder::new().name("embedded-control".into()).spawn(move || {
+            // Without this thread nobody would renew the lease or commit, and the lanes would stand still in silence.
+            if catch_unwind(AssertUnwindSafe(|| control.run())).is_err() {
+                let message = "a group's control thread panicked, which is a bug of Pointsman".to_owned();
+                watching.failed(SinkFailed { code: "panic".to_owned(), message });
+            }
+        });
         let control = control.map_err(|error| {
-            if let Err(fault) = shared.database.write::<_, Fault>(|transaction| lease.release(transaction)) {
+            if let Err(fault) = shared.database.write(|transaction| lease.release(transaction)) {
                 warn!(%fault, "can't give the group's lease up; it will run out");
             }
             fail("thread", format!("the system gives no thread: {error}"))
         })?;
-        Ok(Self { mailbox, control: Some(control) })
+        Ok(Self { mailbox, control: Some(control), last_write })
     }
 
     fn wait_for_control(&mut self) {
@@ -75,7 +83,7 @@ impl Membership for Member {
             self.wait_for_control();
             return false;
         }
-        match left.recv_timeout(deadline) {
+        match left.recv_timeout(deadline.saturating_add(self.last_write)) {
             Ok(all) => {
                 self.wait_for_control();
                 all

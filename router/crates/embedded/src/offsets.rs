@@ -28,6 +28,17 @@ pub(crate) fn committed(
     Ok(found.optional()?)
 }
 
+/// The same within a transaction of the group's member.
+pub(crate) fn stored(
+    transaction: &Connection,
+    group: i64,
+    partition: PartitionId,
+) -> Result<Option<(i64, String)>, Fault> {
+    let mut statement = transaction
+        .prepare_cached("SELECT next_offset, metadata FROM offsets WHERE group_id = ?1 AND partition = ?2")?;
+    Ok(statement.query_row([group, partition.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
 /// Commits, within a transaction of the group's member.
 pub(crate) fn store(
     transaction: &Connection,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 use thiserror::Error;
 
-use crate::database::Database;
+use crate::database::{Database, beside};
 use crate::fault::{Fault, FaultKind};
 use crate::options::Options;
 use crate::turnstile::Turnstile;
@@ -78,22 +78,42 @@ pub(crate) fn open(directory: &Path, options: Options) -> Result<Database, OpenE
         let path = path.to_owned();
         move |source| OpenError::Directory { path, source }
     };
-    fs::create_dir_all(directory).map_err(denied(directory))?;
-    // One process at a time makes the log.
+    make_directory(directory, &mut sync_directory).map_err(denied(directory))?;
+    // One process at a time makes the log. Whoever has stopped with the lock in its hands is not waited for.
     let lock_path = directory.join(LOCK_NAME);
     let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
-    let lock = lock.map_err(denied(&lock_path))?;
-    lock.lock().map_err(denied(&lock_path))?;
+    let turnstile = Turnstile::new(lock.map_err(denied(&lock_path))?);
+    let turn = turnstile.pass(options.busy_timeout).map_err(|fault| refuse(&lock_path, fault))?;
 
     let file = directory.join(FILE_NAME);
     if !file.try_exists().map_err(denied(&file))? {
         create(directory, &file)?;
     }
     check_header(&file)?;
-    lock.unlock().map_err(denied(&lock_path))?;
-    let database = Database::connect(&file, Turnstile::new(lock), options).map_err(|fault| refuse(&file, fault))?;
+    drop(turn);
+    let database = Database::connect(&file, turnstile, options).map_err(|fault| refuse(&file, fault))?;
     database.read(check_contents).map_err(|fault| refuse(&file, fault))?;
     Ok(database)
+}
+
+/// Makes `directory` and those above it that are missing. Each is synced into the one above: the log must not be lost with
+/// the directory it lies in.
+fn make_directory(directory: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    // The root, and the empty path, which is the working directory, are there.
+    let Some(parent) = directory.parent().filter(|_| !directory.is_dir()) else { return Ok(()) };
+    make_directory(parent, sync)?;
+    match fs::create_dir(directory) {
+        // Another process was faster.
+        Err(_) if directory.is_dir() => {}
+        made => made?,
+    }
+    sync(parent)
+}
+
+/// A name is durable once its directory is synced. Systems without directory handles sync it themselves.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
 /// Makes an empty log under another name first: so a file of the right name is never half made, and an empty one is a
@@ -101,17 +121,22 @@ pub(crate) fn open(directory: &Path, options: Options) -> Result<Database, OpenE
 fn create(directory: &Path, file: &Path) -> Result<(), OpenError> {
     let new = directory.join("pointsman.db.new");
     let made = |source| OpenError::Directory { path: new.clone(), source };
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(made(error)),
-        _ => {}
+    remove(&new).map_err(made)?;
+    // A write-ahead log that was left behind belongs to a file that is gone; SQLite would replay it into this one.
+    for of in [&new, file] {
+        for suffix in ["-wal", "-shm"] {
+            remove(&beside(of, suffix)).map_err(made)?;
+        }
     }
     write_schema(&new).map_err(|fault| refuse(&new, fault))?;
-    fs::rename(&new, file).map_err(made)?;
-    // The name is durable once its directory is synced. Systems without directory handles sync it themselves.
-    if cfg!(unix) {
-        File::open(directory).and_then(|handle| handle.sync_all()).map_err(made)?;
+    fs::rename(&new, file).and_then(|()| sync_directory(directory)).map_err(made)
+}
+
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
-    Ok(())
 }
 
 fn write_schema(new: &Path) -> Result<(), Fault> {
@@ -165,5 +190,32 @@ fn refuse(file: &Path, fault: Fault) -> OpenError {
     match fault.kind {
         FaultKind::Damaged => OpenError::Damaged { file, message },
         FaultKind::Passing => OpenError::Unavailable { file, code: fault.code.into(), message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn each_directory_that_is_made_is_synced_into_the_one_above() {
+        let place = tempfile::TempDir::new().unwrap();
+        let directory = place.path().join("a/b/c");
+        let mut synced = Vec::new();
+        for _ in 0..2 {
+            make_directory(&directory, &mut |above| {
+                let made = fs::read_dir(above)?.count();
+                synced.push((above.to_owned(), made));
+                Ok(())
+            })
+            .unwrap();
+        }
+        let expected = ["", "a", "a/b"].map(|above| (place.path().join(above), 1));
+        // `join("")` ends in a slash, which `PathBuf` does not compare.
+        assert_eq!(synced, expected);
+        make_directory(Path::new(""), &mut |_| Err(io::ErrorKind::Other.into())).unwrap();
+        sync_directory(Path::new("")).unwrap();
     }
 }

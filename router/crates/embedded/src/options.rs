@@ -13,9 +13,13 @@ pub struct Options {
     /// Bytes that one sink holds before it says that it is full; one record is always taken. 16 MiB.
     pub sink_queue_bytes: usize,
     /// Largest size of the database file, in bytes: beyond it, writing fails as it does on a full disk, until retention
-    /// has made room. The write-ahead log beside the file is not counted. 1 TiB.
+    /// has made room. The write-ahead log beside the file is not counted. 16 GiB.
     pub max_file_bytes: u64,
-    /// How long a group is its member's without a sign of life. A member renews its lease in a third of that. 10 s.
+    /// Size of the write-ahead log, in bytes, from which on writing fails while a reader that does not come to an end keeps
+    /// it from being moved into the file. 1 GiB.
+    pub max_wal_bytes: u64,
+    /// How long a group is its member's without a sign of life. A member renews its lease in a third of that. Processes
+    /// that join the same group are to agree on it. 10 s.
     pub lease: Duration,
     /// How long a write waits for another process that is writing. 5 s.
     pub busy_timeout: Duration,
@@ -33,7 +37,8 @@ impl Default for Options {
         Self {
             max_record_bytes: 1 << 20,
             sink_queue_bytes: 16 << 20,
-            max_file_bytes: 1 << 40,
+            max_file_bytes: 16 << 30,
+            max_wal_bytes: 1 << 30,
             lease: Duration::from_secs(10),
             busy_timeout: Duration::from_secs(5),
             poll_interval: Duration::from_millis(25),
@@ -48,6 +53,7 @@ impl fmt::Debug for Options {
             .field("max_record_bytes", &self.max_record_bytes)
             .field("sink_queue_bytes", &self.sink_queue_bytes)
             .field("max_file_bytes", &self.max_file_bytes)
+            .field("max_wal_bytes", &self.max_wal_bytes)
             .field("lease", &self.lease)
             .field("busy_timeout", &self.busy_timeout)
             .field("poll_interval", &self.poll_interval)

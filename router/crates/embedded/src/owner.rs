@@ -1,8 +1,8 @@
 //! Who holds a lease, and whether it still runs.
 //!
 //! On Linux a process is told by its id and its start time, within one scope: this boot, this pid namespace, this user.
-//! So an owner that was killed is known to be gone at once. In another scope (a container with its own processes, another
-//! system) nothing can be told, and the lease has to run out.
+//! So an owner that was killed is known to be gone at once, and so is one of another boot: the log is of one machine. In
+//! another scope of this boot (a container with its own processes) nothing can be told, and the lease has to run out.
 
 use std::fmt;
 use std::fs;
@@ -47,6 +47,11 @@ impl Owner {
 
     /// Whether `self` is certainly gone, as `observer` can tell.
     pub(crate) fn is_gone(&self, observer: &Self) -> bool {
+        if let (Some(theirs), Some(ours)) = (self.boot(), observer.boot())
+            && theirs != ours
+        {
+            return true;
+        }
         if self.scope.is_empty() || self.started.is_empty() || self.scope != observer.scope {
             return false;
         }
@@ -55,6 +60,11 @@ impl Owner {
             Some(State::Ended) => true,
             None => false,
         }
+    }
+
+    /// The boot of the system that it runs in, where that is known.
+    fn boot(&self) -> Option<&str> {
+        self.scope.split_once('/').map(|(boot, _)| boot)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -142,8 +152,13 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(owner.is_gone(&me));
-        // Its pid means nothing elsewhere.
-        assert!(!Owner { scope: "elsewhere".into(), ..owner.clone() }.is_gone(&me));
+        // Its pid means nothing elsewhere,
+        let container = format!("{}/pid:[1]/0", me.boot().unwrap());
+        for scope in [container, "unreadable".into(), String::new()] {
+            assert!(!Owner { scope, ..owner.clone() }.is_gone(&me));
+        }
+        // but nothing outlives its boot, whatever the pids of this one are.
+        assert!(Owner { scope: me.scope.replacen(me.boot().unwrap(), "another-boot", 1), ..me.clone() }.is_gone(&me));
         // A pid that was given to another process.
         assert!(Owner { started: "1".into(), ..me.clone() }.is_gone(&me));
         assert!(!Owner { started: String::new(), ..owner }.is_gone(&me));

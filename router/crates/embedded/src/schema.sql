@@ -27,10 +27,12 @@ CREATE TABLE records (
 ) STRICT;
 
 -- A segment is a run of 1024 offsets. It stands here while it has records: lookup by time and retention go by segments,
--- which costs one row in a thousand instead of an index entry for each record.
+-- which costs one row in a thousand instead of an index entry for each record. Retention goes by the time of writing: a
+-- record whose own timestamp is years old is not removed as soon as it is written.
 CREATE TABLE segments (
     position         INTEGER PRIMARY KEY,       -- of the segment's first offset
-    max_timestamp_ms INTEGER NOT NULL
+    max_timestamp_ms INTEGER NOT NULL,
+    written_ms       INTEGER NOT NULL           -- when its latest record was written
 ) STRICT;
 
 CREATE TABLE consumer_groups (

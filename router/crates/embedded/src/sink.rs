@@ -79,6 +79,10 @@ impl GroupSink {
 }
 
 impl Sink for GroupSink {
+    fn capacity_bytes(&self) -> usize {
+        self.shared.database.options().sink_queue_bytes
+    }
+
     fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
         let stamps =
             delivery.stamps.iter().map(|stamp| stamp.name.len() + stamp.value.as_ref().map_or(0, |value| value.len()));

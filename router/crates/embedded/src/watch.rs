@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::catalog;
 use crate::database::Database;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::position::PartitionId;
 
 /// One feed that wants to be woken.
@@ -93,7 +93,8 @@ impl Watches {
         }
     }
 
-    /// Starts the thread that looks for what other processes write. It ends after [`stop`](Self::stop).
+    /// Starts the thread that looks for what other processes write. It ends after [`stop`](Self::stop), or
+    /// when it finds damage.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -113,6 +114,11 @@ impl Watches {
         while let Some(scan) = self.next_look(database.options().poll_interval) {
             match self.look(database, scan, &mut seen) {
                 Ok(()) => failing = false,
+                // Feeds say so when they are asked.
+                Err(fault) if fault.kind == FaultKind::Damaged => {
+                    warn!(file = %database.file().display(), %fault, "no longer looking for new records");
+                    return;
+                }
                 Err(fault) => {
                     if !failing {
                         warn!(file = %database.file().display(), %fault, "can't look for new records; trying on");
@@ -147,5 +153,32 @@ impl Watches {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+    use pointsman_core::port::{Log, NewTopic};
+
+    use super::*;
+    use crate::log::EmbeddedLog;
+    use crate::options::Options;
+
+    #[test]
+    fn damage_ends_the_watching_and_all_writing() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let log = EmbeddedLog::open(directory.path(), Options::default()).unwrap();
+        log.create_topics(&[NewTopic { name: "t".into(), partitions: 1, retention: None }]).unwrap();
+        let database = &log.shared().database;
+        let torn = "DROP TABLE partitions; CREATE VIEW partitions AS SELECT 'torn' AS id, 'torn' AS next_offset";
+        database.write(|transaction| Ok(transaction.execute_batch(torn)?)).unwrap();
+        let watches = Arc::new(Watches::default());
+        let watching = watches.start(database).unwrap();
+        let _watch = watches.add(PartitionId(1), Arc::new(|| {}));
+        watching.join().unwrap();
+        let written = database.write(|transaction| Ok(transaction.execute("DELETE FROM topics", [])?));
+        assert_eq!(written.unwrap_err().code, "damaged");
     }
 }

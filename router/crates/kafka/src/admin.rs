@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{Commit, LogError, NewTopic, TopicInfo};
+use pointsman_core::port::{Commit, LogError, NewTopic, TopicInfo, TopicSettings};
 use pointsman_core::record::TopicPartition;
 
 use crate::classify::{no_such_topic, remedy, topic_exists, topic_in_the_making};
 use crate::error::{client_error, log_error};
-use crate::native::{Client, Code, Kind, PartitionList, Topic, TopicMetadata};
+use crate::native::{Client, Code, Kind, PartitionList, Topic, TopicConfig, TopicMetadata};
 use crate::settings::KafkaSettings;
 
 /// The topics there are, or those of `names` that there are.
@@ -86,6 +86,47 @@ pub(crate) fn create_topics(client: &Arc<Client>, topics: &[NewTopic], timeout: 
     match created.into_iter().find(|topic| topic.code.is_error() && !topic_exists(topic.code)) {
         None => Ok(()),
         Some(topic) => Err(coded(format!("can't create the topic {}", topic.name), topic.code, topic.message)),
+    }
+}
+
+/// What the cluster does with the records of topics, in their order.
+pub(crate) fn settings(
+    client: &Arc<Client>,
+    topics: &[Arc<str>],
+    timeout: Duration,
+) -> Result<Vec<TopicSettings>, LogError> {
+    if topics.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+    let found = client.topic_configs(&names, timeout).map_err(|(code, message)| {
+        let message = format!("{message}{}", client.complaint().clause());
+        coded("can't read the settings of topics".to_owned(), code, message)
+    })?;
+    topics
+        .iter()
+        .map(|topic| {
+            let what = || format!("can't read the settings of the topic {topic}");
+            match found.iter().find(|found| found.name == **topic) {
+                Some(TopicConfig { error: Some((code, message)), .. }) => Err(coded(what(), *code, message.clone())),
+                Some(TopicConfig { entries, .. }) => Ok(topic_settings(entries)),
+                None => Err(log_error(what(), "no-answer", "the answer lacks the topic")),
+            }
+        })
+        .collect()
+}
+
+fn topic_settings(entries: &[(String, String)]) -> TopicSettings {
+    let value = |name: &str| entries.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
+    // -1 stands for no bound, and does not parse.
+    let bound = |name| value(name).and_then(|value| value.parse::<u64>().ok());
+    let policies = value("cleanup.policy").unwrap_or_default();
+    let deletes = policies.split(',').any(|policy| policy.trim() == "delete");
+    TopicSettings {
+        retention: bound("retention.ms").filter(|_| deletes).map(Duration::from_millis),
+        retention_bytes: bound("retention.bytes").filter(|_| deletes),
+        compacted: policies.split(',').any(|policy| policy.trim() == "compact"),
+        max_batch_bytes: bound("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{AssignedFeed, Assignment, Commit, LogError, StartAt};
+use pointsman_core::port::{AssignedFeed, Assignment, Commit, LogError, SourceTopic, StartAt};
 use pointsman_core::record::TopicPartition;
 
 use crate::admin;
@@ -14,11 +14,11 @@ use crate::feed::{KafkaFeed, Tap};
 use crate::membership::{CommitResult, Member};
 use crate::native::{Code, PartitionList, Queue};
 
-/// How long an assignment may wait for the cluster's answers, before the group fails.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two tries to take partitions that could not be taken yet.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Between two tries of it.
-const PAUSE: Duration = Duration::from_millis(500);
+/// How long the search for the start of one partition may take: the control thread answers no rebalance meanwhile.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A source partition that the group gave us, and what librdkafka has assigned for it: nothing, the partition itself, or
 /// that and its retry partition.
@@ -39,6 +39,14 @@ impl Held {
     }
 }
 
+/// Source partitions that the group gave us and that can't be taken yet, with the reason that was told.
+#[derive(Default)]
+pub(crate) struct Pending {
+    partitions: BTreeMap<TopicPartition, String>,
+    /// Not tried again before.
+    again_at: Option<Instant>,
+}
+
 /// A source partition whose retry partition, where the plan has one, is there.
 struct Lane {
     source: TopicPartition,
@@ -46,16 +54,49 @@ struct Lane {
     retry: Option<TopicPartition>,
 }
 
-/// A source partition that can't be worked on, and why.
-type Halted = (TopicPartition, String);
+/// What was found out about partitions that came.
+#[derive(Default)]
+struct Findings {
+    /// These can be taken, ...
+    lanes: Vec<Lane>,
+    /// ... from here.
+    starts: HashMap<TopicPartition, Commit>,
+    /// These can't, for now.
+    pending: Vec<(TopicPartition, String)>,
+}
+
+impl Pending {
+    /// Forgets partitions that are another member's.
+    pub(crate) fn forget(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.partitions.remove(partition);
+        }
+    }
+}
 
 impl Member {
-    /// Takes partitions: finds their starts, has librdkafka fetch them, and hands them to the router.
+    /// Takes partitions, as far as that can be done now. The others are held without being read, and tried again.
     pub(crate) fn assign(&mut self, partitions: Vec<TopicPartition>) -> CommitResult {
-        let Some((lanes, halted, starts)) = self.prepare(&partitions)? else {
-            // Nothing is fetched, and the revocation or the leaving that is to come gives the partitions back.
-            return self.answer_assignment(&PartitionList::with_capacity(0));
-        };
+        if let Some(twice) = partitions.iter().find(|partition| self.held.contains_key(*partition)) {
+            // Two lanes would take records from one queue, each with gaps that it does not know of.
+            return Err((Code(-1), format!("{twice} was assigned twice")));
+        }
+        self.take(partitions, true)
+    }
+
+    /// Tries again to take what could not be taken before.
+    pub(crate) fn assign_pending(&mut self) -> CommitResult {
+        let due = self.pending.again_at.is_some_and(|at| at <= Instant::now());
+        if !due || self.pending.partitions.is_empty() || self.client.assignment_lost() {
+            return Ok(());
+        }
+        self.take(self.pending.partitions.keys().cloned().collect(), false)
+    }
+
+    /// Finds the starts of partitions, has librdkafka fetch them, and hands them to the router. `answers` says that
+    /// librdkafka waits for the answer, even if that is that none is taken.
+    fn take(&mut self, partitions: Vec<TopicPartition>, answers: bool) -> CommitResult {
+        let Findings { lanes, starts, pending } = self.find(partitions);
         let mut list = PartitionList::with_capacity(lanes.len() * 2);
         let mut assignments = Vec::with_capacity(lanes.len());
         for lane in lanes {
@@ -65,27 +106,29 @@ impl Member {
                 Some(retry) => Some(self.feed(retry, &starts, &mut held, &mut list)?),
                 None => None,
             };
+            self.pending.partitions.remove(&lane.source);
             self.held.insert(lane.source, held);
             assignments.push(Assignment { source, retry });
         }
-        for (partition, _) in &halted {
-            self.held.insert(partition.clone(), Held::default());
+        if answers || !assignments.is_empty() {
+            self.answer_assignment(&list)?;
         }
-        self.answer_assignment(&list)?;
         if !assignments.is_empty() {
             self.host.assigned(assignments);
         }
-        for (partition, reason) in halted {
-            self.host.halted(partition, reason);
+        for (partition, reason) in pending {
+            let told = self.pending.partitions.insert(partition.clone(), reason.clone());
+            if told.as_ref() != Some(&reason) {
+                self.host.halted(partition, reason);
+            }
         }
+        self.pending.again_at = Some(Instant::now() + PAUSE);
         Ok(())
     }
 
     /// Says to librdkafka what is taken of an assignment.
     pub(crate) fn answer_assignment(&self, list: &PartitionList) -> CommitResult {
-        self.client
-            .assign(self.client.protocol(), list)
-            .map_err(|code| (code, "can't take assigned partitions".to_owned()))
+        self.client.assign(list).map_err(|code| (code, "can't take assigned partitions".to_owned()))
     }
 
     /// The feed of one partition. Its queue is cut off from the consumer's own here, before the partition is assigned, so
@@ -114,41 +157,27 @@ impl Member {
         })
     }
 
-    /// Everything that the cluster must be asked before partitions can be taken. It is asked again while it does not
-    /// answer; `None` where the router is to end meanwhile, or the partitions are another member's.
-    #[expect(clippy::type_complexity, reason = "three answers of one question, taken apart at once")]
-    fn prepare(
-        &self,
-        partitions: &[TopicPartition],
-    ) -> Result<Option<(Vec<Lane>, Vec<Halted>, HashMap<TopicPartition, Commit>)>, (Code, String)> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = self
-                .lanes(partitions)
-                .and_then(|(lanes, halted)| self.starts(&lanes).map(|starts| (lanes, halted, starts)));
-            match answer {
-                Ok(answer) => return Ok(Some(answer)),
-                Err(_) if self.signal.ending() || self.client.assignment_lost() => return Ok(None),
-                Err(error) if Instant::now() >= deadline => return Err((Code(-1), error.to_string())),
-                Err(error) => {
-                    tracing::warn!(group = %self.plan.group, "assigned partitions have to wait: {error}");
-                    std::thread::sleep(PAUSE);
-                }
-            }
+    /// Asks the cluster what must be known before partitions can be taken.
+    fn find(&self, partitions: Vec<TopicPartition>) -> Findings {
+        let mut findings = Findings::default();
+        if let Err(error) = self.find_lanes(&partitions, &mut findings).and_then(|()| self.find_starts(&mut findings)) {
+            let reason = format!("{error}; it is tried again");
+            findings = Findings::default();
+            findings.pending.extend(partitions.into_iter().map(|partition| (partition, reason.clone())));
         }
+        findings
     }
 
     /// Finds the retry partition of each source partition.
-    fn lanes(&self, partitions: &[TopicPartition]) -> Result<(Vec<Lane>, Vec<Halted>), LogError> {
+    fn find_lanes(&self, partitions: &[TopicPartition], findings: &mut Findings) -> Result<(), LogError> {
         let retry_topics: Vec<_> = self.plan.sources.iter().filter_map(|source| source.retry_topic.clone()).collect();
         let counts: BTreeMap<_, _> = admin::topics(&self.client, Some(&retry_topics), self.request_timeout)?
             .into_iter()
             .map(|topic| (topic.name, topic.partitions))
             .collect();
-        let (mut lanes, mut halted) = (Vec::new(), Vec::new());
         for partition in partitions {
             let Some(source) = self.plan.sources.iter().find(|source| source.topic == partition.topic) else {
-                halted.push((partition.clone(), "no route of this group reads the topic".to_owned()));
+                findings.pending.push((partition.clone(), "no route of this group reads the topic".to_owned()));
                 continue;
             };
             let retry = source
@@ -158,46 +187,50 @@ impl Member {
             let count = retry.as_ref().map(|retry| counts.get(&retry.topic).copied().unwrap_or(0));
             match (&retry, count) {
                 (Some(retry), Some(count)) if u32::try_from(retry.partition).is_ok_and(|index| index >= count) => {
-                    halted.push((partition.clone(), no_retry_partition(retry, count)));
+                    findings.pending.push((partition.clone(), no_retry_partition(retry, count)));
                 }
-                _ => lanes.push(Lane { source: partition.clone(), start: source.start, retry }),
+                _ => {
+                    findings.lanes.push(Lane { source: partition.clone(), start: self.start(source, partition), retry })
+                }
             }
         }
-        Ok((lanes, halted))
+        Ok(())
     }
 
-    /// Where each partition starts: at its commit, or where the plan says. The latter is committed at once, so that a
-    /// restart before the first commit does not start somewhere else, and skip what has come in between.
-    fn starts(&self, lanes: &[Lane]) -> Result<HashMap<TopicPartition, Commit>, LogError> {
-        let what = || format!("can't find where the group {} left off", self.plan.group);
-        let failed = |code| client_error(what(), code, &self.client);
-        let wanted: Vec<_> = lanes
-            .iter()
-            .flat_map(|lane| {
-                // Of a retry topic, nothing may be passed over.
-                let retry = lane.retry.as_ref().map(|retry| (retry.clone(), StartAt::Earliest));
-                std::iter::once((lane.source.clone(), lane.start)).chain(retry)
-            })
-            .collect();
-        let partitions: Vec<_> = wanted.iter().map(|(partition, _)| partition.clone()).collect();
-        let committed = if partitions.is_empty() {
-            Vec::new()
-        } else {
-            admin::committed_by(&self.client, &partitions, self.request_timeout).map_err(failed)?
-        };
+    /// Where to start in a partition without a commit. One that came into being after this member joined has only records
+    /// that nobody has seen: `latest` must not pass over them.
+    fn start(&self, source: &SourceTopic, partition: &TopicPartition) -> StartAt {
+        let known = self.partitions_at_first.get(&partition.topic).copied().unwrap_or(u32::MAX);
+        let is_new = u32::try_from(partition.partition).is_ok_and(|number| number >= known);
+        if is_new { StartAt::Earliest } else { source.start }
+    }
+
+    /// Where each lane starts: at its commits, or where the plan says. The latter is committed at once, so that a restart
+    /// before the first commit does not start somewhere else, and skip what has come in between. A lane whose start can't
+    /// be found is left for later, and with it the ones behind it: each search may take a while.
+    fn find_starts(&self, findings: &mut Findings) -> Result<(), LogError> {
+        let failed =
+            |code| client_error(format!("can't find where the group {} left off", self.plan.group), code, &self.client);
+        let partitions: Vec<_> =
+            findings.lanes.iter().flat_map(|lane| std::iter::once(&lane.source).chain(&lane.retry)).cloned().collect();
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let committed = admin::committed_by(&self.client, &partitions, self.request_timeout).map_err(failed)?;
+        findings.starts.extend(committed.into_iter().flatten().map(|commit| (commit.partition.clone(), commit)));
         let mut first = Vec::new();
-        let mut starts = HashMap::with_capacity(wanted.len());
-        for ((partition, start), commit) in wanted.into_iter().zip(committed) {
-            let commit = match commit {
-                Some(commit) => commit,
-                None => {
-                    let offset = self.resolve(&partition, start)?;
-                    let commit = Commit { partition: partition.clone(), offset, metadata: String::new() };
-                    first.push(commit.clone());
-                    commit
+        let mut trouble: Option<LogError> = None;
+        for lane in std::mem::take(&mut findings.lanes) {
+            match self.first_commits(&lane, &findings.starts, trouble.as_ref()) {
+                Ok(commits) => {
+                    first.extend(commits);
+                    findings.lanes.push(lane);
                 }
-            };
-            starts.insert(partition, commit);
+                Err(error) => {
+                    findings.pending.push((lane.source, format!("{error}; it is tried again")));
+                    trouble = Some(error);
+                }
+            }
         }
         if !first.is_empty() {
             match self.commit_and_wait(&first, self.request_timeout) {
@@ -210,11 +243,34 @@ impl Member {
                 committed => committed.map_err(|(code, _)| failed(code))?,
             }
         }
-        Ok(starts)
+        findings.starts.extend(first.into_iter().map(|commit| (commit.partition.clone(), commit)));
+        Ok(())
+    }
+
+    /// The starts of those partitions of a lane that have no commit.
+    fn first_commits(
+        &self,
+        lane: &Lane,
+        starts: &HashMap<TopicPartition, Commit>,
+        trouble: Option<&LogError>,
+    ) -> Result<Vec<Commit>, LogError> {
+        // Of a retry topic, nothing may be passed over.
+        let retry = lane.retry.as_ref().map(|retry| (retry, StartAt::Earliest));
+        std::iter::once((&lane.source, lane.start))
+            .chain(retry)
+            .filter(|(partition, _)| !starts.contains_key(*partition))
+            .map(|(partition, start)| match trouble {
+                Some(trouble) => Err(trouble.clone()),
+                None => {
+                    let offset = self.resolve(partition, start)?;
+                    Ok(Commit { partition: partition.clone(), offset, metadata: String::new() })
+                }
+            })
+            .collect()
     }
 
     fn resolve(&self, partition: &TopicPartition, start: StartAt) -> Result<i64, LogError> {
-        let timeout = self.request_timeout;
+        let timeout = self.request_timeout.min(RESOLVE_TIMEOUT);
         match start {
             StartAt::Earliest => admin::watermarks(&self.client, partition, timeout).map(|(first, _)| first),
             StartAt::Latest => admin::watermarks(&self.client, partition, timeout).map(|(_, end)| end),
@@ -228,12 +284,13 @@ fn no_retry_partition(retry: &TopicPartition, count: u32) -> String {
     let topic = &retry.topic;
     if count == 0 {
         format!(
-            "the retry topic {topic} does not exist: create it with as many partitions as the source topic, and restart"
+            "the retry topic {topic} does not exist: create it with as many partitions as the source topic; \
+             the lane begins then by itself"
         )
     } else {
         format!(
             "the retry topic {topic} has {count} partitions and needs {needed} or more: add them \
-             (kafka-topics.sh --alter --partitions {needed} --topic {topic}), and restart"
+             (kafka-topics.sh --alter --partitions {needed} --topic {topic}); the lane begins then by itself"
         )
     }
 }

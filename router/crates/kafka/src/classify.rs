@@ -21,7 +21,6 @@ pub(crate) fn delivery_fault(code: Code) -> DeliveryFault {
         Known::RD_KAFKA_RESP_ERR_INVALID_RECORD,
         Known::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION,
         Known::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP,
-        Known::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
         Known::RD_KAFKA_RESP_ERR__INVALID_ARG,
     ];
     const BATCH: &[Known] =
@@ -41,7 +40,9 @@ pub(crate) fn delivery_fault(code: Code) -> DeliveryFault {
 pub(crate) enum FetchFault {
     /// The offset is not there: librdkafka has stopped, and goes on only after a new assignment.
     OutOfRange,
-    /// Anything else: librdkafka goes on by itself.
+    /// A batch is damaged, or of a kind that this librdkafka does not know: it goes on behind it, and we must not.
+    Damaged,
+    /// Anything else: librdkafka goes on by itself, and passes over nothing.
     Other,
 }
 
@@ -50,7 +51,19 @@ pub(crate) fn fetch_fault(code: Code) -> FetchFault {
     // With `auto.offset.reset = error` it is the first of these, for an offset before or after what there is and for a
     // log that was truncated. The second is here so that no change of the client turns a loss into silence.
     let lost = [Known::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, Known::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE];
-    if lost.into_iter().any(|known| Code::of(known) == code) { FetchFault::OutOfRange } else { FetchFault::Other }
+    let damaged = [
+        Known::RD_KAFKA_RESP_ERR__BAD_MSG,
+        Known::RD_KAFKA_RESP_ERR__BAD_COMPRESSION,
+        Known::RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED,
+    ];
+    let among = |codes: &[Known]| codes.iter().any(|known| Code::of(*known) == code);
+    if among(&lost) {
+        FetchFault::OutOfRange
+    } else if among(&damaged) {
+        FetchFault::Damaged
+    } else {
+        FetchFault::Other
+    }
 }
 
 /// Whether this is no error, but the end of a partition, at the message's offset.
@@ -129,7 +142,8 @@ mod tests {
             (Known::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, DeliveryFault::Batch),
             (Known::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE, DeliveryFault::Batch),
             (Known::RD_KAFKA_RESP_ERR_INVALID_RECORD, DeliveryFault::Record),
-            (Known::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, DeliveryFault::Record),
+            // The client's knowledge of a topic is minutes old, and a broker that comes back may know less.
+            (Known::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, DeliveryFault::Other),
             // A neighbour in the batch was at fault.
             (Known::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD, DeliveryFault::Other),
             (Known::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, DeliveryFault::Other),

@@ -56,7 +56,8 @@ pub(crate) struct KafkaFeed {
     waiting: VecDeque<Message>,
     /// The offset that is to come next, or a later one.
     next: i64,
-    /// What librdkafka said after the waiting records.
+    /// What librdkafka said after the waiting records. While it stands nothing more is let in: librdkafka passes over a
+    /// batch that it can't read, says so, and goes on behind it.
     fault: Option<Fault>,
     tap: Arc<Tap>,
     client: Arc<Client>,
@@ -68,6 +69,8 @@ pub(crate) struct KafkaFeed {
 enum Fault {
     /// For good.
     OutOfRange { wanted: i64 },
+    /// For good.
+    Damaged { offset: i64, code: String, message: String },
     /// For the moment.
     Unavailable { code: String, message: String },
 }
@@ -83,11 +86,15 @@ impl KafkaFeed {
         Self { partition, waiting: VecDeque::new(), next: start, fault: None, tap, client, _end: end }
     }
 
-    /// Takes up to `max` messages from the queue, and keeps the records among them.
+    /// Takes up to `max` messages from the queue, and keeps the records among them, up to an error that there are records
+    /// missing behind.
     fn refill(&mut self, max: usize) {
         let mut taken = Vec::new();
         self.tap.take(&mut taken, max.clamp(1, TAKE_MAX));
         for message in taken {
+            if matches!(self.fault, Some(Fault::Damaged { .. } | Fault::OutOfRange { .. })) {
+                return;
+            }
             let borrowed = message.borrow();
             if end_of_partition(borrowed.code()) {
                 self.next = self.next.max(borrowed.offset());
@@ -108,24 +115,31 @@ impl KafkaFeed {
                 let wanted = if message.offset() >= 0 { message.offset() } else { self.next };
                 Fault::OutOfRange { wanted }
             }
+            FetchFault::Damaged => Fault::Damaged {
+                offset: message.offset(),
+                code: message.code().to_string(),
+                message: message.describe(),
+            },
             FetchFault::Other => Fault::Unavailable { code: message.code().to_string(), message: message.describe() },
         }
     }
 
-    /// The error that is left when no records wait.
+    /// The error that is left when no records wait. librdkafka says once what is for good; we go on saying it.
     fn fail(&mut self) -> Result<(), FeedError> {
-        match self.fault.take() {
+        let partition = self.partition.clone();
+        match &self.fault {
             None => Ok(()),
             Some(Fault::OutOfRange { wanted }) => {
-                // librdkafka says so once, and has stopped: we go on saying it.
-                self.fault = Some(Fault::OutOfRange { wanted });
-                let partition = self.partition.clone();
                 let available = self.client.known_watermarks(&partition.topic, partition.partition);
-                Err(FeedError::OutOfRange { partition, wanted, available })
+                Err(FeedError::OutOfRange { partition, wanted: *wanted, available })
             }
-            Some(Fault::Unavailable { code, message }) => {
-                Err(FeedError::Unavailable { partition: self.partition.clone(), code, message })
+            Some(Fault::Damaged { offset, code, message }) => {
+                Err(FeedError::Damaged { partition, offset: *offset, code: code.clone(), message: message.clone() })
             }
+            Some(Fault::Unavailable { .. }) => match self.fault.take() {
+                Some(Fault::Unavailable { code, message }) => Err(FeedError::Unavailable { partition, code, message }),
+                _ => Ok(()),
+            },
         }
     }
 }

@@ -22,7 +22,7 @@ mod sink;
 use std::sync::Arc;
 
 use pointsman_core::port::{
-    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, Waker,
+    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings, Waker,
 };
 use pointsman_core::record::TopicPartition;
 
@@ -63,6 +63,10 @@ impl Log for KafkaLog {
     /// With the brokers' own replication, never compacted.
     fn create_topics(&self, topics: &[NewTopic]) -> Result<(), LogError> {
         admin::create_topics(&self.client, topics, self.settings.request_timeout)
+    }
+
+    fn settings(&self, topics: &[Arc<str>]) -> Result<Vec<TopicSettings>, LogError> {
+        admin::settings(&self.client, topics, self.settings.request_timeout)
     }
 
     /// The end is the last stable offset: what an open transaction has written is not there yet.

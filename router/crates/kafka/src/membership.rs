@@ -1,6 +1,7 @@
 //! Being a member of a group: the control thread, and what the router holds of it.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +11,11 @@ use pointsman_core::port::{Commit, Committer, GroupPlan, LaneHost, LogError, Mem
 use pointsman_core::record::TopicPartition;
 use rdkafka_sys::rd_kafka_resp_err_t as Known;
 
-use crate::assignment::Held;
+use crate::admin;
+use crate::assignment::{Held, Pending};
 use crate::classify::remedy;
 use crate::error::{client_error, log_error};
-use crate::native::{Client, Code, Event, EventKind, Kind, PartitionList, Protocol, Queue};
+use crate::native::{Client, Code, Event, EventKind, Kind, PartitionList, Queue};
 use crate::settings::KafkaSettings;
 
 /// How long the control thread waits for an event before it looks around.
@@ -34,24 +36,36 @@ pub(crate) fn join(
     for source in &plan.sources {
         topics.push(&source.topic, -1, 0, "");
     }
+    let names: Vec<_> = plan.sources.iter().map(|source| Arc::clone(&source.topic)).collect();
+    let there = admin::topics(&client, Some(&names), settings.request_timeout)?;
+    let partitions_at_first = there.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
     client.subscribe(&topics).map_err(|code| client_error(what.as_str(), code, &client))?;
 
     let queue = Arc::new(queue);
     let signal = Arc::new(Signal::default());
     let (done, finished) = mpsc::channel();
     let name = format!("kafka:{}", plan.group);
+    let watching = Arc::clone(&host);
     let member = Member {
         plan,
         host,
         request_timeout: settings.request_timeout,
         held: BTreeMap::new(),
+        pending: Pending::default(),
+        partitions_at_first,
         signal: Arc::clone(&signal),
         queue: Arc::clone(&queue),
         client,
     };
     std::thread::Builder::new()
         .name(name)
-        .spawn(move || member.run(&done))
+        .spawn(move || {
+            // Without this thread nobody would answer rebalances, and the lanes would stand still in silence.
+            if catch_unwind(AssertUnwindSafe(|| member.run(&done))).is_err() {
+                let message = "the group's control thread panicked, which is a bug of Pointsman".to_owned();
+                watching.failed(SinkFailed { code: "panic".to_owned(), message });
+            }
+        })
         .map_err(|error| log_error(what, "thread", format!("the system gives no thread: {error}")))?;
     Ok(KafkaMembership { signal, finished, queue })
 }
@@ -150,8 +164,12 @@ pub(crate) struct Member {
     pub(crate) plan: GroupPlan,
     pub(crate) host: Arc<dyn LaneHost>,
     pub(crate) request_timeout: Duration,
-    /// The source partitions that the group gave us.
+    /// The source partitions that the group gave us, and that lanes have.
     pub(crate) held: BTreeMap<TopicPartition, Held>,
+    /// Those that it gave us, and that can't be taken yet.
+    pub(crate) pending: Pending,
+    /// How many partitions each source topic had when the group was joined.
+    pub(crate) partitions_at_first: BTreeMap<Arc<str>, u32>,
     pub(crate) signal: Arc<Signal>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) client: Arc<Client>,
@@ -166,6 +184,10 @@ impl Member {
         while !self.signal.ending() {
             if let Some(event) = self.queue.poll(TICK) {
                 failed |= self.handle(&event).is_err();
+            }
+            if !failed && let Err((code, message)) = self.assign_pending() {
+                self.fail(code, &message);
+                failed = true;
             }
             if let Some((code, message)) = self.client.fatal().filter(|_| !failed) {
                 self.fail(code, &message);
@@ -202,7 +224,7 @@ impl Member {
                 self.fail(Code(-1), "a record came past its partition's queue");
                 Err(())
             }
-            EventKind::Reports | EventKind::TopicsCreated | EventKind::Other => Ok(()),
+            EventKind::Reports | EventKind::TopicsCreated | EventKind::ConfigsDescribed | EventKind::Other => Ok(()),
         }
     }
 
@@ -220,11 +242,11 @@ impl Member {
 
     /// Gives partitions back, and says so to librdkafka.
     fn revoke(&mut self, partitions: &[TopicPartition]) -> CommitResult {
-        let protocol = self.client.protocol();
         let why = if self.client.assignment_lost() { Revocation::Lost } else { Revocation::Revoked };
+        self.pending.forget(partitions);
         tracing::info!(group = %self.plan.group, partitions = %names(partitions), ?why, "partitions revoked");
         let gone = self.give_up(partitions, why, self.plan.revoke_deadline);
-        self.unassign(protocol, &gone)
+        self.unassign(&gone)
     }
 
     /// Has the router give up partitions, and commits what it says, before anything is said to librdkafka: afterwards the
@@ -251,12 +273,12 @@ impl Member {
         held.into_iter().flat_map(Held::into_assigned).collect()
     }
 
-    fn unassign(&self, protocol: Protocol, partitions: &[TopicPartition]) -> CommitResult {
+    fn unassign(&self, partitions: &[TopicPartition]) -> CommitResult {
         let mut list = PartitionList::with_capacity(partitions.len());
         for partition in partitions {
             list.push(&partition.topic, partition.partition, 0, "");
         }
-        self.client.unassign(protocol, &list).map_err(|code| (code, "can't give up partitions".to_owned()))
+        self.client.unassign(&list).map_err(|code| (code, "can't give up partitions".to_owned()))
     }
 
     /// Commits, and waits for the answer as long as `timeout`. Metadata is committed with the offsets.
@@ -297,7 +319,7 @@ impl Member {
                     // It was under way already, and is taken as nothing.
                     self.answer_assignment(&PartitionList::with_capacity(0))
                 } else {
-                    self.unassign(self.client.protocol(), &std::mem::take(&mut gone))
+                    self.unassign(&std::mem::take(&mut gone))
                 };
                 if let Err((code, message)) = answered {
                     tracing::warn!(group = %self.plan.group, %code, "{message}");

@@ -67,8 +67,17 @@ pub const OWNED: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "a fetched record is not a settled one"),
     ("auto.offset.reset", "a lost offset halts the lane instead of silently jumping"),
     ("enable.partition.eof", "only readers outside a group make use of it"),
+    ("partition.assignment.strategy", "lanes rely on cooperative-sticky assignment"),
     ("isolation.level", "records of aborted transactions are not records"),
     ("enable.idempotence", "without it a retry inside the client duplicates and reorders records"),
+    ("message.max.bytes", "the largest record is a setting of its own"),
+    ("retries", "an outage must wait, not fail deliveries"),
+    ("message.send.max.retries", "an outage must wait, not fail deliveries"),
+    ("delivery.report.only.error", "what is delivered is settled by its report"),
+    ("allow.auto.create.topics", "topics are made on purpose"),
+    ("check.crcs", "a record that was damaged on its way must not pass for one that its plugin rejects"),
+    ("auto.commit.interval.ms", "only settled records are committed, by the router itself"),
+    ("offset.store.method", "offsets are in the group"),
     ("acks", "a record that one broker alone has is not delivered"),
     ("request.required.acks", "a record that one broker alone has is not delivered"),
     ("partitioner", "keys must go where Java clients send them"),
@@ -101,10 +110,12 @@ impl Properties {
 impl KafkaSettings {
     /// Refuses the properties that are ours.
     pub(crate) fn check(&self) -> Result<(), LogError> {
-        for (name, why) in OWNED {
-            if self.properties.contains_key(*name) {
+        // With the prefix, librdkafka takes the properties that topics have.
+        let given = self.properties.keys().map(|name| (name, name.strip_prefix("topic.").unwrap_or(name)));
+        for (given, bare) in given {
+            if let Some((_, why)) = OWNED.iter().find(|(name, _)| *name == bare) {
                 return Err(LogError {
-                    what: format!("can't use the librdkafka property {name}"),
+                    what: format!("can't use the librdkafka property {given}"),
                     code: "owned-property".to_owned(),
                     message: format!("the router sets it itself, since {why}; remove it"),
                 });
@@ -135,12 +146,7 @@ impl KafkaSettings {
     pub(crate) fn member(&self, plan: &GroupPlan) -> Properties {
         // The control thread is away from its queue while a revocation drains: no reason to be thought dead.
         let max_poll = Duration::from_secs(300).max(plan.revoke_deadline * 2).as_millis().to_string();
-        let defaults = [
-            ("max.poll.interval.ms", max_poll.as_str()),
-            ("session.timeout.ms", "45000"),
-            // Only what moves is given up at a rebalance; everything else runs on.
-            ("partition.assignment.strategy", "cooperative-sticky"),
-        ];
+        let defaults = [("max.poll.interval.ms", max_poll.as_str()), ("session.timeout.ms", "45000")];
         let mut properties = self.client("member", &defaults, &consumer_defaults(plan.fetch_ahead_bytes));
         for (name, value) in CONSUMER_OWNED {
             properties.set(name, *value);
@@ -150,6 +156,8 @@ impl KafkaSettings {
             properties.set("group.instance.id", instance_id);
         }
         properties.set("group.protocol", "classic");
+        // Only what moves is given up at a rebalance; everything else runs on.
+        properties.set("partition.assignment.strategy", "cooperative-sticky");
         properties
     }
 
@@ -169,6 +177,8 @@ impl KafkaSettings {
                 ("message.max.bytes", message_max.as_str()),
                 // Batches worth their request, at a latency that nobody sees.
                 ("linger.ms", "5"),
+                // A topic that has got more partitions is known to have them soon; until then deliveries to them wait.
+                ("topic.metadata.refresh.interval.ms", "30000"),
             ],
             &[],
         );

@@ -68,6 +68,10 @@ impl KafkaSink {
 }
 
 impl Sink for KafkaSink {
+    fn capacity_bytes(&self) -> usize {
+        self.settings.producer_queue_bytes
+    }
+
     fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
         let Some(topic) = usize::try_from(delivery.topic.0).ok().and_then(|index| self.batched.topics.get(index))
         else {

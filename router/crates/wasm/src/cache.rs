@@ -3,8 +3,9 @@
 //! What is read here runs as machine code of the router, so the directory and each file must belong to the effective
 //! user, and nobody else may be able to write to them. The check and the reading go through the same open descriptors:
 //! nothing can be exchanged in between. A file ends with the SHA-256 of what is before it, against torn writes and failing
-//! disks.
+//! disks. Routers may share a directory. What was not used for the longest time makes room for what is new.
 
+use std::ffi::CString;
 use std::fs::{DirBuilder, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -12,13 +13,24 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, fstat, futimens, openat,
+    renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
 use rustix::process::geteuid;
+use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::{debug, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::digest::Digest;
+
+/// Bytes that all files of the directory may have together: some dozens of plugins in other languages, thousands in Rust.
+const TOTAL_BYTES: u64 = 1 << 30;
+
+/// How the names of compiled plugins end.
+const SUFFIX: &str = ".cwasm";
 
 /// An open cache directory, for one engine.
 #[derive(Clone)]
@@ -51,7 +63,7 @@ impl Cache {
     }
 
     fn file_name(&self, digest: Digest) -> String {
-        format!("{digest}-{:016x}.cwasm", self.engine)
+        format!("{digest}-{:016x}{SUFFIX}", self.engine)
     }
 
     /// The compiled component, if it is here and can be trusted.
@@ -76,8 +88,8 @@ impl Cache {
     /// Keeps a compiled component. What goes wrong is logged: the next start compiles again.
     pub(crate) fn put(&self, digest: Digest, component: &Component) {
         let name = self.file_name(digest);
-        let written = component.serialize().map_err(io::Error::other).and_then(|code| self.write(&name, &code));
-        if let Err(error) = written {
+        let code = component.serialize().map_err(io::Error::other);
+        if let Err(error) = code.and_then(|code| self.write(&name, &code)).and_then(|()| self.make_room(&name)) {
             self.complain(&name, &error.to_string());
         }
     }
@@ -93,7 +105,7 @@ impl Cache {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = match openat(&*self.directory, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         only_ours(&fstat(&file)?)?;
@@ -106,13 +118,20 @@ impl Cache {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the file does not have its checksum"));
         }
         code.truncate(body.len());
+        // What was used stays the longest. Where the time can't be set, what was written last does.
+        if let Err(error) = futimens(&file, &USED_NOW) {
+            debug!(name, %error, "the time at which a compiled plugin was used can't be noted");
+        }
         Ok(Some(code))
     }
 
-    /// Writes to a name of its own, then renames: a reader sees all of the file or none.
+    /// Writes to a name of its own, then renames: a reader sees all of the file or none. The name is random, since routers
+    /// in containers that share the directory all have the same process id.
     fn write(&self, name: &str, code: &[u8]) -> io::Result<()> {
-        let temporary = format!(".{name}.{}", std::process::id());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut random = [0; 8];
+        getrandom(&mut random, GetRandomFlags::empty())?;
+        let temporary = format!(".{name}.{:016x}", u64::from_ne_bytes(random));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(&*self.directory, &*temporary, flags, Mode::RUSR | Mode::WUSR)?);
         let written = file
             .write_all(code)
@@ -128,7 +147,63 @@ impl Cache {
         }
         written
     }
+
+    /// Removes files, those that were not used for the longest time first, until they are within [`TOTAL_BYTES`]; but not
+    /// the one that was just written.
+    fn make_room(&self, written: &str) -> io::Result<()> {
+        let mut files = self.files()?;
+        files.sort_unstable_by_key(|file| (file.stat.st_mtime, file.stat.st_mtime_nsec));
+        let mut total: u64 = files.iter().map(CachedFile::bytes).sum();
+        for file in files.iter().filter(|file| file.name.to_bytes() != written.as_bytes()) {
+            if total <= TOTAL_BYTES {
+                break;
+            }
+            match unlinkat(&*self.directory, &*file.name, AtFlags::empty()) {
+                // Another router has just removed it.
+                Ok(()) | Err(Errno::NOENT) => total = total.saturating_sub(file.bytes()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The compiled plugins of all engines, and what is left of half-written ones. Nothing else is ours to remove.
+    fn files(&self) -> io::Result<Vec<CachedFile>> {
+        let mut files = Vec::new();
+        for entry in Dir::read_from(&*self.directory)? {
+            let name = entry?.file_name().to_owned();
+            let text = name.to_string_lossy();
+            let ours = text.ends_with(SUFFIX) || text.starts_with('.') && text.contains(SUFFIX);
+            if !ours {
+                continue;
+            }
+            match statat(&*self.directory, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => files.push(CachedFile { name, stat }),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(files)
+    }
 }
+
+/// A file of the cache.
+struct CachedFile {
+    name: CString,
+    stat: Stat,
+}
+
+impl CachedFile {
+    fn bytes(&self) -> u64 {
+        u64::try_from(self.stat.st_size).unwrap_or(0)
+    }
+}
+
+/// For `futimens`: last used now.
+const USED_NOW: Timestamps = Timestamps {
+    last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+    last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+};
 
 fn open_directory(path: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;

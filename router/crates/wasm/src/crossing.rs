@@ -8,6 +8,7 @@ use pointsman_core::verdict::{Output, Patch, Verdict};
 
 use crate::bindings::pointsman::plugin::types as wit;
 use crate::fault::Fault;
+use crate::said::head;
 use crate::spec::Limits;
 
 /// What a header counts for in [`Limits::output_bytes`], beside its name and value: what it takes on the host.
@@ -15,14 +16,24 @@ pub const HEADER_BYTES: usize = 48;
 
 const _: () = assert!(size_of::<wit::HeaderResult>() <= HEADER_BYTES && size_of::<OwnedHeader>() <= HEADER_BYTES);
 
+/// Bytes kept of each text with which a plugin gives its reasons: why it drops, retries or rejects, and its code. They are
+/// held for as long as their record is in flight, and there are many of those.
+const REASON_BYTES: usize = 1024;
+
+/// Bytes of a port's name. A longer one is refused, not cut: cut, it could be another port.
+const PORT_BYTES: usize = 64;
+
 /// Room for the texts of host calls, which have limits of their own and are cut, not refused.
 const HOST_CALL_BYTES: usize = 64 << 10;
+
+/// Elements of [`Scratch`] that are kept whatever was needed.
+const SCRATCH_KEPT: usize = 1024;
 
 /// A header name that is not UTF-8: such a record can't be an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotText;
 
-/// Memory for the events of a call, kept from one call to the next.
+/// Memory for the events of a call, kept from one call to the next. What one large call took is given back by and by.
 #[derive(Default)]
 pub(crate) struct Scratch {
     events: Vec<wit::Event<'static>>,
@@ -58,8 +69,8 @@ impl Scratch {
             });
         }
         let answer = call(&crossing);
-        self.events = reuse(crossing);
-        self.headers = reuse(headers);
+        self.events = put_away(crossing);
+        self.headers = put_away(headers);
         Ok(answer)
     }
 }
@@ -71,9 +82,24 @@ fn reuse<T, U>(mut vector: Vec<T>) -> Vec<U> {
     vector.into_iter().filter_map(|_| None).collect()
 }
 
+/// [`reuse`] until the next call, with half the memory where less than a quarter of it was used.
+fn put_away<T, U>(vector: Vec<T>) -> Vec<U> {
+    let used = vector.len();
+    let mut empty = reuse(vector);
+    let half = empty.capacity() / 2;
+    if half >= SCRATCH_KEPT && used < half / 2 {
+        empty.shrink_to(half);
+    }
+    empty
+}
+
 /// Bytes that wasmtime may allocate for the answer to a call with this many events. It counts the bytes of every list at
 /// the size that its elements have on the host, before it copies anything; several lists in the same place of the guest's
 /// memory count as often as they are named. So no answer that [`accept`] would take is refused, and none takes much more.
+///
+/// Texts count as the guest has them. That is exact for UTF-8, which all the toolchains that we know of write. Of a guest
+/// that chose another encoding, the host holds up to twice as much as was counted for Latin-1, and one and a half times
+/// as much for UTF-16; and since an ASCII text is counted twice in UTF-16, it may be refused below the limit.
 pub(crate) fn budget(events: usize, limits: &Limits) -> usize {
     let verdicts = events.saturating_mul(size_of::<wit::Verdict>());
     let outputs = limits.output_events.saturating_mul(size_of::<wit::Output>());
@@ -86,7 +112,7 @@ pub(crate) fn accept(answer: Vec<wit::Verdict>, events: usize, limits: &Limits) 
         let message = format!("it returned {} verdicts for {events} events", answer.len());
         return Err(Fault::bad_output("verdict-count", message));
     }
-    let mut count = Count { bytes: 0, outputs: 0 };
+    let mut count = Count { bytes: 0, outputs: 0, longest_port: 0 };
     let verdicts = answer.into_iter().map(|verdict| count.verdict(verdict)).collect();
     if count.outputs > limits.output_events {
         let message =
@@ -97,36 +123,42 @@ pub(crate) fn accept(answer: Vec<wit::Verdict>, events: usize, limits: &Limits) 
         let message = format!("its answer holds {} bytes; {} are the limit", count.bytes, limits.output_bytes);
         return Err(Fault::bad_output("output-bytes", message));
     }
+    if count.longest_port > PORT_BYTES {
+        let message = format!("it named a port of {} bytes; {PORT_BYTES} are the limit", count.longest_port);
+        return Err(Fault::bad_output("port-length", message));
+    }
     Ok(verdicts)
 }
 
-/// Takes verdicts over, without copying their bytes, and counts them.
+/// Takes verdicts over, without copying their payloads, and counts them. Reasons count in full, and are kept up to
+/// [`REASON_BYTES`].
 struct Count {
     bytes: usize,
     outputs: usize,
+    longest_port: usize,
 }
 
 impl Count {
     fn verdict(&mut self, verdict: wit::Verdict) -> Verdict {
         match verdict {
             wit::Verdict::Pass => Verdict::Pass,
-            wit::Verdict::Drop(reason) => Verdict::Drop { reason: self.text(reason) },
+            wit::Verdict::Drop(reason) => Verdict::Drop { reason: self.reason(reason) },
             wit::Verdict::Emit(outputs) => {
                 self.outputs += outputs.len();
                 Verdict::Emit(outputs.into_iter().map(|output| self.output(output)).collect())
             }
             wit::Verdict::Retry(wit::Retry { reason, delay }) => {
-                Verdict::Retry { reason: self.text(reason), delay_ms: delay }
+                Verdict::Retry { reason: self.reason(reason), delay_ms: delay }
             }
             wit::Verdict::Reject(wit::Rejection { code, message }) => {
-                Verdict::Reject { code: self.text(code), message: self.text(message) }
+                Verdict::Reject { code: self.reason(code), message: self.reason(message) }
             }
         }
     }
 
     fn output(&mut self, output: wit::Output) -> Output {
         Output {
-            port: output.port.map(|port| self.text(port)),
+            port: output.port.map(|port| self.port(port)),
             key: self.patch(output.key),
             value: self.patch(output.value),
             headers: output.headers.map(|headers| headers.into_iter().map(|header| self.header(header)).collect()),
@@ -151,8 +183,56 @@ impl Count {
         }
     }
 
-    fn text(&mut self, text: String) -> String {
+    fn port(&mut self, port: String) -> String {
+        self.bytes += port.len();
+        self.longest_port = self.longest_port.max(port.len());
+        port
+    }
+
+    /// The head of a text. It is copied where it is cut, so that the rest of it is freed.
+    fn reason(&mut self, text: String) -> String {
         self.bytes += text.len();
-        text
+        match head(&text, REASON_BYTES) {
+            all if all.len() == text.len() => text,
+            head => head.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_core::record::{Header, Headers};
+
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_large_call_is_given_back() {
+        let headers = [Header { name: b"name", value: None }; 20];
+        let event = Event {
+            topic: "orders",
+            partition: 0,
+            offset: 0,
+            timestamp_ms: 0,
+            key: None,
+            value: None,
+            headers: Headers::Borrowed(&headers),
+            attempt: 1,
+        };
+        let mut scratch = Scratch::default();
+        let mut lend = |events: usize| {
+            let events = vec![event; events];
+            assert_eq!(scratch.lend(&events, |events| events.len()), Ok(events.len()));
+            (scratch.events.capacity(), scratch.headers.capacity())
+        };
+        let large = lend(100_000);
+        assert!(large.0 >= 100_000 && large.1 >= 2_000_000, "{large:?}");
+        assert_eq!(lend(100_000), large, "what is needed is kept");
+        for _ in 0..20 {
+            lend(10);
+        }
+        let small = lend(10);
+        assert!(small.0.max(small.1) < 2 * SCRATCH_KEPT, "{small:?}");
+        let some = lend(50);
+        assert_eq!((lend(1), lend(50)), (some, some), "little is not given back");
     }
 }

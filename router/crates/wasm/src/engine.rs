@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use thiserror::Error;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures};
 
 use crate::cache::Cache;
 
@@ -30,6 +30,18 @@ const RESERVATION: u64 = 4 << 30;
 const GUARD: u64 = 32 << 20;
 /// Address space that the pool may take: a quarter of what a process on x86-64 has.
 const ADDRESS_SPACE: u64 = 1 << 45;
+
+/// What components may use of WebAssembly: what LLVM and its like emit. Whatever else there is, or comes with a later
+/// wasmtime, is off (garbage collection, threads, exceptions, stack switching, custom page sizes, async components and so
+/// on): each would be more to attack, and the guards above depend on some. Said as a list of what is on, since what
+/// wasmtime has on by itself depends on its Cargo features, which any other crate of a build may switch on.
+const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    // A pseudo feature of wasmparser: the types of garbage collection, `externref` among them.
+    .difference(WasmFeatures::GC_TYPES)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::COMPONENT_MODEL);
 
 /// What the sandbox is sized by.
 #[derive(Clone, Debug)]
@@ -108,17 +120,15 @@ impl SlotSizes {
 /// Every setting that we rely on.
 fn config(settings: &SandboxSettings, instances: u32) -> Config {
     let mut config = Config::new();
-    // Plugins are components. All that the component model adds later stays off until we want it.
-    config.wasm_component_model(true);
+    config.wasm_features(FEATURES.complement(), false).wasm_features(FEATURES, true);
+    // No async functions, so nothing to prepare for them; and no memory that threads share.
+    config.concurrency_support(false).shared_memory(false);
     // Machine code as fast as Cranelift makes it: a plugin is compiled once and called for months.
     config.strategy(Strategy::Cranelift).cranelift_opt_level(OptLevel::Speed).parallel_compilation(true);
     // The deadline: compiled code looks at the epoch in loops and calls. Fuel would cost twice as much.
     config.epoch_interruption(true).consume_fuel(false);
     // The same answer on every machine and on every retry.
     config.cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
-    // A 32-bit memory, and one of them for each module: nothing that compiles to components needs more, and the guard
-    // scheme below depends on it.
-    config.wasm_memory64(false).wasm_multi_memory(false);
     // Deep recursion is a trap, never an overflow of the worker's own stack.
     config.max_wasm_stack(STACK_BYTES);
     // A new instance is a mapping of the component's initial memory, copied page by page when written to.

@@ -1,10 +1,12 @@
 //! Why a guest did not return cleanly: told by the kind of the error, never by its text.
 
+use std::char::DecodeUtf16Error;
 use std::fmt;
 use std::str::Utf8Error;
 use std::time::Duration;
 
 use pointsman_core::failure::FailureClass;
+use rustix::io::Errno;
 use thiserror::Error;
 use wasmtime::Trap;
 
@@ -45,6 +47,9 @@ pub(crate) enum Denial {
     /// More randomness at once than anybody needs.
     #[error("it asked for {0} random bytes at once; {max} are the limit", max = crate::stand_in::RANDOM_MAX_BYTES)]
     Random(u64),
+    /// It was granted real randomness, and the system gave none.
+    #[error("the system has no random bytes for it: {0}")]
+    NoRandom(Errno),
 }
 
 impl Fault {
@@ -65,6 +70,7 @@ impl Fault {
             let code = match denial {
                 Denial::Import(_) | Denial::Random(_) => "denied",
                 Denial::Exit => "exit",
+                Denial::NoRandom(_) => "no-random",
             };
             return Self { class: FailureClass::Trap, code, message: denial.to_string() };
         }
@@ -106,16 +112,43 @@ impl Fault {
         Self { class: FailureClass::Trap, code, message: trap.to_string() }
     }
 
-    /// What is left are values that can't be lifted. wasmtime raises plain messages for malformed ones, and one error of
-    /// a private kind where a guest would have the host hold more than it may: that is what remains at the end.
+    /// What is left are values that can't be taken over. wasmtime raises plain messages for those that are malformed, and
+    /// where a guest holds more handles than it may, which only the message tells apart; and one error of a private kind
+    /// where a guest would have the host hold more bytes than it may: that is what remains at the end.
     fn malformed(error: &wasmtime::Error, limits: &Limits) -> Self {
         let cause = error.root_cause().to_string();
         if error.is::<Utf8Error>() {
-            return Self::bad_output("utf-8", format!("it returned a text that is not UTF-8: {cause}"));
+            return Self::bad_output("utf-8", format!("it handed over a text that is not UTF-8: {cause}"));
+        }
+        if error.is::<DecodeUtf16Error>() {
+            return Self::bad_output("utf-16", format!("it handed over a text that is not UTF-16: {cause}"));
         }
         if error.is::<String>() || error.is::<&'static str>() {
-            return Self::bad_output("malformed", format!("it returned a malformed value: {cause}"));
+            return Self::bad_output("malformed", format!("it handed over a value that can't be taken: {cause}"));
         }
         Self::bad_output("output-bytes", format!("its answer holds more than {} bytes: {cause}", limits.output_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits =
+        Limits { memory_bytes: 0, deadline: Duration::ZERO, output_bytes: 1000, output_events: 0, table_elements: 0 };
+
+    #[test]
+    fn what_is_no_large_answer_is_not_told_as_one() {
+        let utf16 = char::decode_utf16([0xd800]).find_map(Result::err);
+        let errors = [
+            (wasmtime::Error::from(Denial::NoRandom(Errno::NOSYS)), "no-random"),
+            (wasmtime::Error::msg("cannot allocate another handle"), "malformed"),
+            (utf16.map_or_else(|| wasmtime::Error::msg("it was decoded"), wasmtime::Error::from), "utf-16"),
+        ];
+        for (error, code) in errors {
+            let fault = Fault::of(&error, None, &LIMITS);
+            assert_eq!(fault.code, code, "{fault}");
+            assert!(!fault.message.contains("1000"), "{fault}");
+        }
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use wasmtime::{ResourceLimiter, UpdateDeadline};
+use wasmtime::component::{LinkerInstance, WasmStr};
+use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use crate::bindings::pointsman::plugin::{host, types};
 use crate::fault::DeadlineExceeded;
-use crate::said::{Level, Said};
+use crate::said::{LINE_BYTES, Level, Said, head, is_counter_name};
 use crate::spec::{Grants, Limits};
 use crate::stand_in::StandIns;
 
@@ -62,19 +63,38 @@ fn thread_cpu_time() -> Duration {
 
 impl types::Host for Guest {}
 
-impl host::Host for Guest {
-    fn log(&mut self, level: host::Level, message: String) {
-        let level = match level {
-            host::Level::Debug => Level::Debug,
-            host::Level::Info => Level::Info,
-            host::Level::Warn => Level::Warn,
-            host::Level::Error => Level::Error,
-        };
-        self.said.line(level, &message);
-    }
+/// Provides the interface `host`.
+///
+/// Not by the generated trait, which would be handed a copy of each text, however long it is. Here it is looked at where it
+/// lies in the guest's memory, and only what is kept of it is copied. (A text in another encoding than UTF-8, which our
+/// toolchains don't use, is decoded whole; what that may take is bounded by the call's budget.)
+pub(crate) fn link_host(linker: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
+    type Store<'a> = StoreContextMut<'a, Guest>;
+    linker.func_wrap("log", |mut store: Store<'_>, (level, message): (host::Level, WasmStr)| {
+        let line = head(&message.to_str(&store)?, LINE_BYTES).to_owned();
+        store.data_mut().said.line(level.into(), &line);
+        Ok(())
+    })?;
+    linker.func_wrap("count", |mut store: Store<'_>, (name, increment): (WasmStr, u64)| {
+        let name = name.to_str(&store)?;
+        if is_counter_name(&name) {
+            let name = name.into_owned();
+            store.data_mut().said.count(name, increment);
+        } else {
+            store.data_mut().said.ignore_count();
+        }
+        Ok(())
+    })
+}
 
-    fn count(&mut self, name: String, increment: u64) {
-        self.said.count(name, increment);
+impl From<host::Level> for Level {
+    fn from(level: host::Level) -> Self {
+        match level {
+            host::Level::Debug => Self::Debug,
+            host::Level::Info => Self::Info,
+            host::Level::Warn => Self::Warn,
+            host::Level::Error => Self::Error,
+        }
     }
 }
 
@@ -86,36 +106,35 @@ pub(crate) enum Refused {
 }
 
 /// Grants memory and tables up to the limits, and remembers a refusal.
+///
+/// What was granted is never taken off again, though wasmtime may fail to do it. It tells of failed growths, but of some
+/// also without having asked before (past 4 GiB, where pages are small), so that a guest could have the same grant taken
+/// off many times. What is left to fail is the system, which may have no memory; then the instance, while it lives, has
+/// less than its limit.
 pub(crate) struct Limiter {
     memory_limit: usize,
     table_limit: usize,
     /// Of all the instance's memories together.
     memory_bytes: usize,
-    /// What the last growth added, in case wasmtime can't do it.
-    granted: usize,
     pub(crate) refused: Option<Refused>,
 }
 
 impl Limiter {
     fn new(limits: &Limits) -> Self {
-        Self {
-            memory_limit: limits.memory_bytes,
-            table_limit: limits.table_elements,
-            memory_bytes: 0,
-            granted: 0,
-            refused: None,
-        }
+        Self { memory_limit: limits.memory_bytes, table_limit: limits.table_elements, memory_bytes: 0, refused: None }
     }
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        self.granted = 0;
-        let more = desired.saturating_sub(current);
-        match self.memory_bytes.checked_add(more) {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // The memory's own maximum: wasmtime looks at it after us, and would refuse what we had granted.
+        if let Some(limit) = maximum.filter(|maximum| desired > *maximum) {
+            self.refused = Some(Refused::Memory { limit });
+            return Ok(false);
+        }
+        match self.memory_bytes.checked_add(desired.saturating_sub(current)) {
             Some(bytes) if bytes <= self.memory_limit => {
                 self.memory_bytes = bytes;
-                self.granted = more;
                 Ok(true)
             }
             _ => {
@@ -125,17 +144,45 @@ impl ResourceLimiter for Limiter {
         }
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.memory_bytes -= self.granted;
-        self.granted = 0;
-        Ok(())
-    }
-
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let granted = desired <= self.table_limit;
         if !granted {
             self.refused = Some(Refused::Table { limit: self.table_limit });
         }
         Ok(granted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 1 << 16;
+
+    fn limiter() -> Limiter {
+        Limiter::new(&Limits {
+            memory_bytes: 10 * PAGE,
+            deadline: Duration::ZERO,
+            output_bytes: 0,
+            output_events: 0,
+            table_elements: 0,
+        })
+    }
+
+    #[test]
+    fn memory_beyond_its_own_maximum_is_refused_and_not_charged() {
+        let mut limiter = limiter();
+        assert!(!limiter.memory_growing(0, 6 * PAGE, Some(5 * PAGE)).unwrap_or(true));
+        assert_eq!(limiter.refused, Some(Refused::Memory { limit: 5 * PAGE }));
+        assert!(limiter.memory_growing(0, 10 * PAGE, Some(10 * PAGE)).unwrap_or(false));
+    }
+
+    #[test]
+    fn a_failed_growth_does_not_give_back_what_was_granted_before() {
+        let mut limiter = limiter();
+        assert!(limiter.memory_growing(0, 10 * PAGE, None).unwrap_or(false));
+        // As wasmtime may, without having asked.
+        assert!(limiter.memory_grow_failed(wasmtime::Error::msg("it is too much")).is_ok());
+        assert!(!limiter.memory_growing(0, PAGE, None).unwrap_or(true));
     }
 }

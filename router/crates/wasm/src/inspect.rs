@@ -24,7 +24,8 @@ pub struct Inspection {
 }
 
 impl Sandbox {
-    /// Looks at a component file. It is compiled, and so kept in the cache, but not run.
+    /// Looks at a component file. It is compiled, and so kept in the cache, but not run. Compiling costs what it does in
+    /// [`load`](Self::load).
     ///
     /// # Errors
     /// The file can't be read, is too large, or is no component.

@@ -11,17 +11,27 @@
 //!
 //! | What | By |
 //! | --- | --- |
-//! | CPU time of a call | epochs: compiled code looks at a counter, a tick compares the *thread's* CPU time with the deadline |
+//! | CPU time of a call | epochs: compiled code looks at a counter, a tick compares the *thread's* CPU time with the deadline. Making an instance has one deadline too, and a second try if it passes |
 //! | memory, tables | a limiter that counts all memories of an instance together; the pool's slots behind it |
 //! | recursion | wasmtime's own stack limit, [`STACK_BYTES`] |
 //! | what the host holds of an answer | a budget that wasmtime charges for each list *before* it copies it, so that naming the same bytes ten thousand times does not help; then an exact count |
-//! | log lines, counters | kept in bounded buffers until the call has returned cleanly |
+//! | texts that are kept with a record | the heads of reasons are kept, and no more; a long name of a port is refused |
+//! | log lines, counters | kept in bounded buffers until the call has returned cleanly; then lines pass at a bounded rate |
+//! | what a component becomes when it is compiled | nested components are counted before anything copies them |
 //! | time spent waiting | there is nothing to wait for: no host function blocks |
 //! | clock, randomness, environment, files, network | not there: stand-ins or functions that trap, made for what the component imports |
 //!
 //! **A call is clean or it never was.** After a trap, a broken limit or a malformed answer the instance is thrown away with
 //! all that it said (I6); the next call makes a new one, which takes microseconds. Which record is to blame is the lane's
 //! question, not ours: [`CallError::Guest`](pointsman_core::port::CallError::Guest) speaks of the batch.
+//!
+//! **One instance serves a worker**: all the routes and partitions that use the plugin there, one call at a time. So what a
+//! plugin remembers of one route may show in another; routes whose data must not meet need plugins of their own, which may
+//! be the same file under two names.
+//!
+//! **What is not bounded is compiling.** A component costs as much time, and memory, as its author wants: minutes, from a
+//! file within the limit. Only [`Sandbox::load`] and [`Sandbox::inspect`] compile, and never for a file that is in the
+//! cache; who loads a plugin trusts its author that far.
 //!
 //! **Threads.** A [`WorkerPlugins`] belongs to one thread, blocks it only to compute, and needs no async runtime. The one
 //! thread that this crate starts ticks, and ends with the last user of its engine.
@@ -37,6 +47,8 @@ mod fault;
 mod guest;
 mod inspect;
 mod load;
+mod log_rate;
+mod nesting;
 mod said;
 mod spec;
 mod stand_in;

@@ -9,21 +9,26 @@ use thiserror::Error;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker};
 
-use crate::bindings::{Plugin, PluginPre};
+use crate::bindings::PluginPre;
+use crate::bindings::pointsman::plugin::types;
 use crate::digest::Digest;
 use crate::engine::Sandbox;
 use crate::fault::Fault;
-use crate::guest::Guest;
-use crate::said::Counters;
+use crate::guest::{Guest, link_host};
+use crate::nesting;
+use crate::said::Heard;
 use crate::spec::{GrantError, Grants, Limits, PluginSpec};
 use crate::stand_in::{self, Provision};
 use crate::worker::{Instance, StartError};
 
 /// Largest component file, in bytes. Python's and JavaScript's are near 20 MiB.
-pub const COMPONENT_MAX_BYTES: u64 = 128 << 20;
+pub const COMPONENT_MAX_BYTES: u64 = 64 << 20;
 
 /// What a plugin exports.
 pub(crate) const PROCESSOR: &str = "pointsman:plugin/processor@0.1.0";
+
+/// What it may call.
+const HOST: &str = "pointsman:plugin/host@0.1.0";
 
 /// A plugin that has been compiled, linked, and has accepted its configuration once.
 pub struct LoadedPlugin {
@@ -104,6 +109,9 @@ pub enum LoadErrorReason {
     /// Not WebAssembly, or damaged.
     #[error("the file is not a component that the sandbox takes: {0}; build it again")]
     Malformed(String),
+    /// Its nested components would become too much.
+    #[error("its nested components are refused: {0}; build it again, of fewer parts")]
+    Nesting(String),
     /// The export of the contract is missing.
     #[error("it does not export {PROCESSOR}{}; build it for the world pointsman:plugin/plugin@0.1.0", other_version(.found.as_deref()))]
     World {
@@ -178,7 +186,11 @@ impl From<GrantError> for LoadErrorReason {
 
 impl Sandbox {
     /// Reads, checks, compiles and links a plugin, and makes one instance of it on trial, which must accept its
-    /// configuration. Takes seconds for a large component that is not in the cache.
+    /// configuration. What the trial's instance logs is logged; what it counts is not kept.
+    ///
+    /// Takes seconds for a large component that is not in the cache, and as long as its author wants for a hostile one:
+    /// compiling is not bounded, in time or memory, but by the size of the file, and can take minutes. Compile a plugin
+    /// that you do not trust at all somewhere else first.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -208,7 +220,7 @@ impl Sandbox {
             pre: self.link(&component)?,
         };
         // The trial's instance is not kept: which thread will need one first is not known yet.
-        Instance::start(&plugin, 0, &mut Counters::default())?;
+        Instance::start(&plugin, 0)?.hear(&plugin, &mut Heard::default(), 0);
         Ok(plugin)
     }
 
@@ -229,6 +241,7 @@ impl Sandbox {
         if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, digest)) {
             return Ok(component);
         }
+        nesting::check(bytes)?;
         let component = Component::from_binary(&self.engine, bytes)
             .map_err(|error| LoadErrorReason::Malformed(format!("{error:#}")))?;
         if let Some(cache) = &self.cache {
@@ -265,7 +278,8 @@ impl Sandbox {
                 _ => return Err(LoadErrorReason::Import(name.into())),
             }
         }
-        Plugin::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest).map_err(misfit)
+        types::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest).map_err(misfit)?;
+        linker.instance(HOST).and_then(|mut host| link_host(&mut host)).map_err(misfit)
     }
 }
 

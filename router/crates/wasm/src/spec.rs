@@ -28,10 +28,11 @@ pub struct PluginSpec {
 pub struct Limits {
     /// Linear memory of one instance, all its memories together, in bytes.
     pub memory_bytes: usize,
-    /// CPU time of one call, to about [`TICK`](crate::TICK). Waiting for a processor is not counted.
+    /// CPU time of one call, to about [`TICK`](crate::TICK); and of making an instance, its `configure` included. Waiting
+    /// for a processor is not counted.
     pub deadline: Duration,
     /// Bytes that the verdicts of one call may hold: every text, key, value, header name and header value, and
-    /// [`HEADER_BYTES`](crate::HEADER_BYTES) more for each header.
+    /// [`HEADER_BYTES`](crate::HEADER_BYTES) more for each header. Texts count in full, also where only their heads are kept.
     pub output_bytes: usize,
     /// Events that the verdicts of one call may emit in all.
     pub output_events: usize,

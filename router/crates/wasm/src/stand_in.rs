@@ -5,8 +5,8 @@
 //! denied: their functions exist, so that a component links, and trap. Nothing here waits, grants or not: every pollable
 //! is ready at once, so that a guest can't hold its worker in a wait, which costs no CPU time and so has no deadline.
 //!
-//! No state of a stand-in outlives a call, apart from the position in the random stream: there is nothing that a guest
-//! could make grow.
+//! Of a stand-in two numbers outlive a call, for as long as their instance lives: the position in the random stream, and
+//! the monotonic clock, which runtimes want never to go back. There is nothing that a guest could make grow.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,7 +20,7 @@ use wasmtime::{Engine, StoreContextMut};
 
 use crate::fault::Denial;
 use crate::guest::Guest;
-use crate::said::Level;
+use crate::said::{Level, head};
 use crate::spec::Grants;
 
 /// Most random bytes that a guest may ask for at once. Runtimes ask for a few dozen, to seed their own generators.
@@ -28,6 +28,9 @@ pub(crate) const RANDOM_MAX_BYTES: u64 = 64 << 10;
 
 /// What an output stream takes at once, in bytes.
 const WRITE_BYTES: u64 = 4096;
+
+/// Bytes told of the name of a denied function, which is the plugin's own invention: it goes with each record that failed.
+const NAME_BYTES: usize = 128;
 
 /// How an imported interface is provided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +112,8 @@ impl StandIns {
         if self.grants.random {
             let mut filled = 0;
             while filled < random.len() {
-                filled += rustix::rand::getrandom(&mut random[filled..], rustix::rand::GetRandomFlags::empty())?;
+                filled += rustix::rand::getrandom(&mut random[filled..], rustix::rand::GetRandomFlags::empty())
+                    .map_err(Denial::NoRandom)?;
             }
         } else {
             self.random.fill(&mut random);
@@ -194,7 +198,7 @@ pub(crate) fn link(
                     _ => false,
                 };
                 if !linked {
-                    let denied = format!("{interface}.{name}");
+                    let denied = head(&format!("{interface}.{name}"), NAME_BYTES).to_owned();
                     linker.func_new(name, move |_, _, _, _| Err(Denial::Import(denied.clone()).into()))?;
                 }
             }

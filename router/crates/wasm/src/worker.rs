@@ -14,7 +14,7 @@ use crate::crossing::{NotText, Scratch, accept, budget};
 use crate::fault::Fault;
 use crate::guest::{Guest, HANDLES};
 use crate::load::LoadedPlugin;
-use crate::said::{Counters, printable};
+use crate::said::{Heard, printable};
 
 /// Bytes kept of the text with which a plugin refuses its configuration.
 const REFUSAL_BYTES: usize = 1024;
@@ -46,7 +46,8 @@ impl Plugins {
 
 /// What one worker runs its plugins with.
 ///
-/// An instance is made at a plugin's first call, and again after each call that did not return cleanly (I6).
+/// An instance is made at a plugin's first call, and again after each call that did not return cleanly (I6). It serves all
+/// routes and partitions of its worker, one call at a time: what a plugin remembers of one it can mix into another.
 pub struct WorkerPlugins {
     plugins: Plugins,
     slots: Vec<Slot>,
@@ -63,18 +64,7 @@ const _: () = {
 #[derive(Default)]
 struct Slot {
     instance: Option<Instance>,
-    counters: Counters,
-}
-
-impl WorkerPlugins {
-    /// What plugins have counted on this worker since the last time, in calls that returned cleanly: plugin, name and
-    /// sum. Of one plugin there are at most 64 names, over its whole life.
-    pub fn take_counts(&mut self) -> impl Iterator<Item = (PluginId, &str, u64)> {
-        (0..)
-            .map(PluginId)
-            .zip(&mut self.slots)
-            .flat_map(|(plugin, slot)| slot.counters.take().map(move |(name, count)| (plugin, name, count)))
-    }
+    heard: Heard,
 }
 
 impl PluginHost for WorkerPlugins {
@@ -84,9 +74,36 @@ impl PluginHost for WorkerPlugins {
         let Some((plugin, slot)) = known else {
             return Err(CallError::Unavailable { message: format!("there is no plugin number {}", plugin.0) });
         };
-        let mut instance = match slot.instance.take() {
+        let used = slot.instance.is_some();
+        match slot.call(plugin, scratch, events, now_ms) {
+            // Alone in its call, but not on its instance: what other events left behind there may be to blame.
+            Err(CallError::Guest { class, .. }) if used && events.len() == 1 && class != FailureClass::Undecodable => {
+                slot.call(plugin, scratch, events, now_ms)
+            }
+            ended => ended,
+        }
+    }
+
+    /// Of one plugin there are at most 64 names, over its whole life.
+    fn take_counts(&mut self, see: &mut dyn FnMut(PluginId, &str, u64)) {
+        for (plugin, slot) in (0..).map(PluginId).zip(&mut self.slots) {
+            slot.heard.counters.take().for_each(|(name, count)| see(plugin, name, count));
+        }
+    }
+}
+
+impl Slot {
+    /// Calls the plugin, on the instance that the last call left or on a new one.
+    fn call(
+        &mut self,
+        plugin: &LoadedPlugin,
+        scratch: &mut Scratch,
+        events: &[Event<'_>],
+        now_ms: i64,
+    ) -> Result<Vec<Verdict>, CallError> {
+        let mut instance = match self.instance.take() {
             Some(instance) => instance,
-            None => Instance::start(plugin, now_ms, &mut slot.counters)
+            None => Instance::start(plugin, now_ms)
                 .map_err(|error| CallError::Unavailable { message: error.message(plugin) })?,
         };
         let verdicts = scratch
@@ -98,8 +115,8 @@ impl PluginHost for WorkerPlugins {
                 message: format!("plugin {}: {}", plugin.name(), fault.message),
             })?;
         // Only here, after a clean return, is what the call said heard, and its instance kept.
-        instance.store.data_mut().said.settle(plugin.name(), &mut slot.counters);
-        slot.instance = Some(instance);
+        instance.hear(plugin, &mut self.heard, now_ms);
+        self.instance = Some(instance);
         Ok(verdicts)
     }
 }
@@ -140,6 +157,17 @@ impl StartError {
     }
 }
 
+/// Starts, and once more if that ends by its deadline: the first time on a thread may have to wait for the system to read
+/// code and memory in, which costs CPU time of ours, and says nothing of the plugin.
+fn again_after_a_deadline<T>(mut start: impl FnMut() -> Result<T, StartError>) -> Result<T, StartError> {
+    match start() {
+        Err(StartError::Instantiate(fault) | StartError::Configure(fault)) if fault.class == FailureClass::Deadline => {
+            start()
+        }
+        ended => ended,
+    }
+}
+
 /// A running copy of a plugin.
 pub(crate) struct Instance {
     store: Store<Guest>,
@@ -147,8 +175,13 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Makes an instance and hands it its configuration.
-    pub(crate) fn start(plugin: &LoadedPlugin, now_ms: i64, counters: &mut Counters) -> Result<Self, StartError> {
+    /// Makes an instance and hands it its configuration, all of it within one deadline. What it says meanwhile is not heard:
+    /// [`Self::hear`].
+    pub(crate) fn start(plugin: &LoadedPlugin, now_ms: i64) -> Result<Self, StartError> {
+        again_after_a_deadline(|| Self::try_start(plugin, now_ms))
+    }
+
+    fn try_start(plugin: &LoadedPlugin, now_ms: i64) -> Result<Self, StartError> {
         let pre = plugin.pre();
         let guest = Guest::new(plugin.limits(), Arc::clone(plugin.grants()), plugin.digest().0);
         let mut store = Store::new(pre.engine(), guest);
@@ -164,14 +197,19 @@ impl Instance {
             })?;
         let exports = bindings::Plugin::new(&mut store, &instance)
             .map_err(|error| StartError::Signature(format!("{error:#}")))?;
-        begin(&mut store, plugin, 0, now_ms);
         exports
             .pointsman_plugin_processor()
             .call_configure(&mut store, plugin.config())
             .map_err(|error| StartError::Configure(fault(&store, plugin, &error)))?
             .map_err(|message| StartError::Refused(printable(&message, REFUSAL_BYTES).into_owned()))?;
-        store.data_mut().said.settle(plugin.name(), counters);
         Ok(Self { store, exports })
+    }
+
+    /// Has what was said in the last call logged and counted. Of a start this is done once, when the plugin is loaded: a
+    /// plugin that traps again and again would repeat it, with each new instance. What was not heard by the next call is
+    /// forgotten.
+    pub(crate) fn hear(&mut self, plugin: &LoadedPlugin, heard: &mut Heard, now_ms: i64) {
+        self.store.data_mut().said.settle(plugin.name(), heard, now_ms);
     }
 
     fn process(
@@ -210,4 +248,41 @@ fn fault(store: &Store<Guest>, plugin: &LoadedPlugin, error: &wasmtime::Error) -
         fault.message.push_str(words);
     }
     fault
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(class: FailureClass) -> Fault {
+        Fault { class, code: "code", message: String::new() }
+    }
+
+    #[test]
+    fn a_start_that_ends_by_its_deadline_is_tried_once_more() {
+        type Made = fn() -> StartError;
+        let slow: [Made; 2] = [
+            || StartError::Instantiate(fault(FailureClass::Deadline)),
+            || StartError::Configure(fault(FailureClass::Deadline)),
+        ];
+        let final_ones: [Made; 3] = [
+            || StartError::Instantiate(fault(FailureClass::Trap)),
+            || StartError::Configure(fault(FailureClass::Memory)),
+            || StartError::Refused(String::new()),
+        ];
+        let tries = |error: Made, failures: usize| {
+            let mut tries = 0;
+            let started = again_after_a_deadline(|| {
+                tries += 1;
+                if tries > failures { Ok(()) } else { Err(error()) }
+            });
+            (tries, started.is_ok())
+        };
+        for error in slow {
+            assert_eq!((tries(error, 1), tries(error, 9)), ((2, true), (2, false)));
+        }
+        for error in final_ones {
+            assert_eq!(tries(error, 1), (1, false));
+        }
+    }
 }

@@ -181,7 +181,7 @@ impl<'a> Merge<'a> {
                     source.feed = open(self.log, &partition, first, &self.waker)?;
                     source.next = first;
                 }
-                Err(error @ FeedError::OutOfRange { .. }) => return Err(error.into()),
+                Err(error @ (FeedError::OutOfRange { .. } | FeedError::Damaged { .. })) => return Err(error.into()),
                 Err(error @ FeedError::Unavailable { .. }) => {
                     let text = error.to_string();
                     if source.last_error.as_ref() != Some(&text) {

@@ -8,7 +8,7 @@ use clap::Parser as _;
 use pointsman_core::delivery::TopicId;
 use pointsman_core::port::{
     Batch, Commit, Feed, FeedError, GroupPlan, LaneHost, LogError, Membership, NewTopic, Report, Sink, Token,
-    TopicInfo, Waker,
+    TopicInfo, TopicSettings, Waker,
 };
 use pointsman_core::record::{OwnedHeader, OwnedRecord, Record, TopicPartition};
 use pointsman_embedded::{EmbeddedLog, Options};
@@ -356,6 +356,10 @@ impl Log for SimulatedLog {
     }
 
     fn create_topics(&self, _: &[NewTopic]) -> Result<(), LogError> {
+        Err(not_simulated())
+    }
+
+    fn settings(&self, _: &[Arc<str>]) -> Result<Vec<TopicSettings>, LogError> {
         Err(not_simulated())
     }
 

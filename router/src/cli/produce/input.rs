@@ -54,6 +54,22 @@ pub(super) struct Numbered {
     pub(super) record: RecordLine,
 }
 
+impl Numbered {
+    /// The same, if the topic has the partition that it names.
+    pub(super) fn within(self, topic: &str, partitions: u32) -> Result<Self, InputError> {
+        let Some(number) = self.record.partition else { return Ok(self) };
+        if u32::try_from(number).is_ok_and(|number| number < partitions) {
+            return Ok(self);
+        }
+        let error = LineError {
+            field: Some("partition".into()),
+            cause: format!("{topic} has {partitions} partitions and no number {number}"),
+            remedy: "write a number below that, or leave it out".into(),
+        };
+        Err(InputError::Line { line: self.line, error })
+    }
+}
+
 /// No record.
 #[derive(Debug, Error)]
 pub(super) enum InputError {

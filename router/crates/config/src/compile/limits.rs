@@ -6,9 +6,18 @@ use crate::findings::Findings;
 use crate::raw::{Broker, Plugin, Route, Router, Stage};
 use crate::units::{show_duration, show_size};
 
-/// librdkafka's defaults, where `[broker.librdkafka]` does not set the property.
+/// librdkafka's default, where `[broker.librdkafka]` does not set the property.
 const SESSION_TIMEOUT: (&str, Duration) = ("session.timeout.ms", Duration::from_secs(45));
-const MAX_POLL_INTERVAL: (&str, Duration) = ("max.poll.interval.ms", Duration::from_secs(300));
+/// Set by the router to the larger of this and twice the drain deadline, where `[broker.librdkafka]` does not set it.
+const MAX_POLL_INTERVAL: (&str, Duration) = ("max.poll.interval.ms", Duration::from_mins(5));
+/// The router ends a step of a lane at most this much, and so many deadlines of each plugin of its route, after it began.
+const STEP: Duration = Duration::from_secs(5);
+const STEP_DEADLINES: u32 = 10;
+/// A call may cost so many deadlines: its own, and those of an instance that is started and tries it once more.
+const CALL_DEADLINES: u32 = 3;
+/// What librdkafka receives at most, 100 MB unless this says otherwise, must hold a record and what comes with it.
+const RECEIVE_MAX: &str = "receive.message.max.bytes";
+const LARGE_RECORD: u64 = 64 << 20;
 
 /// Checks all relations of times and sizes.
 pub(super) fn check(
@@ -18,29 +27,34 @@ pub(super) fn check(
     routes: &[Route],
     findings: &Findings,
 ) {
-    if let (Some(router), Some(broker)) = (router, broker) {
-        check_drain(router, broker, findings);
-    }
     for route in routes {
         check_windows(route, findings);
         check_retry(route, findings);
-        let stages = stages(route, plugins);
-        check_time(route, &stages, router, broker, findings);
-        for plugin in stages {
+        for plugin in plugins.iter().filter(|plugin| is_stage(route, plugin)) {
             check_memory(route, plugin, findings);
         }
     }
     for plugin in plugins {
         check_output(plugin, router, findings);
     }
+    let (Some(router), Some(broker)) = (router, broker) else { return };
+    check_drain(router, broker, findings);
+    for route in routes {
+        check_step(route, plugins, router, broker, findings);
+    }
+    let stages: Vec<&Plugin> =
+        plugins.iter().filter(|plugin| routes.iter().any(|route| is_stage(route, plugin))).collect();
+    for plugin in &stages {
+        check_deadline(plugin, router, findings);
+    }
+    check_record(router, broker, &stages, findings);
 }
 
-fn stages<'p>(route: &Route, plugins: &'p [Plugin]) -> Vec<&'p Plugin> {
-    let names = route.stages.iter().filter_map(|stage| match stage {
-        Stage::Plugin(name) => Some(&name.value),
-        Stage::Filter(_) => None,
-    });
-    names.filter_map(|name| plugins.iter().find(|plugin| plugin.name.value == *name)).collect()
+fn is_stage(route: &Route, plugin: &Plugin) -> bool {
+    route.stages.iter().any(|stage| match stage {
+        Stage::Plugin(name) => name.value == plugin.name.value,
+        Stage::Filter(_) => false,
+    })
 }
 
 /// A member that drains for longer than its session is expelled before it has committed.
@@ -119,43 +133,71 @@ fn check_retry(route: &Route, findings: &Findings) {
     }
 }
 
-/// The longest that one batch can take: every record fails, and isolation has called each plugin with each record alone,
-/// and with every group on the way there, which are fewer.
-fn check_time(
-    route: &Route,
-    stages: &[&Plugin],
-    router: Option<&Router>,
-    broker: Option<&Broker>,
-    findings: &Findings,
-) {
-    let calls = u32::try_from(route.batch_records.value.saturating_mul(2)).unwrap_or(u32::MAX);
-    let worst = stages
-        .iter()
-        .fold(Duration::ZERO, |sum, plugin| sum.saturating_add(plugin.limits.deadline.value.saturating_mul(calls)));
-    let longest = broker.map_or(MAX_POLL_INTERVAL.1, |broker| property(broker, MAX_POLL_INTERVAL));
-    if matches!(broker, Some(Broker::Kafka { .. })) && worst >= longest {
+/// A lane waits for the steps of its worker's other lanes, and then has a step of its own to end before its partition can
+/// be given up. So a step must be over in less than half of the time after which the group expels a process.
+fn check_step(route: &Route, plugins: &[Plugin], router: &Router, broker: &Broker, findings: &Findings) {
+    let stages = plugins.iter().filter(|plugin| is_stage(route, plugin));
+    let deadlines = stages.fold(Duration::ZERO, |sum, plugin| sum.saturating_add(plugin.limits.deadline.value));
+    let step = STEP.saturating_add(deadlines.saturating_mul(STEP_DEADLINES));
+    let (name, default) = MAX_POLL_INTERVAL;
+    let patience = property(broker, (name, default.max(router.drain_deadline.value.saturating_mul(2))));
+    if matches!(broker, Broker::Kafka { .. }) && step.saturating_mul(2) >= patience {
         findings.mistake(
-            &route.batch_records.span,
+            &route.name.span,
             format!(
-                "one batch of route `{}` can take {}, and the group expels a process after {}",
+                "a step of a lane of route `{}` can take {}, which is not below half of the {} after which the group expels a process",
                 route.name.value,
-                show_duration(worst),
-                show_duration(longest)
+                show_duration(step),
+                show_duration(patience)
             ),
-            format!("that is 2 × `batch.records` × the deadlines of its stages: lower one of them, or raise \"{}\" in [broker.librdkafka]", MAX_POLL_INTERVAL.0),
+            format!("that is 5s and ten deadlines of its plugins: lower a `limits.deadline`, or raise \"{name}\" in [broker.librdkafka]"),
         );
     }
-    let Some(router) = router else { return };
-    for plugin in stages.iter().filter(|plugin| plugin.limits.deadline.value >= router.drain_deadline.value) {
-        findings.mistake(
-            &plugin.limits.deadline.span,
+}
+
+/// That a shutdown is over before a call is, is allowed: what it gives up is not settled, and runs again.
+fn check_deadline(plugin: &Plugin, router: &Router, findings: &Findings) {
+    let (name, deadline, drain) = (&plugin.name.value, &plugin.limits.deadline, router.drain_deadline.value);
+    let call = deadline.value.saturating_mul(CALL_DEADLINES);
+    if call >= drain {
+        findings.warning(
+            &deadline.span,
             format!(
-                "the deadline of plugin `{}`, {}, is not below `router.drain_deadline`, {}: a shutdown could not wait for one call",
-                plugin.name.value,
-                show_duration(plugin.limits.deadline.value),
-                show_duration(router.drain_deadline.value)
+                "three deadlines of plugin `{name}`, {}, are not below `router.drain_deadline`, {}: a shutdown may have to give up the call in progress",
+                show_duration(call),
+                show_duration(drain)
             ),
-            "lower the deadline, or raise `router.drain_deadline`",
+            "lower `limits.deadline`, or raise `router.drain_deadline`",
+        );
+    }
+}
+
+/// The largest record, against what has to take it.
+fn check_record(router: &Router, broker: &Broker, stages: &[&Plugin], findings: &Findings) {
+    let record = &router.max_record;
+    if let Some(plugin) = stages.iter().min_by_key(|plugin| plugin.limits.memory.value)
+        && record.value > plugin.limits.memory.value / 2
+    {
+        findings.warning(
+            &record.span,
+            format!(
+                "a record of `router.max_record_size`, {}, and its answer do not fit into the {} of memory that plugin `{}` has: it can only fail as `memory`",
+                show_size(record.value),
+                show_size(plugin.limits.memory.value),
+                plugin.name.value
+            ),
+            "lower `router.max_record_size` to half the memory at most, or raise `limits.memory`",
+        );
+    }
+    let is_kafka = matches!(broker, Broker::Kafka { .. });
+    if is_kafka && record.value > LARGE_RECORD && number(broker, RECEIVE_MAX).is_none_or(|most| most <= record.value) {
+        findings.warning(
+            &record.span,
+            format!(
+                "records of `router.max_record_size`, {}, may be too large for librdkafka, which receives 100 MB at once, and for the brokers",
+                show_size(record.value)
+            ),
+            format!("raise \"{RECEIVE_MAX}\" in [broker.librdkafka] and the brokers' `message.max.bytes`, or lower `router.max_record_size`"),
         );
     }
 }
@@ -222,9 +264,13 @@ fn check_output(plugin: &Plugin, router: Option<&Router>, findings: &Findings) {
     }
 }
 
-/// A property of librdkafka in milliseconds. One that is no number is librdkafka's to refuse.
+/// A property of librdkafka in milliseconds.
 fn property(broker: &Broker, (name, default): (&str, Duration)) -> Duration {
-    let Broker::Kafka { librdkafka, .. } = broker else { return default };
-    let value = librdkafka.get(name).and_then(|value| value.value.reveal().parse().ok());
-    value.map_or(default, Duration::from_millis)
+    number(broker, name).map_or(default, Duration::from_millis)
+}
+
+/// A property of librdkafka. One that is no number is librdkafka's to refuse.
+fn number(broker: &Broker, name: &str) -> Option<u64> {
+    let Broker::Kafka { librdkafka, .. } = broker else { return None };
+    librdkafka.get(name)?.value.reveal().parse().ok()
 }

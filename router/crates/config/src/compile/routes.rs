@@ -9,7 +9,7 @@ use pointsman_core::policy::{FailurePolicy, Reaction, Reactions};
 use pointsman_core::port::PluginId;
 
 use super::topics::Topics;
-use super::{bytes, outputs, plugin_index};
+use super::{bytes, cycles, outputs, plugin_index};
 use crate::findings::Findings;
 use crate::names::topic_fault;
 use crate::plan::{RoutePlan, SourcePlan, StagePlan, TopicPlan, TopicRole};
@@ -29,6 +29,7 @@ pub(super) fn resolve(
     // A name that is missing was noted; a stand-in lets the rest be checked.
     let router_name = router.map_or("router", |router| router.name.as_str());
     let group = router.map_or("router", |router| router.group.value.as_str());
+    cycles::warn(&routes, router_name, findings);
     let resolved: Vec<Option<RoutePlan>> = routes
         .into_iter()
         .map(|route| resolve_one(route, router_name, group, plugins, &mut topics, findings))
@@ -93,7 +94,7 @@ fn resolve_one(
         })
         .collect();
     let outputs = outputs::resolve(&route, topics, findings);
-    let sources = sources(&route, router_name, topics, findings);
+    let sources = sources(&route, group, topics, findings);
     let dead_letter = route.dead_letter.as_ref().map(|dead_letter| {
         let role = TopicRole::DeadLetter { retention: dead_letter.retention };
         let name = dead_letter_topic(&route, dead_letter, router_name, findings);
@@ -120,7 +121,7 @@ fn resolve_one(
 }
 
 /// The sources, each with its retry topic.
-fn sources(route: &Route, router_name: &str, topics: &mut Topics<'_>, findings: &Findings) -> Vec<SourcePlan> {
+fn sources(route: &Route, default_group: &str, topics: &mut Topics<'_>, findings: &Findings) -> Vec<SourcePlan> {
     if let Some(At { value, span }) = route.retry.as_ref().and_then(|retry| retry.topic.as_ref())
         && route.from.len() > 1
     {
@@ -138,7 +139,7 @@ fn sources(route: &Route, router_name: &str, topics: &mut Topics<'_>, findings: 
         }
         let topic: Arc<str> = source.value.as_str().into();
         let retry = route.retry.as_ref().map(|retry| {
-            let name = retry_topic(route, retry, &source.value, router_name, findings);
+            let name = retry_topic(route, retry, &source.value, default_group, findings);
             topics.add(&name.value, TopicRole::Retry { source: Arc::clone(&topic) }, &name.span)
         });
         sources.push(SourcePlan { topic, retry });
@@ -146,14 +147,17 @@ fn sources(route: &Route, router_name: &str, topics: &mut Topics<'_>, findings: 
     sources
 }
 
-fn retry_topic(route: &Route, retry: &Retry, source: &str, router_name: &str, findings: &Findings) -> At<String> {
+/// By default it is named after the group and not after the router: routers of one name in different groups are two
+/// deployments, and have nothing to do with each other's parked records.
+fn retry_topic(route: &Route, retry: &Retry, source: &str, default_group: &str, findings: &Findings) -> At<String> {
     match &retry.topic {
         Some(topic) if route.from.len() == 1 => topic.clone(),
         _ => {
-            let name = At::new(format!("{router_name}.{}.{source}.retry", route.name.value), retry.span.clone());
+            let group = route.group.as_ref().map_or(default_group, |group| &group.value);
+            let name = format!("{group}.{}.{source}.retry", route.name.value);
             checked(
-                name,
-                "a shorter router, route or source name would do, or `retry.topic` on a route with one source",
+                At::new(name, retry.span.clone()),
+                "it is made of group, route and source: rename one of them, or set `retry.topic` on a route with one source",
                 findings,
             )
         }
@@ -161,19 +165,21 @@ fn retry_topic(route: &Route, retry: &Retry, source: &str, router_name: &str, fi
 }
 
 fn dead_letter_topic(route: &Route, dead_letter: &DeadLetter, router_name: &str, findings: &Findings) -> At<String> {
-    let name = match &dead_letter.topic {
-        Some(topic) => topic.clone(),
-        None => {
-            let name = format!("{router_name}.{}.dead-letter", route.name.value);
-            checked(At::new(name, dead_letter.span.clone()), "name it with `dead_letter.topic`", findings)
-        }
-    };
+    let name = dead_letter_name(route, dead_letter, router_name);
+    let name = checked(name, "name it with `dead_letter.topic`", findings);
     if route.from.iter().any(|source| source.value == name.value) {
         let message =
             format!("the dead letters of route `{}` go to `{}`, which it reads", route.name.value, name.value);
         findings.mistake(&name.span, message, "name another topic, or each dead letter comes round again");
     }
     name
+}
+
+pub(super) fn dead_letter_name(route: &Route, dead_letter: &DeadLetter, router_name: &str) -> At<String> {
+    dead_letter
+        .topic
+        .clone()
+        .unwrap_or_else(|| At::new(format!("{router_name}.{}.dead-letter", route.name.value), dead_letter.span.clone()))
 }
 
 fn checked(name: At<String>, remedy: &str, findings: &Findings) -> At<String> {

@@ -5,6 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::Field;
 use crate::findings::{Findings, Span};
 use crate::secrets::is_secret_name;
+use crate::variables::is_reference;
 
 /// Keeps every value in here from being shown.
 pub(super) fn conceal(field: &Field<'_>) {
@@ -39,8 +40,7 @@ pub(super) fn conceal_value(findings: &Findings, value: &DeValue<'_>, span: &Spa
         DeValue::Array(elements) => {
             elements.iter().for_each(|value| conceal_value(findings, value.get_ref(), &value.span()));
         }
-        // A value such as `${KAFKA_PASSWORD}` is no secret, and says which one is meant.
-        DeValue::String(text) if text.starts_with("${") && text.ends_with('}') && !text[2..].contains("${") => {}
+        DeValue::String(text) if is_reference(text) => {}
         _ => findings.secret(span),
     }
 }

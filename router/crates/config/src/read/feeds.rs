@@ -31,9 +31,5 @@ fn feed(table: Table<'_>) -> Option<Feed> {
         .and_then(|field| field.integer(1..=MOST_PER_SECOND))
         .and_then(|number| NonZeroU32::new(u32::try_from(number).ok()?));
     table.finish();
-    Some(Feed {
-        topic: topic?.value,
-        records: PathBuf::from(records?.value),
-        per_second: per_second.unwrap_or(PER_SECOND),
-    })
+    Some(Feed { topic: topic?, records: PathBuf::from(records?.value), per_second: per_second.unwrap_or(PER_SECOND) })
 }

@@ -9,10 +9,10 @@ use toml::de::DeValue;
 use super::broker::path;
 use super::conceal::conceal;
 use super::{Field, Table};
+use crate::findings::Span;
 use crate::names::{name_fault, suggest};
 use crate::plan::ComponentPlan;
 use crate::raw::{At, Limits, Plugin};
-use crate::variables::fill;
 
 const MEMORY: u64 = 64 << 20;
 const DEADLINE: Duration = Duration::from_millis(50);
@@ -106,7 +106,7 @@ fn sha256(field: &Field<'_>) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-fn default_limits(span: &std::ops::Range<usize>) -> Limits {
+fn default_limits(span: &Span) -> Limits {
     Limits {
         memory: At::new(MEMORY, span.clone()),
         deadline: At::new(DEADLINE, span.clone()),
@@ -179,12 +179,16 @@ fn config(field: &Field<'_>) -> String {
         field.wrong_type("a table", "write a table: it becomes the JSON object that the plugin is configured with");
         return "{}".to_owned();
     }
-    json(field, field.value).to_string()
+    json(field, field.value, &field.span).to_string()
 }
 
-fn json(field: &Field<'_>, value: &DeValue<'_>) -> Value {
+/// The value at this place as JSON.
+fn json(field: &Field<'_>, value: &DeValue<'_>, place: &Span) -> Value {
     match value {
-        DeValue::String(text) => Value::String(filled(field, text)),
+        DeValue::String(text) => {
+            let filled = field.filled(text, place, field.reading.variables);
+            Value::String(filled.map(|filled| filled.text).unwrap_or_default())
+        }
         DeValue::Boolean(boolean) => Value::Bool(*boolean),
         DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
             Ok(number) => Value::Number(number.into()),
@@ -202,23 +206,13 @@ fn json(field: &Field<'_>, value: &DeValue<'_>) -> Value {
         },
         DeValue::Datetime(time) => Value::String(time.to_string()),
         DeValue::Array(elements) => {
-            Value::Array(elements.iter().map(|element| json(field, element.get_ref())).collect())
+            Value::Array(elements.iter().map(|element| json(field, element.get_ref(), &element.span())).collect())
         }
         DeValue::Table(entries) => Value::Object(
             entries
                 .iter()
-                .map(|(name, value)| (name.get_ref().clone().into_owned(), json(field, value.get_ref())))
+                .map(|(name, value)| (name.get_ref().clone().into_owned(), json(field, value.get_ref(), &value.span())))
                 .collect::<Map<_, _>>(),
         ),
-    }
-}
-
-fn filled(field: &Field<'_>, text: &str) -> String {
-    match fill(text, field.reading.variables) {
-        Ok(filled) => filled.text,
-        Err(wrong) => {
-            field.unfilled(wrong);
-            String::new()
-        }
     }
 }

@@ -67,10 +67,10 @@ pub(super) fn name(field: &Field<'_>) -> Option<String> {
 /// A consumer group.
 pub(super) fn group(field: &Field<'_>) -> Option<At<String>> {
     let text = field.text("\"orders\"")?;
-    if text.value.is_empty() || text.value.len() > 255 {
+    if text.value.is_empty() || text.value.len() > 255 || text.value.contains(char::is_control) {
         field.wrong(
             "is not the name of a consumer group",
-            "write 1 to 255 characters, or leave it out for the router's name",
+            "write 1 to 255 characters without line breaks and their like, or leave it out for the router's name",
         );
         return None;
     }

@@ -3,6 +3,7 @@
 mod failure;
 mod outputs;
 
+pub(super) use failure::retention;
 use pointsman_core::condition::Condition;
 use pointsman_core::port::StartAt;
 use toml::de::DeValue;
@@ -123,11 +124,16 @@ fn start(field: &Field<'_>) -> Option<StartAt> {
         "latest" => return Some(StartAt::Latest),
         _ => {}
     }
-    let time = written.parse::<jiff::Timestamp>().ok().map(|time| StartAt::Time(time.as_millisecond()));
-    if time.is_none() {
+    let Ok(time) = written.parse::<jiff::Timestamp>() else {
         field.wrong(&format!("can't be {shown:?}"), format!("write {example}, with its offset from UTC"));
+        return None;
+    };
+    // Where times are asked for, Kafka takes -1 and -2 for the last record and the first.
+    if time < jiff::Timestamp::UNIX_EPOCH {
+        field.wrong(&format!("can't be {shown:?}: Kafka's times begin in 1970"), "write a later time, or \"earliest\"");
+        return None;
     }
-    time
+    Some(StartAt::Time(time.as_millisecond()))
 }
 
 fn ordering(route: &Table<'_>) {
@@ -171,24 +177,25 @@ fn stage(element: &Field<'_>, remedy: &str) -> Option<Stage> {
 
 /// A condition in CEL.
 fn condition(field: &Field<'_>) -> Option<At<Condition>> {
-    let text = field.text("'value.amount > 100'")?;
+    // A variable is refused, set or not. So its value does not matter here.
+    let text = field.text_with(&|_: &str| Some(String::new()), "'value.amount > 100'")?;
+    if text.from_variable {
+        field.wrong(
+            "has a variable, and what it holds would be read as CEL",
+            "write the value itself, or `$${` for a plain `${`",
+        );
+        return None;
+    }
     match Condition::compile(&text.value) {
         Ok(condition) => Some(At::new(condition, field.span.clone())),
         Err(error) => {
-            let place = field.place_of(&text, error.span.as_ref());
-            // A message about a text out of variables could show their values.
-            let message = if text.from_variable {
-                "the text that its variables make is not one".to_owned()
-            } else {
-                error.message
-            };
-            let help = error.help.filter(|_| !text.from_variable);
+            let help = error.help.unwrap_or_else(|| {
+                "conditions are CEL, such as 'topic == \"orders\" && value.amount > 100'".to_owned()
+            });
             field.findings().mistake(
-                &place,
-                format!("{} is not a condition: {message}", field.title()),
-                help.unwrap_or_else(|| {
-                    "conditions are CEL, such as 'topic == \"orders\" && value.amount > 100'".to_owned()
-                }),
+                &field.place_of(&text, error.span.as_ref()),
+                format!("{} is not a condition: {}", field.title(), error.message),
+                help,
             );
             None
         }

@@ -93,7 +93,7 @@ proptest! {
             }
             if restart {
                 // The commit goes to the broker as text, and comes back to another process.
-                let back = Settled::decode(&point.settled.encode().text).expect("our own text");
+                let back = Settled::decode(&point.settled.encode(point.offset).text, point.offset).expect("our own text");
                 prop_assert_eq!(&back, &point.settled);
                 tracker = Tracker::resume(CommitPoint { offset: point.offset, settled: back });
                 in_flight = admit_all(&mut tracker, &settled);

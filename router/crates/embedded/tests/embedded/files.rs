@@ -1,11 +1,12 @@
 //! A file that is not what it should be gives a clear error, and is left as it is.
 
 use std::fs;
+use std::time::Duration;
 
 use pointsman_core::delivery::PartitionChoice;
-use pointsman_core::port::{FeedError, Log, Token};
+use pointsman_core::port::{Feed, FeedError, Log, StartAt, Token};
 use pointsman_core::record::TopicPartition;
-use pointsman_embedded::{EmbeddedLog, OpenError};
+use pointsman_embedded::{EmbeddedLog, OpenError, Options};
 
 use crate::harness::*;
 
@@ -87,6 +88,79 @@ fn a_log_half_made_by_a_killed_process_is_made_anew() {
 }
 
 #[test]
+fn a_write_ahead_log_whose_file_is_gone_is_not_replayed() {
+    let place = Place::new();
+    let log = log_with(&place, &[("old", 1)]);
+    // What a killed process leaves behind, after the operator has removed the file itself.
+    let beside = ["pointsman.db-wal", "pointsman.db-shm"].map(|name| place.path().join(name));
+    let left = beside.clone().map(|file| fs::read(file).unwrap());
+    drop(log);
+    fs::remove_file(place.path().join("pointsman.db")).unwrap();
+    for (file, bytes) in beside.iter().zip(left) {
+        fs::write(file, bytes).unwrap();
+    }
+    let log = place.open();
+    assert_eq!(log.topics(None).unwrap(), []);
+    create(&log, &[("new", 1)]);
+    let check: String = place.sql().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}
+
+#[test]
+fn a_lock_that_its_holder_never_gives_back_is_an_error_with_the_remedy() {
+    let place = Place::new();
+    let lock = fs::File::create(place.path().join("pointsman.lock")).unwrap();
+    lock.lock().unwrap();
+    let (path, options) = (place.path().to_owned(), Options { busy_timeout: Duration::ZERO, ..place.options() });
+    let (answer, opened) = std::sync::mpsc::channel();
+    std::thread::spawn(move || answer.send(EmbeddedLog::open(&path, options).err()));
+    let error = opened.recv_timeout(PATIENCE).expect("opening a log does not wait for ever").unwrap();
+    assert!(matches!(error, OpenError::Unavailable { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("pointsman.lock") && text.contains("resume or end it"), "{text}");
+    lock.unlock().unwrap();
+    drop(place.open());
+}
+
+/// What a feed says when it finds nothing it can give.
+fn code(feed: &mut dyn Feed) -> Option<String> {
+    match feed.fetch(10, 1000) {
+        Ok(_) => None,
+        Err(FeedError::Unavailable { code, .. }) => Some(code),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn whoever_finds_damage_writes_no_more() {
+    let (place, _) = written();
+    // Nobody is told by a renewal that fails.
+    let lease = Duration::from_secs(3600);
+    let log = EmbeddedLog::open(place.path(), Options { lease, ..place.options() }).unwrap();
+    let host = SimulatedHost::new();
+    let plan = plan("g", &[("t", None, StartAt::Latest)]);
+    let _member = log.join(plan, host.clone()).unwrap();
+    host.wait_for_assigned(3);
+    let mut idle = log.read(&TopicPartition::new("t", 1), 500).unwrap();
+    idle.wake_with(nobody());
+    assert_eq!(code(&mut *idle), None);
+
+    place.sql().execute("DELETE FROM records WHERE position & 0xffffffffff = 100", []).unwrap();
+    let mut feed = log.read(&TopicPartition::new("t", 0), 100).unwrap();
+    assert_eq!(code(&mut *feed).as_deref(), Some("damaged"));
+    // Nobody goes on: not a sink, not the member, not a feed that has found nothing wrong itself.
+    let mut sink = sink(&log, "t");
+    sink.produce(&delivery(&record("v"), PartitionChoice::Exactly(1)), Token(0)).unwrap();
+    assert_eq!(sink.serve(&mut Vec::new()).unwrap_err().code, "damaged");
+    assert_eq!(log.grow_topic("t", 4).unwrap_err().code, "damaged");
+    assert_eq!(code(&mut *idle).as_deref(), Some("damaged"));
+    host.wait_until("failed", |told| !told.failed.is_empty());
+    assert_eq!(host.with(|told| told.failed[0].code.clone()), "damaged");
+    let written: i64 = place.sql().query_row("SELECT max(next_offset) FROM partitions", [], |row| row.get(0)).unwrap();
+    assert_eq!(written, 500);
+}
+
+#[test]
 fn records_that_went_missing_are_damage_not_an_end() {
     let (place, _) = written();
     let log = place.open();
@@ -105,7 +179,7 @@ fn a_sink_that_finds_damage_is_of_no_more_use() {
     sink.produce(&delivery(&record("v"), PartitionChoice::Exactly(0)), Token(0)).unwrap();
     let failed = sink.serve(&mut Vec::new()).unwrap_err();
     assert_eq!(failed.code, "damaged");
-    assert_eq!(contents(&log, &TopicPartition::new("t", 0)).len(), 3, "nothing was written");
+    assert_eq!(contents(&place.open(), &TopicPartition::new("t", 0)).len(), 3, "nothing was written");
 }
 
 #[test]

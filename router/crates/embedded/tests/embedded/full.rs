@@ -37,7 +37,12 @@ fn a_log_at_its_size_limit_goes_on_when_there_is_space() {
     assert!(rounds > 10, "the log was full after {rounds} rounds");
     assert_eq!(refused.len(), 3);
     for result in refused {
-        assert!(matches!(result, Err(DeliveryError::Unavailable { code, .. }) if code == "disk-full"));
+        let Err(DeliveryError::Unavailable { code, message }) = result else { panic!("{result:?}") };
+        assert_eq!(code, "disk-full");
+        assert!(
+            message.contains("raise the limit (`max_size`)") && message.contains("shorten the retention"),
+            "{message}"
+        );
     }
     for part in 0..3 {
         let values = values(&contents(&log, &TopicPartition::new("t", part)));
@@ -50,6 +55,37 @@ fn a_log_at_its_size_limit_goes_on_when_there_is_space() {
     assert!(serve_three(&log, rounds).iter().all(Result::is_ok));
     let after = contents(&log, &TopicPartition::new("t", 0));
     assert_eq!(after.iter().map(|record| record.offset).collect::<Vec<_>>(), [rounds as i64]);
+}
+
+#[test]
+fn a_reader_that_never_ends_stops_the_writers_and_not_the_disk() {
+    const LIMIT: u64 = 1 << 20;
+    let place = Place::new();
+    let log = EmbeddedLog::open(place.path(), Options { max_wal_bytes: LIMIT, ..place.options() }).unwrap();
+    create(&log, &[("t", 3)]);
+    let wal = || std::fs::metadata(place.path().join("pointsman.db-wal")).unwrap().len();
+    let mut rounds = 0;
+    let mut write_until_refused = |most| {
+        while rounds < most {
+            let results = serve_three(&log, rounds);
+            rounds += 1;
+            assert!(wal() < LIMIT * 2, "{} bytes", wal());
+            if let Some(Err(DeliveryError::Unavailable { code, message })) = results.into_iter().find(Result::is_err) {
+                return Some((code, message));
+            }
+        }
+        None
+    };
+    // Whoever comes to an end keeps nobody waiting.
+    assert_eq!(write_until_refused(200), None);
+    let mut other = place.sql();
+    let reading = other.transaction().unwrap();
+    let _: i64 = reading.query_row("SELECT count(*) FROM topics", [], |row| row.get(0)).unwrap();
+    let (code, message) = write_until_refused(1000).unwrap();
+    assert_eq!(code, "wal-full");
+    assert!(message.contains("resume or end it"), "{message}");
+    drop(reading);
+    assert_eq!(write_until_refused(1200), None);
 }
 
 #[test]

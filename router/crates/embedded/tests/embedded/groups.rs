@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pointsman_core::port::{Log, Revocation, StartAt};
 use pointsman_core::record::TopicPartition;
-use pointsman_embedded::EmbeddedLog;
+use pointsman_embedded::{EmbeddedLog, Options};
 
 use crate::harness::*;
 
@@ -116,20 +116,97 @@ fn a_second_member_is_refused_until_the_first_has_left() {
 fn a_lease_of_a_process_that_nothing_is_known_of_runs_out() {
     let place = Place::new();
     let log = log_with(&place, &[("t", 1)]);
-    for holder in ["1 far-away another-boot/pid:[1]/0 123", "torn"] {
-        place
-            .sql()
-            .execute(
-                "INSERT INTO consumer_groups (name, epoch, owner, expires_ms) VALUES ('g', 5, ?1, ?2)
-                 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires_ms = excluded.expires_ms",
-                rusqlite::params![holder, place.clock.load(Ordering::SeqCst) + 1],
-            )
-            .unwrap();
+    for holder in [&in_another_container(), "torn"] {
+        hold(&place, holder, place.clock.load(Ordering::SeqCst) + 1);
         let plan = plan("g", &[("t", None, EARLIEST)]);
         assert_eq!(log.join(plan.clone(), SimulatedHost::new()).err().unwrap().code, "lease-held");
         place.clock.fetch_add(1, Ordering::SeqCst);
         assert!(log.join(plan, SimulatedHost::new()).unwrap().leave(PATIENCE));
     }
+}
+
+/// Writes that `holder` holds group `g`.
+fn hold(place: &Place, holder: &str, expires_ms: i64) {
+    place
+        .sql()
+        .execute(
+            "INSERT INTO consumer_groups (name, epoch, owner, expires_ms) VALUES ('g', 5, ?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires_ms = excluded.expires_ms",
+            rusqlite::params![holder, expires_ms],
+        )
+        .unwrap();
+}
+
+/// A process of this boot that nothing can be known of.
+fn in_another_container() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    format!("1 far-away {}/pid:[1]/0 123", boot.trim())
+}
+
+#[test]
+fn a_lease_from_a_clock_ahead_of_ours_lasts_no_longer_than_any_other() {
+    const YEARS: i64 = 300_000_000_000;
+    let place = Place::new();
+    let log = log_with(&place, &[("t", 1)]);
+    let plan = plan("g", &[("t", None, EARLIEST)]);
+    for expires_ms in [NOW + YEARS, i64::MAX] {
+        hold(&place, &in_another_container(), expires_ms);
+        let now = place.clock.load(Ordering::SeqCst);
+        // Whoever tries again meanwhile does not push the end away.
+        for (waited, left) in [(0, "ends in 11 s"), (9000, "ends in 2 s")] {
+            place.clock.store(now + waited, Ordering::SeqCst);
+            let error = log.join(plan.clone(), SimulatedHost::new()).err().unwrap();
+            assert!(error.message.contains(left), "{error}");
+        }
+        place.clock.store(now + 10_000, Ordering::SeqCst);
+        assert!(log.join(plan.clone(), SimulatedHost::new()).unwrap().leave(PATIENCE));
+    }
+    // Nobody outlives a boot. Elsewhere than on Linux there is nothing to tell boots by.
+    if cfg!(target_os = "linux") {
+        hold(&place, "1 here another-boot/pid:[1]/0 123", NOW + YEARS);
+        assert!(log.join(plan, SimulatedHost::new()).unwrap().leave(PATIENCE));
+    }
+}
+
+#[test]
+fn a_group_that_is_new_to_a_partition_runs_nothing_that_was_parked_beside_it() {
+    let place = Place::new();
+    let log = log_with(&place, &[("t", 2), ("t.retry", 2)]);
+    let sources = [("t", Some("t.retry"), EARLIEST)];
+    let parked = TopicPartition::new("t.retry", 0);
+    let retry_start = |group: &str| {
+        let host = SimulatedHost::new();
+        let member = log.join(plan(group, &sources), host.clone()).unwrap();
+        host.wait_for_assigned(2);
+        let start = host.with(|told| told.assigned[0].retry.as_ref().unwrap().start);
+        assert!(member.leave(PATIENCE));
+        start
+    };
+    assert_eq!(retry_start("old"), 0);
+    write(&log, &parked, &[record("0"), record("1")]);
+    assert_eq!(retry_start("new"), 2);
+    // Whoever has been there goes on where it was,
+    assert_eq!((retry_start("old"), retry_start("new")), (0, 2));
+    // and where it is not known how far it came, nothing is left out.
+    let sql = "DELETE FROM offsets WHERE partition IN
+               (SELECT p.id FROM partitions p JOIN topics t ON t.id = p.topic WHERE t.name = 't.retry')";
+    assert!(place.sql().execute(sql, []).unwrap() > 0);
+    assert_eq!(retry_start("new"), 0);
+}
+
+#[test]
+fn a_drain_that_takes_all_its_time_still_commits() {
+    let place = Place::new();
+    let log = EmbeddedLog::open(place.path(), Options { busy_timeout: PATIENCE, ..place.options() }).unwrap();
+    create(&log, &[("t", 1)]);
+    let partition = TopicPartition::new("t", 0);
+    let host = SimulatedHost::new();
+    let member = log.join(plan("g", &[("t", None, EARLIEST)]), host.clone()).unwrap();
+    host.wait_for_assigned(1);
+    host.with(|told| told.last_commits = vec![commit(&partition, 7, "last")]);
+    // The time is over before the host is asked.
+    assert!(member.leave(Duration::ZERO));
+    assert_eq!(log.committed("g", std::slice::from_ref(&partition)).unwrap(), [Some(commit(&partition, 7, "last"))]);
 }
 
 #[test]
@@ -210,12 +287,14 @@ fn a_group_of_a_topic_that_is_not_there_is_refused() {
 #[test]
 fn leaving_does_not_wait_longer_than_it_may() {
     let place = Place::new();
-    let log = log_with(&place, &[("t", 1)]);
+    let brief = Duration::from_millis(1);
+    let log = EmbeddedLog::open(place.path(), Options { busy_timeout: brief, ..place.options() }).unwrap();
+    create(&log, &[("t", 1)]);
     let host = SimulatedHost::new();
     let member = log.join(plan("g", &[("t", None, EARLIEST)]), host.clone()).unwrap();
     host.wait_for_assigned(1);
     host.with(|told| told.stuck = true);
-    assert!(!member.leave(Duration::from_millis(1)));
+    assert!(!member.leave(brief));
     host.with(|told| told.stuck = false);
     host.wait_until("revoked", |told| !told.revoked.is_empty());
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use pointsman_core::delivery::{PartitionChoice, TopicId, partition_of_key};
-use pointsman_core::port::{DeliveryError, FeedError, Log, NewTopic, ProduceError, Token};
+use pointsman_core::port::{DeliveryError, FeedError, Log, NewTopic, ProduceError, Token, TopicSettings};
 use pointsman_core::record::{OwnedHeader, OwnedRecord, TopicPartition};
 use pointsman_embedded::{EmbeddedLog, Options};
 use proptest::collection::vec;
@@ -230,6 +231,25 @@ fn a_feed_that_starts_where_nothing_is_says_what_there_is() {
     }
     assert!(log.read(&partition, 2).unwrap().fetch(1, 1).unwrap().is_none());
     assert_eq!(log.read(&TopicPartition::new("t", 1), 0).err().unwrap().code, "unknown-partition");
+}
+
+#[test]
+fn a_topic_is_kept_for_as_long_as_was_said_last() {
+    let place = Place::new();
+    let log = log_with(&place, &[("other", 1)]);
+    for (partitions, retention) in [(2, Some(60)), (3, Some(5)), (1, None), (0, Some(7))] {
+        let retention = retention.map(Duration::from_secs);
+        log.create_topics(&[NewTopic { name: "t".into(), partitions, retention }]).unwrap();
+        let settings =
+            |retention| TopicSettings { retention, retention_bytes: None, compacted: false, max_batch_bytes: None };
+        let expected = [settings(retention), settings(None)];
+        assert_eq!(log.settings(&["t".into(), "other".into()]).unwrap(), expected);
+        assert_eq!(log.topics(Some(&["t".into()])).unwrap()[0].partitions, 2);
+    }
+    write(&log, &TopicPartition::new("t", 0), &[record("v")]);
+    log.enforce_retention(NOW + 7001).unwrap();
+    assert_eq!(contents(&log, &TopicPartition::new("t", 0)), []);
+    assert_eq!(log.settings(&["t".into(), "missing".into()]).unwrap_err().code, "unknown-topic");
 }
 
 #[test]

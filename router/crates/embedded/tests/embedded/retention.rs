@@ -30,8 +30,10 @@ proptest! {
         create_kept(&log, Some(Duration::from_secs(1)));
         let partition = TopicPartition::new("t", 1);
         let times: Vec<i64> = runs.iter().flat_map(|(count, time)| vec![NOW + time; *count]).collect();
-        let records: Vec<_> = times.iter().map(|time| OwnedRecord { timestamp_ms: *time, ..record("v") }).collect();
-        write(&log, &partition, &records);
+        for (count, time) in &runs {
+            place.clock.store(NOW + time, std::sync::atomic::Ordering::SeqCst);
+            write(&log, &partition, &vec![OwnedRecord { timestamp_ms: NOW + time, ..record("v") }; *count]);
+        }
         let mut first = 0;
         for cutoff in cutoffs {
             log.enforce_retention(NOW + 1000 + cutoff).unwrap();
@@ -57,6 +59,20 @@ proptest! {
         log.enforce_retention(NOW * 2).unwrap();
         prop_assert_eq!(log.watermarks(&partition).unwrap(), (times.len() as i64 + 1, times.len() as i64 + 1));
     }
+}
+
+/// Years that are loaded into a log are not removed from it for their age.
+#[test]
+fn what_counts_is_when_a_record_was_written_and_not_its_timestamp() {
+    let place = Place::new();
+    let log = place.open();
+    create_kept(&log, Some(Duration::from_secs(1)));
+    let partition = TopicPartition::new("t", 0);
+    write(&log, &partition, &[OwnedRecord { timestamp_ms: 7, ..record("v") }]);
+    log.enforce_retention(NOW + 1000).unwrap();
+    assert_eq!(log.watermarks(&partition).unwrap(), (0, 1));
+    log.enforce_retention(NOW + 1001).unwrap();
+    assert_eq!(log.watermarks(&partition).unwrap(), (1, 1));
 }
 
 #[test]
@@ -85,6 +101,62 @@ fn a_feed_that_retention_overtook_says_what_is_lost() {
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("read what is gone"),
     }
+}
+
+/// Asks the log until it holds these offsets; the control thread is not to be waited for in any other way.
+fn wait_for(log: &EmbeddedLog, partition: &TopicPartition, offsets: (i64, i64)) {
+    let began = std::time::Instant::now();
+    while log.watermarks(partition).unwrap() != offsets {
+        assert!(began.elapsed() < PATIENCE, "{:?} instead of {offsets:?}", log.watermarks(partition));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_settled_of_a_retry_topic_goes() {
+    const PARKED: i64 = 20_000;
+    let place = Place::new();
+    let log = log_with(&place, &[("t", 2), ("t.retry", 2)]);
+    let [source, retry, other] = [("t", 0), ("t.retry", 0), ("t.retry", 1)].map(|(t, n)| TopicPartition::new(t, n));
+    let plan = |group| plan(group, &[("t", Some("t.retry"), pointsman_core::port::StartAt::Earliest)]);
+    // More than one step removes.
+    let host = SimulatedHost::new();
+    let member = log.join(plan("g"), host.clone()).unwrap();
+    host.wait_for_assigned(2);
+    for partition in [&source, &retry, &other] {
+        write(&log, partition, &vec![record("v"); PARKED as usize]);
+    }
+    let commits = [commit(&source, 9000, ""), commit(&retry, PARKED - 500, ""), commit(&other, 0, "")];
+    member.committer().commit(&commits);
+    wait_for(&log, &retry, (PARKED - 500, PARKED));
+    assert_eq!(log.watermarks(&other).unwrap(), (0, PARKED));
+    assert_eq!(log.watermarks(&source).unwrap(), (0, PARKED));
+    // What the group had not settled under its old name stays.
+    assert!(member.leave(PATIENCE));
+    let renamed = log.join(plan("renamed"), SimulatedHost::new()).unwrap();
+    renamed.committer().commit(&[commit(&retry, PARKED, "")]);
+    assert!(renamed.leave(PATIENCE));
+    let member = log.join(plan("g"), SimulatedHost::new()).unwrap();
+    member.committer().commit(&[commit(&other, 1, "")]);
+    wait_for(&log, &other, (1, PARKED));
+    assert_eq!(contents(&log, &retry).len(), 500);
+    assert!(member.leave(PATIENCE));
+}
+
+#[test]
+fn opening_a_log_does_not_wait_until_all_of_it_is_gone() {
+    let place = Place::new();
+    let log = place.open();
+    create_kept(&log, Some(Duration::from_secs(1)));
+    let partition = TopicPartition::new("t", 0);
+    write(&log, &partition, &vec![record(&"x".repeat(1 << 19)); 40]);
+    drop(log);
+    place.clock.store(NOW + 1001, std::sync::atomic::Ordering::SeqCst);
+    let log = place.open();
+    let (first, _) = log.watermarks(&partition).unwrap();
+    assert!((1..=33).contains(&first), "{first} of 40 records of 512 KiB are gone");
+    log.enforce_retention(NOW + 1001).unwrap();
+    assert_eq!(log.watermarks(&partition).unwrap(), (40, 40));
 }
 
 #[test]

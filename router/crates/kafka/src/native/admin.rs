@@ -31,6 +31,17 @@ pub(crate) struct CreatedTopic {
     pub(crate) message: String,
 }
 
+/// The settings of one topic, or why they can't be had.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicConfig {
+    /// The topic's name.
+    pub(crate) name: String,
+    /// The topic's own error, as code and sentence.
+    pub(crate) error: Option<(Code, String)>,
+    /// Names and values, defaults included.
+    pub(crate) entries: Vec<(String, String)>,
+}
+
 /// A topic to create: name, partitions, properties.
 pub(crate) type TopicSpec<'a> = (&'a str, u32, &'a [(&'a str, String)]);
 
@@ -70,27 +81,121 @@ impl Client {
         let requests = topics.iter().map(NewTopic::new).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
         let queue = Queue::temporary(self).ok_or_else(|| invalid("no queue".to_owned()))?;
         let mut pointers: Vec<_> = requests.iter().map(|request| request.0.as_ptr()).collect();
-        let mut reason = ErrorText::new();
-        // SAFETY: live pointers; options and topics are copied by the request. The options are ours.
+        let options = self.admin_options(sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout);
+        // SAFETY: live pointers; options and topics are copied by the request.
         unsafe {
-            let options =
-                sys::rd_kafka_AdminOptions_new(self.ptr(), sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS);
-            for set in
-                [sys::rd_kafka_AdminOptions_set_request_timeout, sys::rd_kafka_AdminOptions_set_operation_timeout]
-            {
-                set(options, milliseconds(timeout), reason.as_mut_ptr(), ErrorText::LEN);
-            }
-            sys::rd_kafka_CreateTopics(self.ptr(), pointers.as_mut_ptr(), pointers.len(), options, queue.ptr());
-            sys::rd_kafka_AdminOptions_destroy(options);
+            sys::rd_kafka_CreateTopics(self.ptr(), pointers.as_mut_ptr(), pointers.len(), options.0, queue.ptr())
+        };
+        answer(&queue, timeout, EventKind::TopicsCreated).map(|event| created_topics(&event))
+    }
+
+    /// Reads the settings of topics. Each may have an error of its own.
+    pub(crate) fn topic_configs(
+        self: &Arc<Self>,
+        topics: &[&str],
+        timeout: Duration,
+    ) -> Result<Vec<TopicConfig>, (Code, String)> {
+        let no_queue = Code::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FAIL);
+        let queue = Queue::temporary(self).ok_or_else(|| (no_queue, "no queue".to_owned()))?;
+        let resources: Vec<_> = topics.iter().filter_map(|topic| Resource::of_topic(topic)).collect();
+        let mut pointers: Vec<_> = resources.iter().map(|resource| resource.0.as_ptr()).collect();
+        let options = self.admin_options(sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout);
+        // SAFETY: live pointers; options and resources are copied by the request.
+        unsafe {
+            sys::rd_kafka_DescribeConfigs(self.ptr(), pointers.as_mut_ptr(), pointers.len(), options.0, queue.ptr());
         }
-        let timed_out = Code::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT);
-        // librdkafka answers in its own time; the second that is added lets it say more than that time is up.
-        let event = queue
-            .poll(timeout + Duration::from_secs(1))
-            .filter(|event| event.kind() == EventKind::TopicsCreated)
-            .ok_or_else(|| (timed_out, timed_out.describe()))?;
-        event.code().ok().map_err(|code| (code, event.describe()))?;
-        Ok(created_topics(&event))
+        answer(&queue, timeout, EventKind::ConfigsDescribed).map(|event| topic_configs(&event))
+    }
+
+    fn admin_options(&self, operation: sys::rd_kafka_admin_op_t, timeout: Duration) -> Options {
+        let mut reason = ErrorText::new();
+        // SAFETY: live pointers and the buffer's length; the options are ours. A timeout in this range is never refused.
+        unsafe {
+            let options = sys::rd_kafka_AdminOptions_new(self.ptr(), operation);
+            sys::rd_kafka_AdminOptions_set_request_timeout(
+                options,
+                milliseconds(timeout),
+                reason.as_mut_ptr(),
+                ErrorText::LEN,
+            );
+            sys::rd_kafka_AdminOptions_set_operation_timeout(
+                options,
+                milliseconds(timeout),
+                reason.as_mut_ptr(),
+                ErrorText::LEN,
+            );
+            Options(options)
+        }
+    }
+}
+
+/// Options of an administrative request.
+struct Options(*mut sys::rd_kafka_AdminOptions_t);
+
+impl Drop for Options {
+    fn drop(&mut self) {
+        // SAFETY: ours, and the last use.
+        unsafe { sys::rd_kafka_AdminOptions_destroy(self.0) };
+    }
+}
+
+/// Waits for the answer to an administrative request.
+fn answer(queue: &Queue, timeout: Duration, kind: EventKind) -> Result<Event, (Code, String)> {
+    let timed_out = Code::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT);
+    // librdkafka answers in its own time; the second that is added lets it say more than that time is up.
+    let event = queue
+        .poll(timeout + Duration::from_secs(1))
+        .filter(|event| event.kind() == kind)
+        .ok_or_else(|| (timed_out, timed_out.describe()))?;
+    event.code().ok().map_err(|code| (code, event.describe()))?;
+    Ok(event)
+}
+
+/// A topic whose settings are asked for.
+struct Resource(NonNull<sys::rd_kafka_ConfigResource_t>);
+
+impl Resource {
+    fn of_topic(name: &str) -> Option<Self> {
+        let name = c_string(name);
+        // SAFETY: a live pointer, copied.
+        NonNull::new(unsafe {
+            sys::rd_kafka_ConfigResource_new(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, name.as_ptr())
+        })
+        .map(Self)
+    }
+}
+
+impl Drop for Resource {
+    fn drop(&mut self) {
+        // SAFETY: ours, and the last use.
+        unsafe { sys::rd_kafka_ConfigResource_destroy(self.0.as_ptr()) };
+    }
+}
+
+fn topic_configs(event: &Event) -> Vec<TopicConfig> {
+    let mut count = 0;
+    // SAFETY: a live event of this kind, which owns the result and all that is in it; arrays are as long as they say.
+    unsafe {
+        let result = sys::rd_kafka_event_DescribeConfigs_result(event.ptr());
+        let resources = sys::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
+        (0..count)
+            .map(|index| {
+                let resource = *resources.add(index);
+                let code = Code(rd_kafka_ConfigResource_error(resource));
+                let mut length = 0;
+                let entries = sys::rd_kafka_ConfigResource_configs(resource, &raw mut length);
+                TopicConfig {
+                    name: text(sys::rd_kafka_ConfigResource_name(resource)),
+                    error: code.is_error().then(|| (code, text(sys::rd_kafka_ConfigResource_error_string(resource)))),
+                    entries: (0..length)
+                        .map(|index| {
+                            let entry = *entries.add(index);
+                            (text(sys::rd_kafka_ConfigEntry_name(entry)), text(sys::rd_kafka_ConfigEntry_value(entry)))
+                        })
+                        .collect(),
+                }
+            })
+            .collect()
     }
 }
 
@@ -160,4 +265,5 @@ unsafe extern "C" {
         timeout_ms: c_int,
     ) -> c_int;
     fn rd_kafka_topic_result_error(topic: *const sys::rd_kafka_topic_result_t) -> c_int;
+    fn rd_kafka_ConfigResource_error(resource: *const sys::rd_kafka_ConfigResource_t) -> c_int;
 }

@@ -16,10 +16,9 @@ mod partitions;
 mod queue;
 mod topic;
 
-pub(crate) use admin::TopicMetadata;
+pub(crate) use admin::{TopicConfig, TopicMetadata};
 pub(crate) use client::{Client, Kind};
 pub(crate) use code::Code;
-pub(crate) use member::Protocol;
 pub(crate) use message::{Borrowed, Message};
 pub(crate) use partitions::PartitionList;
 pub(crate) use queue::{Event, EventKind, Queue};

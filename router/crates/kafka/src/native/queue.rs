@@ -165,8 +165,10 @@ pub(crate) enum EventKind {
     Error,
     /// A record, on a queue where none belongs.
     StrayRecord,
-    /// The result of an administrative request.
+    /// The result of a request to create topics.
     TopicsCreated,
+    /// The settings of topics.
+    ConfigsDescribed,
     /// Anything else.
     Other,
 }
@@ -186,6 +188,7 @@ impl Event {
             sys::RD_KAFKA_EVENT_ERROR => EventKind::Error,
             sys::RD_KAFKA_EVENT_FETCH => EventKind::StrayRecord,
             sys::RD_KAFKA_EVENT_CREATETOPICS_RESULT => EventKind::TopicsCreated,
+            sys::RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT => EventKind::ConfigsDescribed,
             _ => EventKind::Other,
         }
     }

@@ -53,10 +53,12 @@ fn extreme_bounds_are_taken() {
 #[test]
 fn an_owned_property_is_refused_with_its_reason() {
     for (name, why) in OWNED {
-        let mut settings = settings();
-        settings.properties.insert((*name).to_owned(), "x".to_owned());
-        let error = settings.check().unwrap_err().to_string();
-        assert!(error.contains(name) && error.contains(why), "{error}");
+        for given in [(*name).to_owned(), format!("topic.{name}")] {
+            let mut settings = settings();
+            settings.properties.insert(given.clone(), "x".to_owned());
+            let error = settings.check().unwrap_err().to_string();
+            assert!(error.contains(&given) && error.contains(why), "{error}");
+        }
     }
 }
 
@@ -64,10 +66,7 @@ fn an_owned_property_is_refused_with_its_reason() {
 fn what_we_set_last_is_owned() {
     let sets = [CONSUMER_OWNED, PRODUCER_OWNED].concat();
     for (name, _) in sets {
-        // Both of these may be made stricter by nobody: they are safe either way, and not worth a refusal.
-        if !["check.crcs", "allow.auto.create.topics"].contains(&name) {
-            assert!(OWNED.iter().any(|(owned, _)| *owned == name), "{name} is set over the user's without a refusal");
-        }
+        assert!(OWNED.iter().any(|(owned, _)| *owned == name), "{name} is set over the user's without a refusal");
     }
 }
 

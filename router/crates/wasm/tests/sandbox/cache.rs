@@ -1,8 +1,10 @@
 //! Compiled code is kept, and only trusted where nobody else could have put it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use pointsman_core::verdict::Verdict;
 use pointsman_wasm::{Sandbox, SandboxSettings};
@@ -120,4 +122,57 @@ fn a_damaged_file_is_not_used() {
         let (trusted, lines) = exchanged.trusted();
         assert!(!trusted && lines.len() == 1, "{lines:?}");
     }
+}
+
+#[test]
+fn what_is_beyond_the_room_of_the_cache_goes_oldest_first() {
+    const THIRD: u64 = 400 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::with(&PASS.component(), &SandboxSettings { cache: Some(folder.path().into()), ..settings() });
+    let old = |name: &str, bytes: u64, days: u64| {
+        let file = fs::File::create(folder.path().join(name)).unwrap();
+        file.set_len(bytes).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
+    };
+    old("b.cwasm", THIRD, 2);
+    old("a.cwasm", THIRD, 1);
+    old(".half.cwasm.0123", THIRD, 3);
+    old("not-ours", THIRD, 9);
+    bench.load().unwrap();
+    let names = || {
+        let files = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        let (known, new): (Vec<_>, Vec<_>) = files.partition(|name| name.len() < 20);
+        (known.into_iter().collect::<BTreeSet<_>>(), new.len())
+    };
+    assert_eq!(names(), (BTreeSet::from(["a.cwasm".into(), "b.cwasm".into(), "not-ours".into()]), 1));
+
+    // What is used becomes young: now the others go, though they were written after it.
+    let code = only_new(folder.path());
+    fs::File::open(&code).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    assert!(bench.load().is_ok());
+    old("c.cwasm", THIRD, 4);
+    fs::write(&bench.spec.component, REJECT.component()).unwrap();
+    bench.load().unwrap();
+    assert_eq!(names(), (BTreeSet::from(["a.cwasm".into(), "b.cwasm".into(), "not-ours".into()]), 2));
+    assert!(code.exists());
+}
+
+fn only_new(folder: &Path) -> PathBuf {
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    files.max_by_key(|path| path.file_name().unwrap().len()).unwrap()
+}
+
+#[test]
+fn routers_with_the_same_process_id_do_not_write_to_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::with(&PASS.component(), &SandboxSettings { cache: Some(folder.path().into()), ..settings() });
+    bench.load().unwrap();
+    let file = only_file(folder.path());
+    fs::remove_file(&file).unwrap();
+    // As if another were writing, who has the same number.
+    let name = format!(".{}.{}", file.file_name().unwrap().to_str().unwrap(), std::process::id());
+    fs::write(folder.path().join(&name), "half").unwrap();
+    bench.load().unwrap();
+    assert_eq!(fs::read(folder.path().join(&name)).unwrap(), b"half");
+    assert!(file.exists());
 }

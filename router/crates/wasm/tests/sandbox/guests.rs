@@ -12,6 +12,7 @@ use pointsman_core::verdict::Verdict;
 use pointsman_wasm::{
     Limits, LoadError, LoadErrorReason, LoadedPlugin, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins,
 };
+use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -206,6 +207,11 @@ pub fn call(worker: &mut WorkerPlugins) -> Result<Vec<Verdict>, CallError> {
 /// Calls the plugin with one event at this offset.
 pub fn call_at(worker: &mut WorkerPlugins, offset: i64) -> Result<Vec<Verdict>, CallError> {
     worker.call(PLUGIN, &[event(offset, b"a")], 0)
+}
+
+/// CPU time that this thread has used.
+pub fn thread_cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
 }
 
 /// Class and code of a failed call.

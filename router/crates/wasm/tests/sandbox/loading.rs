@@ -7,7 +7,7 @@ use pointsman_core::failure::FailureClass;
 use pointsman_core::port::CallError;
 use pointsman_wasm::{COMPONENT_MAX_BYTES, Digest, LoadErrorReason, Plugins, Provision, SandboxSettings};
 
-use crate::guests::{Bench, Guest, PASS, WIT, call, componentize, settings};
+use crate::guests::{Bench, Guest, PASS, WIT, call, componentize, settings, thread_cpu_time};
 
 #[test]
 fn what_is_no_component_is_refused() {
@@ -58,6 +58,75 @@ fn a_pin_must_hold() {
     bench.spec.sha256 = Some(pinned);
     let text = bench.refusal().to_string();
     assert!(text.contains(&pinned.to_string()) && text.contains(&Digest::of(&component).to_string()), "{text}");
+}
+
+/// A component of so many levels, each of which has the one below in it, and then these `items` for its name.
+fn nested(levels: usize, items: &dyn Fn(&str) -> String) -> Vec<u8> {
+    let text = (1..=levels).fold("(component $c0)".to_owned(), |inner, level| {
+        format!("(component $c{level} {inner} {})", items(&format!("$c{}", level - 1)))
+    });
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn a_component_that_multiplies_itself_is_refused_before_it_is_compiled() {
+    let instance = |name: &str| format!("(instance (instantiate {name}))");
+    let twice = nested(6, &|name| instance(name).repeat(8));
+    let renamed = nested(6, &|name| format!(r#"(export $e "e" (component {name})) {}"#, instance("$e").repeat(8)));
+    let outer = nested(6, &|name| format!("(component $o {}) {}", instance(name).repeat(8), instance("$o")));
+    let deep = nested(50, &instance);
+    let imported = wat::parse_str(r#"(component (import "c" (component $c)) (instance (instantiate $c)))"#).unwrap();
+    let taken = wat::parse_str(
+        r#"(component (component $c (component $d) (export "d" (component $d))) (instance $i (instantiate $c))
+            (alias export $i "d" (component $d)) (instance (instantiate $d)))"#,
+    );
+    let cases = [
+        ("instances", twice, "more than 100000 definitions"),
+        ("instances of an export", renamed, "more than 100000 definitions"),
+        ("instances of an outer component", outer, "more than 100000 definitions"),
+        ("levels", deep, "more than 10 deep"),
+        ("a component that is imported", imported, "not in the file"),
+        ("a component out of an instance", taken.unwrap(), "not in the file"),
+    ];
+    for (name, file, why) in cases {
+        let bench = Bench::new(&file);
+        let inspected = bench.sandbox.inspect(&bench.spec.component);
+        for reason in [bench.refusal(), inspected.unwrap_err()] {
+            assert!(matches!(&reason, LoadErrorReason::Nesting(what) if what.contains(why)), "{name}: {reason}");
+        }
+    }
+    let modest = Bench::new(&nested(8, &|name| instance(name).repeat(2))).refusal();
+    assert!(matches!(modest, LoadErrorReason::World { .. }), "{modest}");
+}
+
+#[test]
+fn what_toolchains_do_not_emit_is_refused() {
+    let features = [
+        ("garbage collection", "(type (struct (field i32)))"),
+        ("external references", "(func (param externref))"),
+        ("function references", "(type $t (func)) (func (param (ref $t)) (call_ref $t (local.get 0)))"),
+        ("exceptions", "(tag (param i32))"),
+        ("stack switching", "(type $f (func)) (type $k (cont $f))"),
+        ("threads", "(memory 1 1 shared)"),
+        ("atomic instructions", "(memory 1) (func (drop (i32.atomic.load (i32.const 0))))"),
+        ("several memories", "(memory 1) (memory 1)"),
+        ("64-bit memories", "(memory i64 1)"),
+        ("custom page sizes", "(memory 1 (pagesize 1))"),
+        ("wide arithmetic", "(func (param i64) (result i64 i64) (i64.mul_wide_u (local.get 0) (local.get 0)))"),
+    ];
+    let component = |module: &str| wat::parse_str(format!("(component (core module {module}))")).unwrap();
+    for (name, module) in features {
+        let reason = Bench::new(&component(module)).refusal();
+        assert!(matches!(reason, LoadErrorReason::Malformed(_)), "{name}: {reason}");
+    }
+    let usual = Bench::new(&component(
+        "(func (param v128 funcref)) (func (return_call 0 (v128.const i64x2 0 0) (ref.null func)))",
+    ));
+    assert!(matches!(usual.refusal(), LoadErrorReason::World { .. }));
+    for ty in ["(list u8 4)", "(map string u8)", "(future u8)", "(stream u8)", "error-context"] {
+        let reason = Bench::new(&wat::parse_str(format!("(component (type {ty}))")).unwrap()).refusal();
+        assert!(matches!(reason, LoadErrorReason::Malformed(_)), "{ty}: {reason}");
+    }
 }
 
 #[test]
@@ -170,6 +239,32 @@ fn code_that_runs_at_the_start_has_the_same_limits() {
         };
         assert_eq!((at, fault.class, fault.code), (place, class, code), "{guest:?}");
     }
+}
+
+#[test]
+fn a_start_has_one_deadline() {
+    let guest = Guest {
+        items: "(func $spin (local $i i32) (local.set $i (i32.const 50000000))
+              (loop $more (br_if $more (local.tee $i (i32.sub (local.get $i) (i32.const 1))))))
+            (start $spin)",
+        configure: "(call $spin) (i32.const 2048)",
+        process: "(call $spin) (call $pass (local.get $count))",
+        ..PASS
+    };
+    let mut bench = Bench::new(&guest.component());
+    // What the loop takes, on this machine and now: later it is hardly faster than the fastest of some.
+    let mut measured = bench.worker();
+    call(&mut measured).unwrap();
+    let time = || {
+        let before = thread_cpu_time();
+        call(&mut measured).unwrap();
+        thread_cpu_time() - before
+    };
+    let once = std::iter::repeat_with(time).take(5).min().unwrap();
+    // The start and `configure` are each within the deadline; both together are not.
+    bench.spec.limits.deadline = once * 3 / 2;
+    let LoadErrorReason::Configure(fault) = bench.refusal() else { panic!("it must end in configure") };
+    assert_eq!(fault.class, FailureClass::Deadline);
 }
 
 #[test]

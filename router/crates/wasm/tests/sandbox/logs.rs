@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use pointsman_core::port::{CallError, PluginId};
+use pointsman_core::port::{CallError, PluginHost, PluginId};
+use pointsman_wasm::WorkerPlugins;
 
-use crate::guests::{Guest, PASS, call, call_at, worker};
+use crate::guests::{Bench, Guest, PASS, PLUGIN, call, call_at, event, worker};
 
 /// A log in memory.
 #[derive(Clone, Default)]
@@ -22,7 +23,7 @@ impl Write for Log {
     }
 }
 
-/// The lines that `work` logs on this thread, at any level but trace.
+/// The lines that `work` logs on this thread, at the level info and above.
 pub fn logged(work: impl FnOnce()) -> Vec<String> {
     let log = Log::default();
     let writer = log.clone();
@@ -35,6 +36,13 @@ pub fn logged(work: impl FnOnce()) -> Vec<String> {
     tracing::subscriber::with_default(subscriber, work);
     let bytes = log.0.lock().unwrap();
     String::from_utf8_lossy(&bytes).lines().map(|line| line.trim().to_owned()).collect()
+}
+
+/// What the worker's plugins have counted since the last time.
+fn counts(worker: &mut WorkerPlugins) -> Vec<(PluginId, String, u64)> {
+    let mut counts = Vec::new();
+    worker.take_counts(&mut |plugin, name, count| counts.push((plugin, name.to_owned(), count)));
+    counts
 }
 
 const TALKING: Guest<'static> = Guest {
@@ -55,8 +63,8 @@ fn a_clean_call_is_heard() {
     });
     let line = "WARN pointsman::plugin: seen\\n\\u{1b}[31m plugin=\"judge\"";
     assert_eq!(lines, [line, line]);
-    assert_eq!(worker.take_counts().collect::<Vec<_>>(), [(PluginId(0), "seen", 10)]);
-    assert_eq!(worker.take_counts().count(), 0);
+    assert_eq!(counts(&mut worker), [(PLUGIN, "seen".into(), 10)]);
+    assert_eq!(counts(&mut worker), []);
 }
 
 #[test]
@@ -64,7 +72,7 @@ fn a_discarded_call_is_not_heard() {
     let mut worker = worker(TALKING);
     let lines = logged(|| assert!(call_at(&mut worker, 13).is_err()));
     assert_eq!(lines, [""; 0]);
-    assert_eq!(worker.take_counts().count(), 0);
+    assert_eq!(counts(&mut worker), []);
 }
 
 #[test]
@@ -92,7 +100,67 @@ fn a_flood_of_lines_and_names_is_cut_and_said_once() {
     );
     assert!(first[65].contains("counts under more names than 64"), "{}", first[65]);
     assert_eq!(logged(|| drop(call(&mut worker).unwrap())).len(), 65, "the names are mentioned once");
-    assert_eq!(worker.take_counts().map(|(_, _, count)| count).collect::<Vec<_>>(), [2; 64]);
+    assert_eq!(counts(&mut worker).into_iter().map(|(_, _, count)| count).collect::<Vec<_>>(), [2; 64]);
+}
+
+/// Logs 64 lines, in `configure` and in each call; traps at offset 13.
+const CHATTY: Guest<'static> = Guest {
+    items: "(func $chat (local $i i32)
+        (loop $more
+          (call $log (i32.const 1) (i32.const 60000) (i32.const 0))
+          (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 64))))
+        (i32.store8 (i32.const 60000) (i32.const 110))
+        (call $count (i32.const 60000) (i32.const 1) (i64.const 1)))",
+    configure: "(call $chat) (i32.const 2048)",
+    process: "(call $chat) (if (i64.eq (i64.load offset=16 (local.get $events)) (i64.const 13)) (then (unreachable)))
+        (call $pass (local.get $count))",
+    ..PASS
+};
+
+#[test]
+fn what_configure_says_is_heard_once_when_the_plugin_is_loaded() {
+    let bench = Bench::new(&CHATTY.component());
+    let mut worker = None;
+    assert_eq!(logged(|| worker = Some(bench.worker())).len(), 64);
+    let mut worker = worker.unwrap();
+    assert_eq!(logged(|| (0..9).for_each(|_| assert!(call_at(&mut worker, 13).is_err()))), [""; 0]);
+    assert_eq!(logged(|| assert!(call_at(&mut worker, 1).is_ok())).len(), 64, "of the call, not of the start");
+    assert_eq!(counts(&mut worker), [(PLUGIN, "n".into(), 1)]);
+}
+
+#[test]
+fn lines_come_at_a_bounded_rate() {
+    let mut worker = worker(CHATTY);
+    let mut lines = |calls: usize, now_ms| {
+        logged(|| (0..calls).for_each(|_| drop(worker.call(PLUGIN, &[event(0, b"")], now_ms).unwrap())))
+    };
+    let now_ms = 1_790_000_000_000;
+    assert_eq!(lines(100, now_ms).len(), 200);
+    assert_eq!(lines(100, now_ms + 999).len(), 0);
+    let later = lines(100, now_ms + 1000);
+    assert_eq!(later.len(), 51);
+    assert_eq!(
+        later[0],
+        "WARN pointsman::plugin: the plugin logged more than 200 lines at once or 50 a second; the others were left out \
+         plugin=\"judge\" lines=12600"
+    );
+}
+
+#[test]
+fn a_name_that_metrics_can_not_have_is_ignored_and_said_once() {
+    let guest = Guest {
+        items: "(data (i32.const 60000) \"n{a}\")",
+        process: "(call $count (i32.const 60000) (i32.const 1) (i64.const 1))
+            (call $count (i32.const 60000) (i32.const 4) (i64.const 1))
+            (call $count (i32.const 60000) (i32.const 0) (i64.const 1))
+            (call $pass (local.get $count))",
+        ..PASS
+    };
+    let mut worker = worker(guest);
+    let lines = logged(|| (0..3).for_each(|_| drop(call(&mut worker).unwrap())));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("ASCII letters, digits, `_`, `-` and `.`"), "{lines:?}");
+    assert_eq!(counts(&mut worker), [(PLUGIN, "n".into(), 3)]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod allocations;
 mod cache;
 mod exchange;
 mod guests;
+mod held;
 mod hostile;
 mod loading;
 mod logs;

@@ -1,10 +1,12 @@
 //! What the runtimes of other languages import and may not have.
 
-use pointsman_core::port::PluginHost;
+use std::time::Duration;
+
+use pointsman_core::port::{CallError, PluginHost};
 use pointsman_core::verdict::{Output, Patch, Verdict};
 use pointsman_wasm::{Provision, WorkerPlugins};
 
-use crate::guests::{Bench, Guest, PASS, PLUGIN, call, event, fault};
+use crate::guests::{Bench, Guest, PASS, PLUGIN, call, event, fault, thread_cpu_time};
 use crate::logs::logged;
 
 /// The parts of WASI 0.2 that the guests below use, in a late version of it.
@@ -217,6 +219,24 @@ fn the_standard_output_is_discarded_or_logged() {
 }
 
 #[test]
+fn a_start_that_takes_too_long_is_tried_once_more() {
+    // It accepts its configuration at once when it is loaded, at the time 0, and never later.
+    let configure = "(call $wall (i32.const 60000))
+        (if (i64.ne (i64.load (i32.const 60000)) (i64.const 0)) (then (loop $ever (br $ever))))
+        (i32.const 2048)";
+    let mut bench = Bench::new(&Guest { imports: IMPORTS, items: ITEMS, configure, ..PASS }.component_of(WASI));
+    bench.spec.limits.deadline = Duration::from_millis(20);
+    let mut worker = bench.worker();
+    let before = thread_cpu_time();
+    let answer = worker.call(PLUGIN, &[event(0, b"")], 1_790_000_000_000);
+    let took = thread_cpu_time() - before;
+    let Err(CallError::Unavailable { message }) = answer else { panic!("{answer:?}") };
+    assert!(message.starts_with("plugin judge failed in its configure function: the call took more"), "{message}");
+    // No try ends before its deadline.
+    assert!(took >= 2 * bench.spec.limits.deadline, "{took:?}");
+}
+
+#[test]
 fn what_is_denied_traps() {
     for (process, code) in [
         ("(call $socket (i32.const 60000)) (unreachable)", "denied"),
@@ -227,10 +247,30 @@ fn what_is_denied_traps() {
 }
 
 #[test]
+fn of_the_name_of_what_is_denied_only_the_head_is_told() {
+    let name = "a".repeat(50_000);
+    let guest = Guest {
+        imports: &format!(r#"(import "wasi:sockets/door@0.2.6" "{name}" (func $open))"#),
+        process: "(call $open) (unreachable)",
+        ..PASS
+    };
+    let wit = format!(
+        "package test:guest; package wasi:sockets@0.2.6 {{ interface door {{ {name}: func(); }} }}
+         world plugin {{ include pointsman:plugin/plugin@0.1.0; import wasi:sockets/door@0.2.6; }}"
+    );
+    let answer = call(&mut Bench::new(&guest.component_of(&wit)).worker());
+    let Err(CallError::Guest { message, .. }) = answer else { panic!("it must be denied: {answer:?}") };
+    assert!(message.len() < 300 && message.contains("wasi:sockets/door.aaa"), "{} bytes", message.len());
+}
+
+#[test]
 fn handles_are_bounded() {
     let process = "(loop $more (drop (call $stdout)) (br $more)) (unreachable)";
-    let (class, _) = fault(call(&mut bench(process, &[]).worker()));
-    assert_ne!(class, "deadline", "the number of handles ends it");
+    let Err(CallError::Guest { code, message, .. }) = call(&mut bench(process, &[]).worker()) else {
+        panic!("the number of handles must end it")
+    };
+    assert_eq!(code, "malformed");
+    assert!(message.contains("cannot allocate another handle"), "{message}");
 }
 
 #[test]

@@ -71,17 +71,18 @@ pub(super) fn dead_letter(route: &Table<'_>) -> Option<DeadLetter> {
     let Some(field) = route.get("dead_letter") else { return Some(default(route.span.clone())) };
     let Some(table) = switch(&field)? else { return Some(default(field.span.clone())) };
     let topic = table.get("topic").and_then(|field| topic(&field));
-    let retention = table.get("retention").map_or(Some(RETENTION), |field| retention(&field));
+    let retention = table.get("retention").map_or(Some(RETENTION), |field| retention(&field, RETENTION));
     let span = table.span.clone();
     table.finish();
     Some(DeadLetter { topic, retention, span })
 }
 
-fn retention(field: &Field<'_>) -> Option<Duration> {
+/// How long a topic keeps its records; `None` is for ever, and `or` stands in for what was noted as a mistake.
+pub(in crate::read) fn retention(field: &Field<'_>, or: Duration) -> Option<Duration> {
     if field.value.as_str() == Some("forever") {
         return None;
     }
-    Some(field.duration(Duration::from_mins(1)..=DAY * 36_500).map_or(RETENTION, |at| at.value))
+    Some(field.duration(Duration::from_mins(1)..=DAY * 36_525).map_or(or, |at| at.value))
 }
 
 /// What is either `false` or a table: `None` for `false`, `Some(None)` for what is neither, which is noted.

@@ -1,0 +1,81 @@
+//! Events as differences to the records they came from. A stage that keeps a field of an event keeps it where it is: in the
+//! record, or in what an earlier stage put in its place. Nothing is copied, however many events are made of one.
+
+use pointsman_core::event::Event;
+use pointsman_core::record::{Headers, OwnedHeader};
+use pointsman_core::verdict::{Output, Patch};
+
+use super::Input;
+
+/// Names an event: as its record has it, or as the change of this number left it.
+pub(crate) type Version = Option<u32>;
+
+/// The changes that the stages made to the events of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Changes(Vec<Change>);
+
+/// What one stage made of an event.
+#[derive(Debug)]
+struct Change {
+    /// The event that the stage was given.
+    base: Version,
+    output: Output,
+}
+
+impl Changes {
+    /// Adds what a stage made of the event `base`.
+    pub(super) fn add(&mut self, base: Version, output: Output) -> Version {
+        let number = u32::try_from(self.0.len()).ok();
+        self.0.push(Change { base, output });
+        number
+    }
+
+    /// The event, with what has become of its record.
+    pub(crate) fn event<'a>(&'a self, input: &Input<'a>, version: Version) -> Event<'a> {
+        let record = &input.record;
+        Event {
+            topic: &input.origin.topic,
+            partition: input.origin.partition,
+            offset: record.offset,
+            timestamp_ms: self.last(version, |output| output.timestamp_ms).unwrap_or(record.timestamp_ms),
+            key: self.field(version, record.key, |output| &output.key),
+            value: self.field(version, record.value, |output| &output.value),
+            headers: self.headers(version).map_or(record.headers, Headers::Owned),
+            attempt: input.attempt,
+        }
+    }
+
+    /// The port that the event was last sent to; `None` is the default one.
+    pub(crate) fn port(&self, version: Version) -> Option<&str> {
+        self.last(version, |output| output.port.as_deref())
+    }
+
+    fn headers(&self, version: Version) -> Option<&[OwnedHeader]> {
+        self.last(version, |output| output.headers.as_deref())
+    }
+
+    fn field<'a>(
+        &'a self,
+        version: Version,
+        of_the_record: Option<&'a [u8]>,
+        patch: impl Fn(&'a Output) -> &'a Patch,
+    ) -> Option<&'a [u8]> {
+        let changed = self.last(version, |output| match patch(output) {
+            Patch::Keep => None,
+            Patch::Null => Some(None),
+            Patch::Set(bytes) => Some(Some(bytes.as_slice())),
+        });
+        changed.unwrap_or(of_the_record)
+    }
+
+    /// What the last change says that says anything.
+    fn last<'a, T>(&'a self, mut version: Version, says: impl Fn(&'a Output) -> Option<T>) -> Option<T> {
+        while let Some(change) = version.and_then(|number| self.0.get(number as usize)) {
+            if let Some(said) = says(&change.output) {
+                return Some(said);
+            }
+            version = change.base;
+        }
+        None
+    }
+}
