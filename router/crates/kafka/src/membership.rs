@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,11 +60,17 @@ pub(crate) fn join(
     std::thread::Builder::new()
         .name(name)
         .spawn(move || {
-            // Without this thread nobody would answer rebalances, and the lanes would stand still in silence.
-            if catch_unwind(AssertUnwindSafe(|| member.run(&done))).is_err() {
+            let left = catch_unwind(AssertUnwindSafe(|| member.run())).unwrap_or_else(|_| {
+                // Without this thread nobody would answer rebalances, and the lanes would stand still in silence.
                 let message = "the group's control thread panicked, which is a bug of Pointsman".to_owned();
                 watching.failed(SinkFailed { code: "panic".to_owned(), message });
-            }
+                false
+            });
+            // Everything of ours that refers to the client or the host goes before the word that it is done. What workers
+            // still hold of it keeps it alive until they drop it.
+            drop(watching);
+            // Nobody may be waiting any more.
+            done.send(left).ok();
         })
         .map_err(|error| log_error(what, "thread", format!("the system gives no thread: {error}")))?;
     Ok(KafkaMembership { signal, finished, queue })
@@ -179,7 +185,8 @@ pub(crate) struct Member {
 pub(crate) type CommitResult = Result<(), (Code, String)>;
 
 impl Member {
-    fn run(mut self, done: &Sender<bool>) {
+    /// The answer is whether the group was left by the deadline.
+    fn run(mut self) -> bool {
         let mut failed = false;
         while !self.signal.ending() {
             if let Some(event) = self.queue.poll(TICK) {
@@ -194,12 +201,7 @@ impl Member {
                 failed = true;
             }
         }
-        let left = self.leave();
-        // Everything of ours that refers to the client goes before the word that it is done. What workers still hold of it
-        // keeps it alive until they drop it.
-        drop(self);
-        // Nobody may be waiting any more.
-        done.send(left).ok();
+        self.leave()
     }
 
     /// Serves one event; fails only where the router has been told that the group can't go on.
