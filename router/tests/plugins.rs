@@ -8,6 +8,7 @@
     reason = "a test may fail by panic"
 )]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
@@ -23,6 +24,10 @@ use pointsman_core::port::{CallError, PluginHost, PluginId};
 use pointsman_core::record::{Header, Headers};
 use pointsman_core::verdict::{Output, Patch, Verdict};
 use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldItem, WorldKey};
@@ -59,9 +64,13 @@ fn every_plugin_fits_the_contract_and_imports_nothing_else() {
     let mut contract = Resolve::default();
     let package =
         contract.push_str("pointsman.wit", &fs::read_to_string(repository("wit/pointsman.wit")).unwrap()).unwrap();
-    let world = contract.select_world(&[package], Some("plugin")).unwrap();
     for (name, file) in &*COMPONENTS {
         let bytes = fs::read(file).unwrap();
+        let (world, door) = match name.as_str() {
+            "mirror-records" => ("plugin", "processor"),
+            _ => ("columnar-plugin", "columns"),
+        };
+        let world = contract.select_world(&[package], Some(world)).unwrap();
         wit_component::targets(&contract, world, &bytes, false).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         let DecodedWasm::Component(resolve, world) = wit_component::decode(&bytes).unwrap() else {
             panic!("{name} is no component");
@@ -70,7 +79,7 @@ fn every_plugin_fits_the_contract_and_imports_nothing_else() {
             items.map(|(key, _)| resolve.name_world_key(key)).collect()
         };
         let world = &resolve.worlds[world];
-        assert_eq!(names(&mut world.exports.iter()), ["pointsman:plugin/processor@0.1.0"], "{name}");
+        assert_eq!(names(&mut world.exports.iter()), [format!("pointsman:plugin/{door}@0.1.0")], "{name}");
         for import in names(&mut world.imports.iter()) {
             let ours = ["pointsman:plugin/host@0.1.0", "pointsman:plugin/types@0.1.0"];
             assert!(ours.contains(&import.as_str()), "{name} imports {import}");
@@ -80,7 +89,7 @@ fn every_plugin_fits_the_contract_and_imports_nothing_else() {
 
 #[test]
 fn a_plugin_that_has_not_changed_is_not_compiled_again() {
-    for (package, folder) in [("validate-order", "plugins/validate-order"), ("identity", "tests/guests/identity")] {
+    for (package, folder) in [("validate-order", "plugins/validate-order"), ("chaos", "plugins/chaos")] {
         let file = &COMPONENTS[package];
         let mut said = Vec::new();
         let again =
@@ -168,7 +177,7 @@ const UNCHANGED: Output =
     Output { port: None, key: Patch::Keep, value: Patch::Keep, headers: None, timestamp_ms: None };
 
 fn value(text: &str) -> Patch {
-    Patch::Set(text.into())
+    Patch::Set(text.to_owned().into())
 }
 
 #[test]
@@ -243,42 +252,113 @@ fn each_poison_is_told_for_what_it_is_and_leaves_no_trace() {
     }
 }
 
-#[test]
-fn a_plugin_sees_the_event_as_it_is() {
-    let mut mirror = worker("mirror", &json!({"x": [1, null]})).unwrap();
-    let headers = [Header { name: b"a", value: Some(&[0xff]) }, Header { name: b"a", value: None }];
-    let event = Event { attempt: 7, ..event("v", &headers) };
-    let described = |event: Event<'_>, mirror: &mut WorkerPlugins| -> Value {
-        match call(mirror, &[event]).unwrap().pop() {
-            Some(Verdict::Emit(outputs)) => match outputs.as_slice() {
-                [Output { value: Patch::Set(text), .. }] => serde_json::from_slice(text).unwrap(),
-                other => panic!("{other:?}"),
-            },
+/// The guests that show what they see: one by the SDK and so by the door of columns, one by the door of records.
+const MIRRORS: [&str; 2] = ["mirror", "mirror-records"];
+
+fn described(mirror: &mut WorkerPlugins, events: &[Event<'_>]) -> Vec<Value> {
+    let description = |verdict: Verdict| match verdict {
+        Verdict::Emit(outputs) => match outputs.as_slice() {
+            [Output { value: Patch::Set(text), .. }] => serde_json::from_slice(text).unwrap(),
             other => panic!("{other:?}"),
-        }
+        },
+        other => panic!("{other:?}"),
     };
-    let description = json!({
-        "config": {"x": [1, null]},
-        "topic": "orders.v1",
-        "partition": 3,
-        "offset": 42,
-        "timestamp": 1_700_000_000_000_i64,
-        "key": [],
-        "value": [118],
-        "headers": [["a", [255]], ["a", null]],
-        "attempt": 7,
+    call(mirror, events).unwrap().into_iter().map(description).collect()
+}
+
+fn description(event: &Event<'_>, config: &Value) -> Value {
+    let name = |name| std::str::from_utf8(name).unwrap();
+    json!({
+        "config": config,
+        "topic": event.topic,
+        "partition": event.partition,
+        "offset": event.offset,
+        "timestamp": (event.timestamp_ms != -1).then_some(event.timestamp_ms),
+        "key": event.key,
+        "value": event.value,
+        "headers": event.headers.iter().map(|header| (name(header.name), header.value)).collect::<Vec<_>>(),
+        "attempt": event.attempt,
+    })
+}
+
+type AnyHeader = (String, Option<Vec<u8>>);
+type AnyEvent = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<AnyHeader>, u32);
+
+fn any_event() -> impl Strategy<Value = AnyEvent> {
+    let bytes = || option::of(vec(any::<u8>(), 0..20));
+    let timestamp = prop_oneof![Just(-1), any::<i64>()];
+    // Of few names, so that one comes twice.
+    let headers = vec((prop_oneof!["[ab]?", ".{0,9}"], bytes()), 0..5);
+    (any::<i64>(), timestamp, bytes(), bytes(), headers, 1..u32::MAX)
+}
+
+#[test]
+fn a_plugin_sees_events_as_they_are_by_either_door() {
+    let config = json!({"x": [1, null]});
+    let mut mirrors = MIRRORS.map(|mirror| worker(mirror, &config).unwrap());
+    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
+    let cases = (".{1,9}", any::<i32>(), vec(any_event(), 1..6));
+    let mirrors = RefCell::new(&mut mirrors);
+    let checked = runner.run(&cases, |(topic, partition, events)| {
+        let headers: Vec<Vec<Header<'_>>> = events
+            .iter()
+            .map(|(.., headers, _)| {
+                headers.iter().map(|(name, value)| Header { name: name.as_bytes(), value: value.as_deref() }).collect()
+            })
+            .collect();
+        let events: Vec<Event<'_>> = events
+            .iter()
+            .zip(&headers)
+            .map(|((offset, timestamp_ms, key, value, _, attempt), headers)| Event {
+                topic: &topic,
+                partition,
+                offset: *offset,
+                timestamp_ms: *timestamp_ms,
+                key: key.as_deref(),
+                value: value.as_deref(),
+                headers: Headers::Borrowed(headers),
+                attempt: *attempt,
+            })
+            .collect();
+        let expected: Vec<Value> = events.iter().map(|event| description(event, &config)).collect();
+        for mirror in mirrors.borrow_mut().iter_mut() {
+            prop_assert_eq!(&described(mirror, &events), &expected);
+        }
+        Ok(())
     });
-    assert_eq!(described(event, &mut mirror), description);
-    let bare = Event { key: None, value: None, headers: Headers::NONE, timestamp_ms: -1, ..event };
-    let bare = described(bare, &mut mirror);
-    for field in ["key", "value", "timestamp"] {
-        assert_eq!(bare[field], Value::Null, "{field}");
+    checked.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn a_large_event_crosses_the_border_by_either_door() {
+    let large = "a".repeat(200_000);
+    let event = event(&large, &[]);
+    for mirror in MIRRORS {
+        let mut mirror = worker(mirror, &json!({})).unwrap();
+        assert_eq!(described(&mut mirror, &[event]), [description(&event, &json!({}))]);
+    }
+}
+
+/// A batch is of one partition, in the contract. What a lane hands over is not always.
+#[test]
+fn events_of_several_partitions_are_told_apart_by_either_door() {
+    let here = event("v", &[]);
+    let events = [here, here, Event { partition: 4, ..here }, Event { topic: "payments.v1", ..here }, here];
+    for mirror in MIRRORS {
+        let mut mirror = worker(mirror, &json!({})).unwrap();
+        assert_eq!(described(&mut mirror, &events), events.map(|event| description(&event, &json!({}))));
     }
 }
 
 #[test]
-fn a_verdict_arrives_as_it_was_given() {
-    let mut mirror = worker("mirror", &json!({})).unwrap();
+fn a_verdict_arrives_as_it_was_given_by_either_door() {
+    for mirror in MIRRORS {
+        verdicts_arrive_as_given_by(mirror);
+    }
+}
+
+fn verdicts_arrive_as_given_by(name: &str) {
+    let mut mirror = worker(name, &json!({})).unwrap();
     let header = |name: &str, value: Option<&[u8]>| Header { name: name.as_bytes(), value }.into();
     for (asked, verdict) in [
         ("pass", Verdict::Pass),
@@ -312,10 +392,10 @@ fn a_verdict_arrives_as_it_was_given() {
         ("log", Verdict::Pass),
     ] {
         let headers = [Header { name: b"answer", value: Some(asked.as_bytes()) }];
-        assert_eq!(call(&mut mirror, &[event("v", &headers)]).unwrap(), [verdict], "{asked}");
+        assert_eq!(call(&mut mirror, &[event("v", &headers)]).unwrap(), [verdict], "{asked}, {name}");
     }
     assert_eq!(counts(&mut mirror), [("asked".to_owned(), 3)]);
 
-    let refused = worker("mirror", &json!({"refuse": "not like this"})).err().unwrap();
+    let refused = worker(name, &json!({"refuse": "not like this"})).err().unwrap();
     assert!(refused.contains("not like this"), "{refused}");
 }

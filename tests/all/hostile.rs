@@ -1,10 +1,14 @@
 //! What the fuzz targets look for, in small: whatever a file says or a guest returns, nothing panics.
 
+use std::cell::RefCell;
+
 use pointsman_config::compile;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::test_runner::TestRunner;
 
-use crate::parrot::{ANSWER_AT, Parrot, words};
+use crate::parrot::{ANSWER_AT, Door, Parrot, words};
 use crate::sources;
 
 /// The answer is a plan or a list of mistakes that can be shown.
@@ -35,7 +39,7 @@ proptest! {
     /// The file that has every key, with some of its lines cut short, doubled, swapped or broken.
     #[test]
     fn a_damaged_configuration_is_a_plan_or_a_list_of_mistakes(
-        damage in prop::collection::vec((any::<Index>(), any::<Index>(), 0..5_u8, any::<char>()), 1..6),
+        damage in vec((any::<Index>(), any::<Index>(), 0..5_u8, any::<char>()), 1..6),
     ) {
         let reference = sources::read("configs/reference.toml");
         let mut lines: Vec<String> = reference.lines().map(str::to_owned).collect();
@@ -55,24 +59,30 @@ proptest! {
     }
 }
 
-/// One guest for all cases, since the property is about the next call, too.
-#[test]
-fn whatever_a_guest_returns_is_an_answer_or_its_own_fault() {
-    let mut parrot = Parrot::new().expect("the parrot loads");
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-        cases: 2000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
-    // A list of as many verdicts as there are events, more often than not, or it would hardly ever get further.
-    let head = prop_oneof![3 => Just((ANSWER_AT + 8, None)), 1 => (word(), word().prop_map(Some))];
-    let answers = (1..4_usize, head, prop::collection::vec(word(), 0..64));
-    let parrot = std::cell::RefCell::new(&mut parrot);
-    let checked = runner.run(&answers, |(events, (list, length), rest)| {
-        let length = length.unwrap_or(u32::try_from(events).unwrap_or(u32::MAX));
-        let answer = [words(&[list, length]), words(&rest)].concat();
-        parrot.borrow_mut().survive(events, &answer);
+/// One guest for all cases, since the property is about the next call, too. The strategy gives the pointers and lengths of
+/// the lists of an answer, from the number of events.
+fn survive_answers<S: Strategy<Value = Vec<u32>>>(door: Door, lists: impl Fn(u32) -> S) {
+    let parrot = RefCell::new(Parrot::new(door).expect("the parrot loads"));
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() });
+    let answers = (1..4_u32).prop_flat_map(|events| (Just(events), lists(events), vec(word(), 0..64)));
+    let checked = runner.run(&answers, |(events, lists, rest)| {
+        parrot.borrow_mut().survive(events as usize, &words(&[lists, rest].concat()));
         Ok(())
     });
-    checked.unwrap_or_else(|error| panic!("{error}"));
+    checked.unwrap_or_else(|error| panic!("{door:?}: {error}"));
+}
+
+#[test]
+fn whatever_a_guest_returns_is_an_answer_or_its_own_fault() {
+    // A list of as many verdicts as there are events, more often than not, or it would hardly ever get further.
+    survive_answers(Door::Records, |events| prop_oneof![3 => Just(vec![ANSWER_AT + 8, events]), 1 => vec(word(), 2)]);
+    survive_answers(Door::Columns, |events| {
+        let list = || prop_oneof![3 => (0..32_u32).prop_map(|at| ANSWER_AT + 40 + 8 * at), 1 => word()];
+        let lengths = prop_oneof![5 => 0..6_u32, 1 => word()];
+        let kinds = prop_oneof![5 => Just(events), 1 => word()];
+        (list(), kinds, vec((list(), lengths), 4)).prop_map(|(at, kinds, others)| {
+            [vec![at, kinds], others.into_iter().flat_map(|(at, length)| [at, length]).collect()].concat()
+        })
+    });
 }

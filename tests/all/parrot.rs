@@ -29,12 +29,13 @@ const LIMITS: Limits = Limits {
     table_elements: 100,
 };
 
-/// Memory: from 65536 the answer, from 131072 what the host puts there. An event has 72 bytes, with pointer and length of
-/// its value at 48 and 52.
+/// Memory: from 1024 the answer to `configure`, from 65536 that to `process`, from 131072 what the host puts there.
+/// `{interface}` is that of the door, `{answer}` copies from what lies at `$events`.
 const MODULE: &str = r#"(module
   (import "pointsman:plugin/host@0.1.0" "log" (func (param i32 i32 i32)))
   (import "pointsman:plugin/host@0.1.0" "count" (func (param i32 i32 i64)))
   (memory (export "memory") 16)
+  (data (i32.const 1024) "\00\00\00\00\07")
   (global $free (mut i32) (i32.const 131072))
   (func (export "cabi_realloc") (param i32 i32) (param $align i32) (param $size i32) (result i32)
     (local $at i32)
@@ -43,25 +44,70 @@ const MODULE: &str = r#"(module
       (i32.sub (i32.const 0) (local.get $align))))
     (global.set $free (i32.add (local.get $at) (local.get $size)))
     (local.get $at))
-  (func (export "pointsman:plugin/processor@0.1.0#configure") (param i32 i32) (result i32) (i32.const 1024))
-  (func (export "pointsman:plugin/processor@0.1.0#process") (param $events i32) (param i32) (result i32)
+  (func (export "{interface}#configure") (param i32 i32) (result i32) (i32.const 1024))
+  (func (export "{interface}#process") (param $events i32) {more} (result i32)
     (memory.fill (i32.const 65536) (i32.const 0) (i32.const 65536))
-    (memory.copy (i32.const 65536)
-      (i32.load offset=48 (local.get $events))
-      (i32.load offset=52 (local.get $events)))
+    (memory.copy (i32.const 65536) {answer})
     (i32.const 65536))
-  (func (export "cabi_post_pointsman:plugin/processor@0.1.0#process") (param i32)
+  (func (export "cabi_post_{interface}#process") (param i32)
     (global.set $free (i32.const 131072))))"#;
 
+/// By which door the guest answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Door {
+    /// An answer is pointer and length of a list.
+    Records,
+    /// An answer is pointer and length of each of five lists.
+    Columns,
+}
+
+impl Door {
+    const fn world(self) -> &'static str {
+        match self {
+            Self::Records => "plugin",
+            Self::Columns => "columnar-plugin",
+        }
+    }
+
+    fn module(self) -> String {
+        let (interface, more, answer) = match self {
+            // Of an event, pointer and length of its value are at 48 and 52.
+            Self::Records => (
+                "pointsman:plugin/processor@0.1.0",
+                "(param i32)",
+                "(i32.load offset=48 (local.get $events)) (i32.load offset=52 (local.get $events))",
+            ),
+            // Of a batch, the pointer to the lengths of values is at 44, that to the bytes at 68.
+            Self::Columns => (
+                "pointsman:plugin/columns@0.1.0",
+                "",
+                "(i32.load offset=68 (local.get $events)) (i32.load (i32.load offset=44 (local.get $events)))",
+            ),
+        };
+        MODULE.replace("{interface}", interface).replace("{more}", more).replace("{answer}", answer)
+    }
+
+    /// The answer that one event passes: a list with one element, whose first byte is 0.
+    fn pass(self) -> Vec<u8> {
+        match self {
+            Self::Records => words(&[ANSWER_AT + 8, 1]),
+            Self::Columns => words(&[ANSWER_AT + 40, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
+        }
+    }
+}
+
 /// A worker with such a guest.
-pub(crate) struct Parrot(WorkerPlugins);
+pub(crate) struct Parrot {
+    door: Door,
+    worker: WorkerPlugins,
+}
 
 impl Parrot {
     /// Makes the component and loads it.
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new(door: Door) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let component = folder.path().join("parrot.wasm");
-        fs::write(&component, make_component()?)?;
+        fs::write(&component, make_component(door)?)?;
         let sandbox = Sandbox::new(&SandboxSettings {
             workers: NonZeroUsize::MIN,
             plugins: 1,
@@ -77,7 +123,7 @@ impl Parrot {
             limits: LIMITS,
             grants: Vec::new(),
         };
-        Ok(Self(Plugins::new(vec![sandbox.load(&spec)?]).worker()))
+        Ok(Self { door, worker: Plugins::new(vec![sandbox.load(&spec)?]).worker() })
     }
 
     /// Has the guest answer with `bytes` to `events` events.
@@ -95,7 +141,7 @@ impl Parrot {
         let bytes = &bytes[..bytes.len().min(ANSWER_MAX as usize)];
         let rest = (1..events).map(|offset| event(offset as i64, &b"-"[..]));
         let batch: Vec<Event<'_>> = std::iter::once(event(0, bytes)).chain(rest).collect();
-        self.0.call(PluginId(0), &batch, 0)
+        self.worker.call(PluginId(0), &batch, 0)
     }
 
     /// Whatever the bytes: an answer within the limits, or a failure that blames the guest; and the next call is served.
@@ -118,9 +164,7 @@ impl Parrot {
             }
             Err(CallError::Unavailable { message }) => panic!("the host is not to blame: {message}"),
         }
-        // A list of one verdict, whose tag 0 is "pass".
-        let pass = words(&[ANSWER_AT + 8, 1]);
-        assert_eq!(self.answer(1, &pass), Ok(vec![Verdict::Pass]), "the next call finds a clean instance");
+        assert_eq!(self.answer(1, &self.door.pass()), Ok(vec![Verdict::Pass]), "the next call finds a clean instance");
     }
 }
 
@@ -144,11 +188,11 @@ fn held(verdict: &Verdict) -> usize {
     }
 }
 
-fn make_component() -> anyhow::Result<Vec<u8>> {
+fn make_component(door: Door) -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("pointsman.wit", include_str!("../../wit/pointsman.wit"))?;
-    let world = resolve.select_world(&[package], Some("plugin"))?;
-    let mut module = wat::parse_str(MODULE)?;
+    let world = resolve.select_world(&[package], Some(door.world()))?;
+    let mut module = wat::parse_str(door.module())?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
     ComponentEncoder::default().validate(true).module(&module)?.encode()
 }

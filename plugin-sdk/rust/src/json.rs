@@ -31,7 +31,7 @@ impl From<JsonError> for Verdict {
     }
 }
 
-impl Event {
+impl Event<'_> {
     /// The value, read as JSON. A type with borrowed fields is read without a copy of them.
     ///
     /// ```

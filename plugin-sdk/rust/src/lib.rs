@@ -51,6 +51,7 @@ pub mod testing;
 )]
 #[rustfmt::skip]
 pub mod bindings;
+mod batch;
 #[doc(hidden)]
 pub mod component;
 mod config;
@@ -60,19 +61,27 @@ mod host;
 mod json;
 mod verdict;
 
+pub use batch::{Events, Verdicts};
+pub use bindings::exports::pointsman::plugin::columns::Fields;
 pub use bindings::pointsman::plugin::host::Level;
-pub use bindings::pointsman::plugin::types::{Header, Output, Patch, Rejection, Retry, Verdict};
 pub use config::Config;
 pub use event::Event;
 pub use host::{count, log};
 #[cfg(feature = "json")]
 pub use json::JsonError;
+pub use verdict::{Header, Output, Patch, Rejection, Retry, Verdict};
 
 /// A plugin: one instance of it lives in one sandbox.
 ///
 /// Nothing is promised about state between calls: instances are discarded, multiplied, and shared by partitions, and a
 /// batch that failed is run again in smaller parts. Keep what makes the next call cheaper, never what a verdict depends on.
 pub trait Plugin: Sized + 'static {
+    /// The fields of events that the plugin looks at. What it does not ask for is not copied to it, which makes a plugin
+    /// that goes by headers alone cheaper by all values: `const FIELDS: Fields = Fields::HEADERS;`. Several are
+    /// `Fields::KEY.union(Fields::VALUE)`, none is `Fields::empty()`. Looking at any other is a panic, in production as under
+    /// `testing::judge`.
+    const FIELDS: Fields = Fields::all();
+
     /// Makes the plugin from its configuration, once for each instance, before any event.
     ///
     /// # Errors
@@ -86,8 +95,11 @@ pub trait Plugin: Sized + 'static {
     ///
     /// Implement it where a batch is cheaper than its events one by one; an answer with another number of verdicts is
     /// refused as malformed.
-    fn process_batch(&mut self, events: &[Event]) -> Vec<Verdict> {
-        events.iter().map(|event| self.process(event)).collect()
+    fn process_batch(&mut self, events: Events<'_>, verdicts: &mut Verdicts) {
+        for event in events {
+            let verdict = self.process(&event);
+            verdicts.push(verdict);
+        }
     }
 }
 
@@ -104,15 +116,17 @@ macro_rules! export {
 
             struct Component;
 
-            impl $crate::bindings::exports::pointsman::plugin::processor::Guest for Component {
-                fn configure(config: ::std::string::String) -> ::std::result::Result<(), ::std::string::String> {
+            impl $crate::bindings::exports::pointsman::plugin::columns::Guest for Component {
+                fn configure(
+                    config: ::std::string::String,
+                ) -> ::std::result::Result<$crate::Fields, ::std::string::String> {
                     SLOT.with(|slot| slot.configure(config))
                 }
 
                 fn process(
-                    events: ::std::vec::Vec<$crate::bindings::pointsman::plugin::types::Event>,
-                ) -> ::std::vec::Vec<$crate::Verdict> {
-                    SLOT.with(|slot| slot.process(events))
+                    events: $crate::bindings::exports::pointsman::plugin::columns::Batch,
+                ) -> $crate::bindings::exports::pointsman::plugin::columns::Verdicts {
+                    SLOT.with(|slot| slot.process(&events))
                 }
             }
 

@@ -1,8 +1,79 @@
-//! Verdicts and outputs, built.
+//! Verdicts and outputs.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::{Header, Output, Patch, Rejection, Retry, Verdict};
+/// Text that is mostly known when the plugin is written, and then costs nothing.
+type Text = Cow<'static, str>;
+
+/// What becomes of one event. Of each text that gives a reason the first 1024 bytes are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on unchanged.
+    Pass,
+    /// It ends here, on purpose. The reason is a short word of a small set, since metrics count by it.
+    Drop(Text),
+    /// These go on in its place, in order. An empty list ends the event, as a drop with the reason `emitted-nothing`.
+    Emit(Vec<Output>),
+    /// Try the whole record again later, from the first stage.
+    Retry(Retry),
+    /// It is not acceptable, and would not be later.
+    Reject(Rejection),
+}
+
+/// A transient failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Why: a sentence for a person.
+    pub reason: Text,
+    /// The least delay until the next attempt, in milliseconds. The route's schedule may wait longer, and caps it.
+    pub delay: Option<u64>,
+}
+
+/// A permanent failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The kind of failure: a short word of a small set, since metrics count by it.
+    pub code: Text,
+    /// A sentence for a person.
+    pub message: Text,
+}
+
+/// One event that goes on in place of the one that came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The port it leaves by, of at most 64 bytes. `None` keeps the event's port: the default one, unless an earlier stage
+    /// named one.
+    pub port: Option<Text>,
+    /// Key.
+    pub key: Patch,
+    /// Value.
+    pub value: Patch,
+    /// Headers in place of the event's; `None` keeps them.
+    pub headers: Option<Vec<Header>>,
+    /// Milliseconds since 1970-01-01 UTC, in place of the event's timestamp; `None` keeps it.
+    pub timestamp: Option<i64>,
+}
+
+/// A change of a nullable field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Patch {
+    /// As the event has it; costs no copy.
+    Keep,
+    /// Null.
+    Null,
+    /// These bytes.
+    Set(Vec<u8>),
+}
+
+/// One header of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Name.
+    pub name: Text,
+    /// Value; `None` is null, which is not the same as empty.
+    pub value: Option<Vec<u8>>,
+}
 
 impl Verdict {
     /// The event goes on unchanged.
@@ -13,7 +84,7 @@ impl Verdict {
 
     /// The event ends here, on purpose. `reason` is a short word of a small set, since metrics count by it.
     #[must_use]
-    pub fn drop(reason: impl Into<String>) -> Self {
+    pub fn drop(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Drop(reason.into())
     }
 
@@ -27,14 +98,14 @@ impl Verdict {
     /// A transient failure: the whole record is tried again later, from the first stage, on the route's schedule. `reason`
     /// is a sentence for a person.
     #[must_use]
-    pub fn retry(reason: impl Into<String>) -> Self {
+    pub fn retry(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Retry(Retry { reason: reason.into(), delay: None })
     }
 
     /// [`retry`](Self::retry), but not before `delay` has passed (in whole milliseconds). The route's schedule may wait
     /// longer, and caps it.
     #[must_use]
-    pub fn retry_after(delay: Duration, reason: impl Into<String>) -> Self {
+    pub fn retry_after(delay: Duration, reason: impl Into<Cow<'static, str>>) -> Self {
         let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         Self::Retry(Retry { reason: reason.into(), delay: Some(delay) })
     }
@@ -42,7 +113,7 @@ impl Verdict {
     /// A permanent failure: the event is not acceptable, and would not be later. `code` is a short word of a small set,
     /// since metrics count by it; `message` is a sentence for a person.
     #[must_use]
-    pub fn reject(code: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn reject(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::Reject(Rejection { code: code.into(), message: message.into() })
     }
 }
@@ -82,7 +153,7 @@ impl Output {
     /// let verdict = Verdict::emit([Output::to_port("eu").value("{}"), Output::to_port("audit")]);
     /// ```
     #[must_use]
-    pub fn to_port(port: impl Into<String>) -> Self {
+    pub fn to_port(port: impl Into<Cow<'static, str>>) -> Self {
         Self { port: Some(port.into()), ..Self::unchanged() }
     }
 
@@ -141,20 +212,20 @@ impl Output {
 impl Header {
     /// A header with a value.
     #[must_use]
-    pub fn new(name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+    pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<Vec<u8>>) -> Self {
         Self { name: name.into(), value: Some(value.into()) }
     }
 
     /// A header with a null value.
     #[must_use]
-    pub fn null(name: impl Into<String>) -> Self {
+    pub fn null(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), value: None }
     }
 }
 
 impl From<(&str, Option<&[u8]>)> for Header {
     fn from((name, value): (&str, Option<&[u8]>)) -> Self {
-        Self { name: name.into(), value: value.map(Into::into) }
+        Self { name: Cow::Owned(name.to_owned()), value: value.map(Into::into) }
     }
 }
 

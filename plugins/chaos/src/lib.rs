@@ -15,7 +15,7 @@
 use std::borrow::Cow;
 use std::hint::black_box;
 
-use pointsman_sdk::{Config, Event, Output, Plugin, Verdict};
+use pointsman_sdk::{Config, Event, Events, Output, Plugin, Verdict, Verdicts};
 use serde::Deserialize;
 
 struct Chaos;
@@ -27,7 +27,7 @@ struct Poisonous<'a> {
 }
 
 /// The poison of an event, if it has any.
-fn poison(event: &Event) -> Option<Cow<'_, str>> {
+fn poison<'a>(event: &'a Event<'_>) -> Option<Cow<'a, str>> {
     event.json::<Poisonous>().ok().map(|value| value.poison)
 }
 
@@ -48,12 +48,13 @@ impl Plugin for Chaos {
         }
     }
 
-    fn process_batch(&mut self, events: &[Event]) -> Vec<Verdict> {
-        let mut verdicts: Vec<Verdict> = events.iter().map(|event| self.process(event)).collect();
-        if events.iter().any(|event| poison(event).as_deref() == Some("count")) {
-            verdicts.pop();
+    fn process_batch(&mut self, events: Events<'_>, verdicts: &mut Verdicts) {
+        for event in events {
+            // A verdict too few.
+            if poison(&event).as_deref() != Some("count") {
+                verdicts.push(self.process(&event));
+            }
         }
-        verdicts
     }
 }
 
@@ -88,6 +89,8 @@ pointsman_sdk::export!(Chaos);
 
 #[cfg(test)]
 mod tests {
+    use pointsman_sdk::testing;
+
     use super::*;
 
     #[test]
@@ -112,7 +115,7 @@ mod tests {
     #[test]
     fn a_miscounted_batch_lacks_one_verdict() {
         let events = [Event::of("{}"), Event::of(r#"{"poison":"count"}"#), Event::of("{}")];
-        assert_eq!(Chaos.process_batch(&events).len(), 2);
-        assert_eq!(Chaos.process_batch(&events[2..]).len(), 1);
+        assert_eq!(testing::judge_batch(&mut Chaos, events.clone()).len(), 2);
+        assert_eq!(testing::judge_batch(&mut Chaos, events[2..].to_vec()).len(), 1);
     }
 }

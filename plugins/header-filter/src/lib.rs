@@ -6,7 +6,7 @@
 //!
 //! Of several headers of that name the last one counts. An event without it passes, as does one where it is null.
 
-use pointsman_sdk::{Config, Event, Plugin, Verdict};
+use pointsman_sdk::{Config, Event, Fields, Plugin, Verdict};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -17,6 +17,8 @@ struct HeaderFilter {
 }
 
 impl Plugin for HeaderFilter {
+    const FIELDS: Fields = Fields::HEADERS;
+
     fn configure(config: Config) -> Result<Self, String> {
         config.parse()
     }
@@ -35,6 +37,8 @@ pointsman_sdk::export!(HeaderFilter);
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
 
+    use pointsman_sdk::testing;
+
     use super::*;
 
     #[test]
@@ -52,7 +56,8 @@ mod tests {
             (event().with_header("ENV", "test"), false),
             (event().with_header("env", [0xff]), false),
         ] {
-            assert_eq!(filter.process(&event) == Verdict::drop("header"), dropped, "{event:?}");
+            let shown = format!("{:?}", event.headers().collect::<Vec<_>>());
+            assert_eq!(testing::judge(&mut filter, event) == Verdict::drop("header"), dropped, "{shown}");
         }
     }
 

@@ -88,7 +88,7 @@ mod tests {
 
     fn code(value: &str) -> String {
         match verdict(Event::of(value)) {
-            Verdict::Reject(rejection) => rejection.code,
+            Verdict::Reject(rejection) => rejection.code.into_owned(),
             verdict => panic!("{value}: {verdict:?}"),
         }
     }

@@ -63,7 +63,7 @@ impl Changes {
         let changed = self.last(version, |output| match patch(output) {
             Patch::Keep => None,
             Patch::Null => Some(None),
-            Patch::Set(bytes) => Some(Some(bytes.as_slice())),
+            Patch::Set(bytes) => Some(Some(&**bytes)),
         });
         changed.unwrap_or(of_the_record)
     }

@@ -10,11 +10,13 @@ use libfuzzer_sys::fuzz_target;
 mod parrot;
 
 thread_local! {
-    #[allow(clippy::expect_used, reason = "without its guest the target is of no use")]
-    static PARROT: RefCell<parrot::Parrot> = RefCell::new(parrot::Parrot::new().expect("the parrot loads"));
+    #[allow(clippy::expect_used, reason = "without its guests the target is of no use")]
+    static PARROTS: RefCell<[parrot::Parrot; 2]> = RefCell::new(
+        [parrot::Door::Records, parrot::Door::Columns].map(|door| parrot::Parrot::new(door).expect("the parrot loads")),
+    );
 }
 
-fuzz_target!(|answer: (u8, &[u8])| {
-    let (events, bytes) = answer;
-    PARROT.with_borrow_mut(|parrot| parrot.survive(1 + usize::from(events % 4), bytes));
+fuzz_target!(|answer: (bool, u8, &[u8])| {
+    let (columns, events, bytes) = answer;
+    PARROTS.with_borrow_mut(|parrots| parrots[usize::from(columns)].survive(1 + usize::from(events % 4), bytes));
 });

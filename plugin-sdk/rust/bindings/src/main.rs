@@ -35,7 +35,7 @@ fn header(wit: &str) -> String {
 fn generate(wit: &Path) -> Result<String> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(wit).context("the WIT is not valid")?;
-    let world = resolve.select_world(&[package], Some("plugin"))?;
+    let world = resolve.select_world(&[package], Some("columnar-plugin"))?;
     let options = Opts {
         format: true,
         additional_derive_attributes: vec!["PartialEq".into(), "Eq".into()],

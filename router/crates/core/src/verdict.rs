@@ -1,5 +1,7 @@
 //! What a plugin says of one event.
 
+use bytes::Bytes;
+
 use crate::record::OwnedHeader;
 
 /// The answer of a plugin for one event. Exactly one comes back for each event that went in.
@@ -58,8 +60,8 @@ pub enum Patch {
     Keep,
     /// Null.
     Null,
-    /// These bytes.
-    Set(Vec<u8>),
+    /// These bytes; those of one answer may share their memory.
+    Set(Bytes),
 }
 
 impl Patch {

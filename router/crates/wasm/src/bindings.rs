@@ -12,3 +12,15 @@ wasmtime::component::bindgen!({
     // Events are lowered straight from the client library's buffers.
     ownership: Borrowing { duplicate_if_necessary: true },
 });
+
+/// The world of the second door. Both have the same imports.
+pub mod columnar {
+    wasmtime::component::bindgen!({
+        path: "../../../wit",
+        world: "columnar-plugin",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        with: {
+            "pointsman:plugin/host@0.1.0": crate::bindings::pointsman::plugin::host,
+        },
+    });
+}

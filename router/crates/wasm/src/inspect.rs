@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::digest::Digest;
+use crate::door;
 use crate::engine::Sandbox;
-use crate::load::{LoadErrorReason, PROCESSOR, processor, read};
+use crate::load::{LoadErrorReason, read};
 use crate::stand_in::{self, Provision};
 
 /// What is known of a component without running it.
@@ -14,9 +15,9 @@ pub struct Inspection {
     pub digest: Digest,
     /// Size of the file.
     pub bytes: usize,
-    /// The version of the contract that it exports, such as `pointsman:plugin/processor@0.1.0`; `None` where it is no
-    /// plugin.
-    pub processor: Option<String>,
+    /// The door and version of the contract that it exports, such as `pointsman:plugin/processor@0.1.0`; `None` where it
+    /// is no plugin.
+    pub exports: Option<String>,
     /// Whether this router can call it: it exports this router's version of the contract.
     pub callable: bool,
     /// What it imports, in its own order; and how that is provided, `None` where it isn't and the plugin can't be loaded.
@@ -33,10 +34,10 @@ impl Sandbox {
         let bytes = read(path)?;
         let digest = Digest::of(&bytes);
         let component = self.compile(&bytes, digest)?;
-        let processor = processor(&self.engine, &component);
+        let exports = door::exported(&self.engine, &component);
         let ty = component.component_type();
         let imports = ty.imports(&self.engine).map(|(name, _)| (name.to_owned(), stand_in::provision(name))).collect();
-        let callable = processor.as_deref() == Some(PROCESSOR);
-        Ok(Inspection { digest, bytes: bytes.len(), processor, callable, imports })
+        let callable = exports.as_deref().is_some_and(door::is_callable);
+        Ok(Inspection { digest, bytes: bytes.len(), exports, callable, imports })
     }
 }

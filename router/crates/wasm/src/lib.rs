@@ -42,6 +42,7 @@ mod bindings;
 mod cache;
 mod crossing;
 mod digest;
+mod door;
 mod engine;
 mod fault;
 mod guest;

@@ -9,9 +9,9 @@ use thiserror::Error;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker};
 
-use crate::bindings::PluginPre;
 use crate::bindings::pointsman::plugin::types;
 use crate::digest::Digest;
+use crate::door::{self, DoorPre, PROCESSOR};
 use crate::engine::Sandbox;
 use crate::fault::Fault;
 use crate::guest::{Guest, link_host};
@@ -24,9 +24,6 @@ use crate::worker::{Instance, StartError};
 /// Largest component file, in bytes. Python's and JavaScript's are near 20 MiB.
 pub const COMPONENT_MAX_BYTES: u64 = 64 << 20;
 
-/// What a plugin exports.
-pub(crate) const PROCESSOR: &str = "pointsman:plugin/processor@0.1.0";
-
 /// What it may call.
 const HOST: &str = "pointsman:plugin/host@0.1.0";
 
@@ -37,7 +34,7 @@ pub struct LoadedPlugin {
     config: String,
     limits: Limits,
     grants: Arc<Grants>,
-    pre: PluginPre<Guest>,
+    door: DoorPre,
 }
 
 impl LoadedPlugin {
@@ -67,8 +64,8 @@ impl LoadedPlugin {
         &self.grants
     }
 
-    pub(crate) fn pre(&self) -> &PluginPre<Guest> {
-        &self.pre
+    pub(crate) fn door(&self) -> &DoorPre {
+        &self.door
     }
 }
 
@@ -119,8 +116,13 @@ pub enum LoadErrorReason {
         found: Option<String>,
     },
     /// A function of the contract is missing or has another type.
-    #[error("its {PROCESSOR} is not the one of this router: {0}; build it again with this router's WIT package")]
-    Signature(String),
+    #[error("its {interface} is not the one of this router: {reason}; build it again with this router's WIT package")]
+    Signature {
+        /// The interface.
+        interface: String,
+        /// What does not fit.
+        reason: String,
+    },
     /// An import that nobody provides.
     #[error(
         "it imports {0}, which a plugin can't have; build it without, or for WASI 0.2 if it comes from a newer WASI"
@@ -168,7 +170,7 @@ impl From<StartError> for LoadErrorReason {
         match error {
             StartError::NoRoom(reason) => Self::NoRoom(reason),
             StartError::Instantiate(fault) => Self::Instantiate(fault),
-            StartError::Signature(reason) => Self::Signature(reason),
+            StartError::Signature(reason) => Self::Signature { interface: "interface".into(), reason },
             StartError::Configure(fault) => Self::Configure(fault),
             StartError::Refused(message) => Self::Refused(message),
         }
@@ -217,7 +219,7 @@ impl Sandbox {
             config: spec.config.clone(),
             limits: spec.limits.clone(),
             grants: Arc::new(grants),
-            pre: self.link(&component)?,
+            door: self.link(&component)?,
         };
         // The trial's instance is not kept: which thread will need one first is not known yet.
         Instance::start(&plugin, 0)?.hear(&plugin, &mut Heard::default(), 0);
@@ -250,18 +252,19 @@ impl Sandbox {
         Ok(component)
     }
 
-    fn link(&self, component: &Component) -> Result<PluginPre<Guest>, LoadErrorReason> {
-        if let Some(found) = processor(&self.engine, component).filter(|found| found != PROCESSOR) {
-            return Err(LoadErrorReason::World { found: Some(found) });
+    fn link(&self, component: &Component) -> Result<DoorPre, LoadErrorReason> {
+        let exported = door::exported(&self.engine, component);
+        if let Some(found) = exported.as_ref().filter(|found| !door::is_callable(found)) {
+            return Err(LoadErrorReason::World { found: Some(found.clone()) });
         }
         let mut linker = Linker::new(&self.engine);
         self.link_imports(&mut linker, component)?;
         let pre =
             linker.instantiate_pre(component).map_err(|error| LoadErrorReason::ImportType(format!("{error:#}")))?;
-        PluginPre::new(pre).map_err(|error| match processor(&self.engine, component) {
-            None => LoadErrorReason::World { found: None },
-            Some(_) => LoadErrorReason::Signature(format!("{error:#}")),
-        })
+        // What it imports is told first.
+        let name = exported.ok_or(LoadErrorReason::World { found: None })?;
+        DoorPre::of(&name, pre)
+            .map_err(|error| LoadErrorReason::Signature { interface: name, reason: format!("{error:#}") })
     }
 
     /// Provides what the component imports, and nothing else.
@@ -281,14 +284,6 @@ impl Sandbox {
         types::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest).map_err(misfit)?;
         linker.instance(HOST).and_then(|mut host| link_host(&mut host)).map_err(misfit)
     }
-}
-
-/// The name under which the component exports some version of the contract.
-pub(crate) fn processor(engine: &wasmtime::Engine, component: &Component) -> Option<String> {
-    let interface = PROCESSOR.split_once('@').map_or(PROCESSOR, |(interface, _)| interface);
-    let ty = component.component_type();
-    let found = ty.exports(engine).map(|(name, _)| name);
-    found.filter(|name| name.split('@').next() == Some(interface)).max_by_key(|name| *name == PROCESSOR).map(Into::into)
 }
 
 /// Reads a component file, up to the limit.

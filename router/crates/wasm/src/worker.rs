@@ -9,8 +9,8 @@ use pointsman_core::verdict::Verdict;
 use tracing::debug;
 use wasmtime::Store;
 
-use crate::bindings;
-use crate::crossing::{NotText, Scratch, accept, budget};
+use crate::crossing::budget;
+use crate::door::{Door, Scratch, Uncrossed};
 use crate::fault::Fault;
 use crate::guest::{Guest, HANDLES};
 use crate::load::LoadedPlugin;
@@ -106,14 +106,7 @@ impl Slot {
             None => Instance::start(plugin, now_ms)
                 .map_err(|error| CallError::Unavailable { message: error.message(plugin) })?,
         };
-        let verdicts = scratch
-            .lend(events, |events| instance.process(plugin, events, now_ms))
-            .map_err(|NotText| undecodable(plugin))?
-            .map_err(|fault| CallError::Guest {
-                class: fault.class,
-                code: fault.code.into(),
-                message: format!("plugin {}: {}", plugin.name(), fault.message),
-            })?;
+        let verdicts = instance.process(plugin, scratch, events, now_ms)?;
         // Only here, after a clean return, is what the call said heard, and its instance kept.
         instance.hear(plugin, &mut self.heard, now_ms);
         self.instance = Some(instance);
@@ -171,7 +164,7 @@ fn again_after_a_deadline<T>(mut start: impl FnMut() -> Result<T, StartError>) -
 /// A running copy of a plugin.
 pub(crate) struct Instance {
     store: Store<Guest>,
-    exports: bindings::Plugin,
+    door: Door,
 }
 
 impl Instance {
@@ -182,27 +175,24 @@ impl Instance {
     }
 
     fn try_start(plugin: &LoadedPlugin, now_ms: i64) -> Result<Self, StartError> {
-        let pre = plugin.pre();
+        let pre = plugin.door().instance_pre();
         let guest = Guest::new(plugin.limits(), Arc::clone(plugin.grants()), plugin.digest().0);
         let mut store = Store::new(pre.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
         store.epoch_deadline_callback(|store| store.data().tick());
         store.set_max_component_handles(HANDLES);
         begin(&mut store, plugin, 0, now_ms);
-        let instance =
-            pre.instance_pre().instantiate(&mut store).map_err(|error| match fault(&store, plugin, &error) {
-                // Nothing has been returned yet that could be malformed: the error is not the guest's.
-                Fault { class: FailureClass::BadOutput, .. } => StartError::NoRoom(format!("{error:#}")),
-                fault => StartError::Instantiate(fault),
-            })?;
-        let exports = bindings::Plugin::new(&mut store, &instance)
-            .map_err(|error| StartError::Signature(format!("{error:#}")))?;
-        exports
-            .pointsman_plugin_processor()
-            .call_configure(&mut store, plugin.config())
+        let instance = pre.instantiate(&mut store).map_err(|error| match fault(&store, plugin, &error) {
+            // Nothing has been returned yet that could be malformed: the error is not the guest's.
+            Fault { class: FailureClass::BadOutput, .. } => StartError::NoRoom(format!("{error:#}")),
+            fault => StartError::Instantiate(fault),
+        })?;
+        let opened = plugin.door().open(&mut store, &instance);
+        let mut door = opened.map_err(|error| StartError::Signature(format!("{error:#}")))?;
+        door.configure(&mut store, plugin.config())
             .map_err(|error| StartError::Configure(fault(&store, plugin, &error)))?
             .map_err(|message| StartError::Refused(printable(&message, REFUSAL_BYTES).into_owned()))?;
-        Ok(Self { store, exports })
+        Ok(Self { store, door })
     }
 
     /// Has what was said in the last call logged and counted. Of a start this is done once, when the plugin is loaded: a
@@ -215,16 +205,24 @@ impl Instance {
     fn process(
         &mut self,
         plugin: &LoadedPlugin,
-        events: &[bindings::pointsman::plugin::types::Event<'_>],
+        scratch: &mut Scratch,
+        events: &[Event<'_>],
         now_ms: i64,
-    ) -> Result<Vec<Verdict>, Fault> {
+    ) -> Result<Vec<Verdict>, CallError> {
         begin(&mut self.store, plugin, events.len(), now_ms);
-        let answer = self
-            .exports
-            .pointsman_plugin_processor()
-            .call_process(&mut self.store, events)
-            .map_err(|error| fault(&self.store, plugin, &error))?;
-        accept(answer, events.len(), plugin.limits())
+        let answer = self.door.process(&mut self.store, scratch, events, plugin.limits());
+        answer.map_err(|uncrossed| {
+            let fault = match uncrossed {
+                Uncrossed::NotText => return undecodable(plugin),
+                Uncrossed::Failed(error) => fault(&self.store, plugin, &error),
+                Uncrossed::Refused(fault) => fault,
+            };
+            CallError::Guest {
+                class: fault.class,
+                code: fault.code.into(),
+                message: format!("plugin {}: {}", plugin.name(), fault.message),
+            }
+        })
     }
 }
 

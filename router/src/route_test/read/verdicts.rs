@@ -135,7 +135,7 @@ fn output(table: Table<'_>) -> Option<Output> {
     let patch = |said| match said {
         Said::Nothing => Patch::Keep,
         Said::Null => Patch::Null,
-        Said::Bytes(bytes) => Patch::Set(bytes),
+        Said::Bytes(bytes) => Patch::Set(bytes.into()),
     };
     let port = optional(table.get("port"), |field| text(field, "\"eu\""));
     let (key, value) = (patch(nullable(&table, &KEY)), patch(nullable(&table, &VALUE)));

@@ -1,12 +1,14 @@
 //! Reads the value as a JSON object, drops it where `amount` is negative, adds a field and writes it again: the work of a
 //! plain transform.
 
-use pointsman_sdk::{Config, Event, Output, Plugin, Verdict};
+use pointsman_sdk::{Config, Event, Fields, Output, Plugin, Verdict};
 use serde_json::{Map, Value};
 
 struct JsonTransform;
 
 impl Plugin for JsonTransform {
+    const FIELDS: Fields = Fields::VALUE;
+
     fn configure(_: Config) -> Result<Self, String> {
         Ok(Self)
     }

@@ -83,7 +83,7 @@ fn sample() -> impl Strategy<Value = Sample> {
 }
 
 fn patch(field: Option<&Vec<u8>>) -> Patch {
-    field.map_or(Patch::Null, |bytes| Patch::Set(bytes.clone()))
+    field.map_or(Patch::Null, |bytes| Patch::Set(bytes.clone().into()))
 }
 
 impl Sample {

@@ -161,7 +161,7 @@ fn a_contract_with_other_types_is_refused() {
         (func (export "pointsman:plugin/processor@0.1.0#configure") (param i32 i32) (result i32) (i32.const 0))
         (func (export "pointsman:plugin/processor@0.1.0#process") (param i32 i32) (result i32) (i32.const 0)))"#;
     let reason = Bench::new(&componentize(module, &[&fewer], "plugin")).refusal();
-    assert!(matches!(reason, LoadErrorReason::Signature(_)), "{reason}");
+    assert!(matches!(reason, LoadErrorReason::Signature { .. }), "{reason}");
 
     let other_log = WIT.replace("log: func(level: level, message: string)", "log: func(level: level)");
     assert_ne!(other_log, WIT);
@@ -252,18 +252,25 @@ fn a_start_has_one_deadline() {
         ..PASS
     };
     let mut bench = Bench::new(&guest.component());
-    // What the loop takes, on this machine and now: later it is hardly faster than the fastest of some.
     let mut measured = bench.worker();
     call(&mut measured).unwrap();
-    let time = || {
+    let mut time = || {
         let before = thread_cpu_time();
         call(&mut measured).unwrap();
         thread_cpu_time() - before
     };
-    let once = std::iter::repeat_with(time).take(5).min().unwrap();
-    // The start and `configure` are each within the deadline; both together are not.
-    bench.spec.limits.deadline = once * 3 / 2;
-    let LoadErrorReason::Configure(fault) = bench.refusal() else { panic!("it must end in configure") };
+    // The start and `configure` are each within the deadline, and both together are not. What is tried while the machine
+    // changes its pace says nothing.
+    let reason = std::iter::repeat_with(|| {
+        let before = time();
+        bench.spec.limits.deadline = before * 3 / 2;
+        let loaded = bench.load();
+        (time().abs_diff(before) < before / 10).then_some(loaded)
+    });
+    let loaded = reason.take(1000).flatten().next().expect("the machine keeps its pace for a moment");
+    let LoadErrorReason::Configure(fault) = loaded.err().expect("the plugin must not load").reason else {
+        panic!("it must end in configure")
+    };
     assert_eq!(fault.class, FailureClass::Deadline);
 }
 
@@ -294,7 +301,7 @@ fn a_plugin_is_described_without_being_run() {
     let inspection = bench.sandbox.inspect(&bench.spec.component).unwrap();
     assert_eq!(inspection.digest, Digest::of(&component));
     assert_eq!(inspection.bytes, component.len());
-    assert_eq!(inspection.processor.as_deref(), Some("pointsman:plugin/processor@0.1.0"));
+    assert_eq!(inspection.exports.as_deref(), Some("pointsman:plugin/processor@0.1.0"));
     assert!(inspection.callable);
     assert!(inspection.imports.iter().all(|(_, provision)| *provision == Some(Provision::Host)), "{inspection:?}");
 }

@@ -114,7 +114,7 @@ fn said(worker: &mut WorkerPlugins, now_ms: i64) -> Vec<u8> {
     let verdicts = worker.call(PLUGIN, &[event(0, b"")], now_ms).unwrap();
     match &verdicts[..] {
         [Verdict::Emit(outputs)] => match &outputs[..] {
-            [Output { value: Patch::Set(bytes), .. }] => bytes.clone(),
+            [Output { value: Patch::Set(bytes), .. }] => bytes.to_vec(),
             other => panic!("{other:?}"),
         },
         other => panic!("{other:?}"),
