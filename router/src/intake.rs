@@ -147,6 +147,13 @@ impl Intake {
         self.held[held].batch.as_ref().map(|batch| batch.record(index))
     }
 
+    /// The batch of the record and its place in it, while it is in flight.
+    pub(crate) fn batch(&mut self, seq: u64) -> Option<(&mut dyn Batch, usize)> {
+        let (held, index) = self.locate(seq)?;
+        let batch = self.held[held].batch.as_deref_mut()?;
+        Some((batch, index))
+    }
+
     /// The state of the record, while its batch is in flight.
     pub(crate) fn flight(&mut self, seq: u64) -> Option<&mut Flight> {
         let (held, index) = self.locate(seq)?;

@@ -1,6 +1,8 @@
 //! The tests that need no broker, in one binary: it is linked once.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[cfg(target_os = "linux")]
+mod allocator;
 mod architecture;
 mod flows;
 mod hostile;

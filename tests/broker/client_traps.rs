@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId, partition_of_key};
+use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId, partition_of_key};
 use pointsman_core::port::{
     Commit, DeliveryError, Feed, FeedError, Log as _, NewTopic, ProduceError, Report, Sink, StartAt, Token,
     TopicSettings,
@@ -23,6 +23,7 @@ use crate::client::{DEADLINE, Member, log, plan, settings};
 pub(crate) const TRIALS: &[Trial] = &[
     Trial::shared("client::closing_with_records_prefetched_commits_what_was_settled", prefetched_is_not_settled),
     Trial::shared("client::null_and_empty_and_odd_bytes_survive_the_way_through", odd_bytes_survive),
+    Trial::shared("client::a_record_goes_on_with_its_own_headers_and_keeps_them_if_it_is_refused", forwarded),
     Trial::shared("client::keys_go_where_java_clients_send_them", keys_go_where_java_sends_them),
     Trial::shared("client::every_codec_is_written_and_read", every_codec),
     Trial::shared("client::a_rebalance_under_load_loses_and_repeats_nothing", rebalance_under_load),
@@ -150,6 +151,69 @@ fn odd_bytes_survive(kafka: &Kafka) -> anyhow::Result<()> {
     for (record, (key, value, timestamp_ms)) in ours.iter().zip(sent) {
         assert_eq!((record.key.as_deref(), record.value.as_deref(), record.timestamp_ms), (key, value, timestamp_ms));
         assert_eq!(record.headers, names);
+    }
+    Ok(())
+}
+
+/// Headers are not copied on their way through: they change hands, and come back when they are needed again.
+fn forwarded(kafka: &Kafka) -> anyhow::Result<()> {
+    let [source, target] = ["forward", "forwarded"].map(Kafka::unique);
+    kafka.create_topic(&source, 1)?;
+    kafka.create_topics(&[TopicSpec::new(&target, 1).with("max.message.bytes", "4000")])?;
+    const LARGE: usize = 3;
+    let headers = |number: usize| -> Vec<OwnedHeader> {
+        let twice =
+            OwnedHeader { name: (*b"twice").into(), value: number.is_multiple_of(2).then(|| Box::from(*b"\xff\0")) };
+        vec![twice; number]
+    };
+    kafka.fill_with(&source, 8, |number| Sample {
+        value: Some(vec![b'v'; if number as usize == LARGE { 5000 } else { 10 }]),
+        headers: headers(number as usize),
+        timestamp_ms: Some(1_000_000),
+        ..value(number)
+    })?;
+    let log = log(kafka)?;
+    let mut sink = log.sink(&[Arc::from(target.as_str())], Arc::new(|| {}))?;
+    let mut feed = log.read(&TopicPartition::new(source.as_str(), 0), 0)?;
+    let mut batch = wait::until_ok("the records", DEADLINE, || Ok(feed.fetch(100, 1 << 20)?))?;
+    ensure!(batch.len() == 8, "{} records", batch.len());
+    let whole: Vec<_> = (0..8).map(|index| OwnedRecord::from(batch.record(index))).collect();
+
+    let unchanged =
+        Forward { topic: TopicId(0), partition: PartitionChoice::ByKey, timestamp_ms: None, key: None, value: None };
+    let nowhere = Forward { partition: PartitionChoice::Exactly(9), ..unchanged };
+    let changed = Forward { timestamp_ms: Some(7), key: Some(None), value: Some(Some(b"new")), ..unchanged };
+    let mut reports = Vec::new();
+    for (index, whole) in whole.iter().enumerate() {
+        let taken = sink.forward(&mut *batch, index, &nowhere, Token(99));
+        ensure!(taken.is_err(), "there is no such partition");
+        ensure!(OwnedRecord::from(batch.record(index)) == *whole, "a record that is not taken is whole");
+        let forward = if index == 5 { &changed } else { &unchanged };
+        sink.forward(&mut *batch, index, forward, Token(index as u64))?;
+        let readable = batch.record(index).headers.iter().any(|header| std::str::from_utf8(header.name).is_ok());
+        ensure!(!readable, "what was given away is not there any more");
+    }
+    serve(&mut *sink, &mut reports, 8)?;
+    for Report { token, result } in &reports {
+        let is_large = token.0 == LARGE as u64;
+        ensure!(matches!(result, Err(DeliveryError::Refused { .. })) == is_large, "{token:?}: {result:?}");
+    }
+    for (index, whole) in whole.iter().enumerate() {
+        batch.restore(index);
+        batch.restore(index);
+        ensure!(OwnedRecord::from(batch.record(index)) == *whole, "a record is whole again");
+    }
+
+    let mut expected = whole;
+    expected[5] = OwnedRecord { key: None, value: Some(b"new".into()), timestamp_ms: 7, ..expected[5].clone() };
+    // In the end, by a producer of its own, if its batch was refused with it; so not in order.
+    let written: BTreeMap<_, _> = kafka.read_all(&target)?.into_iter().map(|(_, r)| (r.headers.len(), r)).collect();
+    for (index, record) in expected.into_iter().enumerate().filter(|(index, _)| *index != LARGE) {
+        let written = written.get(&index).with_context(|| format!("record {index}"))?;
+        ensure!(
+            OwnedRecord { offset: record.offset, ..written.clone() } == record,
+            "{written:?} instead of {record:?}"
+        );
     }
     Ok(())
 }

@@ -37,9 +37,9 @@ impl Changes {
             topic: &input.origin.topic,
             partition: input.origin.partition,
             offset: record.offset,
-            timestamp_ms: self.last(version, |output| output.timestamp_ms).unwrap_or(record.timestamp_ms),
-            key: self.field(version, record.key, |output| &output.key),
-            value: self.field(version, record.value, |output| &output.value),
+            timestamp_ms: self.timestamp_ms(version).unwrap_or(record.timestamp_ms),
+            key: self.key(version).unwrap_or(record.key),
+            value: self.value(version).unwrap_or(record.value),
             headers: self.headers(version).map_or(record.headers, Headers::Owned),
             attempt: input.attempt,
         }
@@ -50,22 +50,24 @@ impl Changes {
         self.last(version, |output| output.port.as_deref())
     }
 
-    fn headers(&self, version: Version) -> Option<&[OwnedHeader]> {
-        self.last(version, |output| output.headers.as_deref())
+    /// Milliseconds since 1970-01-01 UTC in place of the record's timestamp.
+    pub(crate) fn timestamp_ms(&self, version: Version) -> Option<i64> {
+        self.last(version, |output| output.timestamp_ms)
     }
 
-    fn field<'a>(
-        &'a self,
-        version: Version,
-        of_the_record: Option<&'a [u8]>,
-        patch: impl Fn(&'a Output) -> &'a Patch,
-    ) -> Option<&'a [u8]> {
-        let changed = self.last(version, |output| match patch(output) {
-            Patch::Keep => None,
-            Patch::Null => Some(None),
-            Patch::Set(bytes) => Some(Some(&**bytes)),
-        });
-        changed.unwrap_or(of_the_record)
+    /// What is in place of the record's key.
+    pub(crate) fn key(&self, version: Version) -> Option<Option<&[u8]>> {
+        self.last(version, |output| changed(&output.key))
+    }
+
+    /// What is in place of the record's value.
+    pub(crate) fn value(&self, version: Version) -> Option<Option<&[u8]>> {
+        self.last(version, |output| changed(&output.value))
+    }
+
+    /// What is in place of the record's headers.
+    pub(crate) fn headers(&self, version: Version) -> Option<&[OwnedHeader]> {
+        self.last(version, |output| output.headers.as_deref())
     }
 
     /// What the last change says that says anything.
@@ -77,5 +79,13 @@ impl Changes {
             version = change.base;
         }
         None
+    }
+}
+
+fn changed(patch: &Patch) -> Option<Option<&[u8]>> {
+    match patch {
+        Patch::Keep => None,
+        Patch::Null => Some(None),
+        Patch::Set(bytes) => Some(Some(bytes)),
     }
 }

@@ -1,6 +1,7 @@
 //! Delivering what was judged.
 
-use pointsman_core::delivery::{Delivery, PartitionChoice};
+use pointsman_config::plan::OutputPlan;
+use pointsman_core::delivery::{Delivery, Forward, PartitionChoice};
 use pointsman_core::port::{DeliveryError, ProduceError, Sink, Token};
 use pointsman_core::provenance::{Provenance, origin_stamps};
 use pointsman_core::record::{Record, TopicPartition};
@@ -8,7 +9,7 @@ use pointsman_core::record::{Record, TopicPartition};
 use super::{Again, Course, Intent, Lane, Resume, Step, Tools, Unit, Which, Why};
 use crate::counters::Fate;
 use crate::credit::Credit;
-use crate::judge::{Input, Ruling};
+use crate::judge::{Input, Judgement, Routed, Ruling};
 use crate::shared::Now;
 
 /// The producer queue is full.
@@ -57,6 +58,10 @@ pub(super) fn original<'a>(
     }
 }
 
+fn partition_choice(output: &OutputPlan, origin: &TopicPartition) -> PartitionChoice {
+    if output.same_partition { PartitionChoice::Exactly(origin.partition) } else { PartitionChoice::ByKey }
+}
+
 impl Lane {
     /// Carries out the rulings in the outbox, as far as the producer queue takes them.
     pub(super) fn deliver(&mut self, tools: &mut Tools<'_>) -> Step {
@@ -91,8 +96,13 @@ impl Lane {
 
     /// Produces the outputs of one record.
     fn send_outputs(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: std::ops::Range<usize>) -> Result<(), Full> {
+        let alone = routed.len() == 1;
         for index in routed.skip(self.outbox.sent) {
-            let produced = self.send_output(tools.sink, unit, index);
+            let produced = if alone && self.keeps_headers(unit, index) {
+                self.forward(tools.sink, unit, index)
+            } else {
+                self.send_output(tools.sink, unit, index)
+            };
             self.produced(unit, produced, tools.credit)?;
             self.outbox.sent += 1;
         }
@@ -111,11 +121,7 @@ impl Lane {
         let stamps = if plan.origin_headers { origin_stamps(origin, record.offset) } else { Vec::new() };
         let delivery = Delivery {
             topic: output.topic,
-            partition: if output.same_partition {
-                PartitionChoice::Exactly(origin.partition)
-            } else {
-                PartitionChoice::ByKey
-            },
+            partition: partition_choice(output, origin),
             timestamp_ms: event.timestamp_ms,
             key: event.key,
             value: event.value,
@@ -123,6 +129,32 @@ impl Lane {
             stamps: &stamps,
         };
         self.send(sink, unit, &delivery)
+    }
+
+    /// Whether the event leaves with just the headers that its record was fetched with.
+    fn keeps_headers(&self, unit: Unit, index: usize) -> bool {
+        let Judgement { routed, changes, .. } = &self.outbox.judgement;
+        unit.which == Which::Source && !self.plan().origin_headers && changes.headers(routed[index].version).is_none()
+    }
+
+    /// [`send_output`](Self::send_output), with the record's own headers, and not a copy of them. If the delivery fails, they are
+    /// [restored](pointsman_core::port::Batch::restore): so no other delivery may need them meanwhile.
+    fn forward(&mut self, sink: &mut dyn Sink, unit: Unit, index: usize) -> Result<usize, ProduceError> {
+        let Judgement { routed, changes, .. } = &self.outbox.judgement;
+        let Routed { version, output } = routed[index];
+        let output = &self.shared.plan.routes[self.route].outputs[output];
+        let forward = Forward {
+            topic: output.topic,
+            partition: partition_choice(output, &self.source.partition),
+            timestamp_ms: changes.timestamp_ms(version),
+            key: changes.key(version),
+            value: changes.value(version),
+        };
+        let Some((batch, index)) = self.source.batch(unit.seq) else { return Ok(0) };
+        let bytes = forward.of(batch.record(index)).rough_bytes();
+        sink.forward(batch, index, &forward, token(self.id, unit))?;
+        self.shared.counters.produced(output.topic);
+        Ok(bytes)
     }
 
     /// The record that the outbox stands at, as it was at its origin.
@@ -184,6 +216,11 @@ impl Lane {
         flight.sent = false;
         let intent = std::mem::take(&mut flight.intent);
         let error = flight.error.take().map(|error| *error);
+        if error.is_some()
+            && let Some((batch, index)) = self.intake_mut(unit.which).and_then(|intake| intake.batch(unit.seq))
+        {
+            batch.restore(index);
+        }
         match error {
             None => self.arrived(unit, intent),
             Some(DeliveryError::Refused { code, message }) => self.refused(unit, intent, code, message, now),

@@ -8,23 +8,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pointsman_config::Plan;
-use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
+use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId};
 use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::policy::RetrySchedule;
 use pointsman_core::port::{
-    AssignedFeed, Assignment, CallError, Commit, DeliveryError, PluginHost, PluginId, ProduceError, Report, Sink,
-    SinkFailed, Token,
+    AssignedFeed, Assignment, Batch, CallError, Commit, DeliveryError, PluginHost, PluginId, ProduceError, Report,
+    Sink, SinkFailed, Token,
 };
-use pointsman_core::provenance::{Provenance, name};
-use pointsman_core::record::{Headers, OwnedRecord, TopicPartition};
+use pointsman_core::provenance::Provenance;
+use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord, TopicPartition};
 use pointsman_core::settled::Settled;
 use pointsman_core::verdict::{Output, Patch, Verdict};
 
 use super::{Lane, SEQ_MASK, Step, Tools, read_token};
 use crate::counters::Counters;
 use crate::credit::Credit;
-use crate::route_test::simulated_log::{SimulatedLog, SimulatedSink};
+use crate::route_test::simulated_log::{SimulatedLog, SimulatedSink, take_headers};
 use crate::shared::{Limiters, Now, Shared};
 
 const RECORDS: i64 = 400;
@@ -44,7 +44,7 @@ component = "script.wasm"
 name = "r"
 from = ["source"]
 stages = ["script"]
-origin_headers = true
+origin_headers = false
 batch = { records = 16 }
 in_flight = { records = 64 }
 retry = { initial = "1s", max = "8s", max_attempts = 3 }
@@ -151,25 +151,19 @@ impl Sink for TroubledSink {
     }
 
     fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
-        let luck = if self.calm { u8::MAX } else { self.random.u8(..) };
-        let unavailable = || DeliveryError::Unavailable { code: "sim".into(), message: "simulated outage".into() };
-        let origin = delivery.stamps.iter().find(|header| &*header.name == name::ORIGIN_OFFSET.as_bytes());
-        let offset: i64 = std::str::from_utf8(origin.unwrap().value.as_ref().unwrap()).unwrap().parse().unwrap();
-        let is_output = delivery.stamps.len() == 3;
-        match luck {
-            _ if self.outage == Some(delivery.topic) => Err(unavailable().into()),
-            0..12 => Err(ProduceError::Full),
-            12..16 => Err(unavailable().into()),
-            16..22 => {
-                self.waiting.push(Report { token, result: Err(unavailable()) });
-                Ok(())
-            }
-            _ if is_output && is_refused(offset) => {
-                let refused = DeliveryError::Refused { code: "sim".into(), message: "simulated refusal".into() };
-                self.waiting.push(Report { token, result: Err(refused) });
-                Ok(())
-            }
-            _ => self.inner.produce(delivery, token),
+        self.trouble(delivery, token).unwrap_or_else(|| self.inner.produce(delivery, token))
+    }
+
+    fn forward(
+        &mut self,
+        batch: &mut dyn Batch,
+        index: usize,
+        forward: &Forward<'_>,
+        token: Token,
+    ) -> Result<(), ProduceError> {
+        match self.trouble(&forward.of(batch.record(index)), token) {
+            Some(accepted) => accepted.map(|()| take_headers(batch, index)),
+            None => self.inner.forward(batch, index, forward, token),
         }
     }
 
@@ -188,6 +182,32 @@ impl Sink for TroubledSink {
     }
 }
 
+impl TroubledSink {
+    /// The answer to a delivery that fails at once or later.
+    fn trouble(&mut self, delivery: &Delivery<'_>, token: Token) -> Option<Result<(), ProduceError>> {
+        let luck = if self.calm { u8::MAX } else { self.random.u8(..) };
+        let unavailable = || DeliveryError::Unavailable { code: "sim".into(), message: "simulated outage".into() };
+        let later = match luck {
+            _ if self.outage == Some(delivery.topic) => return Some(Err(unavailable().into())),
+            0..12 => return Some(Err(ProduceError::Full)),
+            12..16 => return Some(Err(unavailable().into())),
+            16..22 => unavailable(),
+            // What is parked or dead-lettered has more.
+            _ if delivery.stamps.len() <= 3 && is_refused(number(delivery.value)) => {
+                DeliveryError::Refused { code: "sim".into(), message: "simulated refusal".into() }
+            }
+            _ => return None,
+        };
+        self.waiting.push(Report { token, result: Err(later) });
+        Some(Ok(()))
+    }
+}
+
+/// The offset in the source, which every record has as its value.
+fn number(value: Option<&[u8]>) -> i64 {
+    std::str::from_utf8(value.expect("no value is lost")).unwrap().parse().unwrap()
+}
+
 struct World {
     seed: u64,
     random: fastrand::Rng,
@@ -202,9 +222,16 @@ struct World {
     calm: bool,
 }
 
-fn plan() -> Arc<Plan> {
-    let (plan, _) = pointsman_config::compile(CONFIG, "simulation", &|_: &str| None).expect("compiles");
+/// With the origin in headers of the outputs, and without, which lets records go on with the headers they have.
+fn plan(seed: u64) -> Arc<Plan> {
+    let config = CONFIG.replace("origin_headers = false", &format!("origin_headers = {}", seed.is_multiple_of(2)));
+    let (plan, _) = pointsman_config::compile(&config, "simulation", &|_: &str| None).expect("compiles");
     Arc::new(plan)
+}
+
+/// The header of the record with this offset in the source.
+fn own_header(offset: i64) -> OwnedHeader {
+    OwnedHeader::text("own", offset.to_string())
 }
 
 fn retry_topic() -> Arc<str> {
@@ -230,7 +257,7 @@ fn open_lane(shared: &Arc<Shared>, log: &SimulatedLog, committed: &BTreeMap<Arc<
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let plan = plan();
+        let plan = plan(seed);
         let shared = Arc::new(Shared {
             digests: Vec::new(),
             limiters: Limiters::new(&plan),
@@ -247,7 +274,7 @@ impl World {
                 timestamp_ms: number,
                 key: Some(vec![b'k']),
                 value: Some(number.to_string().into_bytes()),
-                headers: Vec::new(),
+                headers: vec![own_header(number)],
             };
             log.append("source", PartitionChoice::Exactly(0), record).expect("small");
         }
@@ -352,9 +379,9 @@ impl World {
     }
 
     fn outputs(&self, topic: &str, offset: i64) -> usize {
-        let stamp = offset.to_string();
-        let is_of = |headers: &Headers<'_>| headers.last(name::ORIGIN_OFFSET) == Some(Some(stamp.as_bytes()));
-        self.log.written(topic).iter().filter(|written| is_of(&Headers::Owned(&written.record.headers))).count()
+        let written = self.log.written(topic);
+        let of_it = written.iter().filter(|written| number(written.record.value.as_deref()) == offset);
+        of_it.inspect(|written| assert_eq!(written.record.headers[0], own_header(offset))).count()
     }
 
     fn is_parked(&self, offset: i64, attempts: u32) -> bool {
@@ -367,7 +394,7 @@ impl World {
     fn dead_letter(&self, offset: i64) -> Option<FailureClass> {
         self.log.written("sim.r.dead-letter").iter().find_map(|written| {
             let (originals, letter) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
-            assert_eq!(originals, 0, "the block comes off whole");
+            assert_eq!(written.record.headers[..originals], [own_header(letter.origin.offset)]);
             (letter.origin.offset == offset).then_some(letter.class)
         })
     }

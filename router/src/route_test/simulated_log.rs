@@ -4,14 +4,15 @@
 //! It has the ports that a lane needs, [`Feed`] and [`Sink`]. It has no groups, no retention, and no failures of its own:
 //! a delivery is refused for the reasons that the real logs have (size, no such partition), and for no others.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use pointsman_core::delivery::{Delivery, PartitionChoice, partition_of_key};
+use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, partition_of_key};
 use pointsman_core::port::{
     Batch, DeliveryError, Feed, FeedError, ProduceError, Report, Sink, SinkFailed, Token, Waker,
 };
-use pointsman_core::record::{OwnedRecord, Record, TopicPartition};
+use pointsman_core::record::{Header, Headers, OwnedRecord, Record, TopicPartition};
 
 /// Bytes that a sink queues at most before it is served; a larger record comes alone.
 const QUEUE_BYTES: usize = 16 << 20;
@@ -167,7 +168,18 @@ pub(crate) struct SimulatedFeed {
     waker: Option<Waker>,
 }
 
-struct SimulatedBatch(Vec<Arc<OwnedRecord>>);
+/// Records, and whether a sink took the headers of each along.
+struct SimulatedBatch(Vec<(Arc<OwnedRecord>, bool)>);
+
+/// In place of headers that a sink took along.
+const TAKEN: &[Header<'static>] = &[Header { name: b"\xffheaders that were taken along", value: None }];
+
+/// What a sink does that accepts a forwarded record.
+pub(crate) fn take_headers(batch: &mut dyn Batch, index: usize) {
+    if let Some(SimulatedBatch(records)) = (batch as &mut dyn Any).downcast_mut() {
+        records[index].1 = true;
+    }
+}
 
 impl Batch for SimulatedBatch {
     fn len(&self) -> usize {
@@ -175,7 +187,13 @@ impl Batch for SimulatedBatch {
     }
 
     fn record(&self, index: usize) -> Record<'_> {
-        self.0[index].as_record()
+        let (record, taken) = &self.0[index];
+        let record = record.as_record();
+        if *taken { Record { headers: Headers::Borrowed(TAKEN), ..record } } else { record }
+    }
+
+    fn restore(&mut self, index: usize) {
+        self.0[index].1 = false;
     }
 }
 
@@ -200,10 +218,10 @@ impl Feed for SimulatedFeed {
             if bytes > max_bytes && !records.is_empty() {
                 break;
             }
-            records.push(Arc::clone(record));
+            records.push((Arc::clone(record), false));
         }
         drop(state);
-        let Some(last) = records.last() else { return Ok(None) };
+        let Some((last, _)) = records.last() else { return Ok(None) };
         self.next = last.offset + 1;
         Ok(Some(Box::new(SimulatedBatch(records))))
     }
@@ -261,6 +279,18 @@ impl Sink for SimulatedSink {
         }
         self.queued_bytes += bytes;
         self.queue.push(Queued { topic: Arc::clone(topic), partition: delivery.partition, record, token });
+        Ok(())
+    }
+
+    fn forward(
+        &mut self,
+        batch: &mut dyn Batch,
+        index: usize,
+        forward: &Forward<'_>,
+        token: Token,
+    ) -> Result<(), ProduceError> {
+        self.produce(&forward.of(batch.record(index)), token)?;
+        take_headers(batch, index);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! A record on its way out.
 
-use crate::record::{Headers, OwnedHeader};
+use crate::record::{Headers, OwnedHeader, Record};
 
 /// Index of a topic in the plan's table of topics that the router writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +41,37 @@ impl Delivery<'_> {
         const HEADER: usize = 64;
         let headers = self.headers.len() + self.stamps.len();
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + HEADER * headers
+    }
+}
+
+/// A record that goes on from one topic to another with the headers it has.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<'a> {
+    /// Where to.
+    pub topic: TopicId,
+    /// Which partition.
+    pub partition: PartitionChoice,
+    /// In place of the record's timestamp.
+    pub timestamp_ms: Option<i64>,
+    /// In place of the record's key, which may be null.
+    pub key: Option<Option<&'a [u8]>>,
+    /// In place of the record's value, which may be null.
+    pub value: Option<Option<&'a [u8]>>,
+}
+
+impl<'a> Forward<'a> {
+    /// What is to be delivered of this record.
+    #[must_use]
+    pub fn of(&self, record: Record<'a>) -> Delivery<'a> {
+        Delivery {
+            topic: self.topic,
+            partition: self.partition,
+            timestamp_ms: self.timestamp_ms.unwrap_or(record.timestamp_ms),
+            key: self.key.unwrap_or(record.key),
+            value: self.value.unwrap_or(record.value),
+            headers: record.headers,
+            stamps: &[],
+        }
     }
 }
 

@@ -6,12 +6,13 @@
 //! The threads. A **worker** thread owns some lanes; for each lane it owns the [`Feed`]s, and for itself one [`Sink`] and
 //! one [`PluginHost`]. The backend has a **control** thread of its own; it calls [`LaneHost`] when partitions come and go.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Forward};
 use crate::event::Event;
 use crate::failure::FailureClass;
 use crate::record::{Record, TopicPartition};
@@ -19,7 +20,7 @@ use crate::verdict::Verdict;
 
 /// Records of one partition, in offset order, in the buffers they were fetched into. Offsets may have gaps (compaction,
 /// transaction markers).
-pub trait Batch: Send {
+pub trait Batch: Any + Send {
     /// Number of records; at least 1.
     fn len(&self) -> usize;
 
@@ -33,6 +34,12 @@ pub trait Batch: Send {
     /// # Panics
     /// May panic where `index` is out of bounds.
     fn record(&self, index: usize) -> Record<'_>;
+
+    /// Makes the record whole again, of which a [`Sink`] took parts along ([`Sink::forward`]). Idle where it is whole.
+    ///
+    /// # Panics
+    /// As [`record`](Self::record).
+    fn restore(&mut self, _index: usize) {}
 }
 
 /// The records of one assigned partition. Owned by one worker.
@@ -112,6 +119,21 @@ pub trait Sink: Send {
     /// # Errors
     /// [`ProduceError`]; nothing was queued.
     fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError>;
+
+    /// [`produce`](Self::produce), of the record at `index` of `batch`. A sink of the same log as the batch may take the
+    /// record's headers along rather than copy them; until they are [restored](Batch::restore), the record is undecodable.
+    ///
+    /// # Errors
+    /// As `produce`; the record is whole.
+    fn forward(
+        &mut self,
+        batch: &mut dyn Batch,
+        index: usize,
+        forward: &Forward<'_>,
+        token: Token,
+    ) -> Result<(), ProduceError> {
+        self.produce(&forward.of(batch.record(index)), token)
+    }
 
     /// Moves the work on, and appends the reports that have come in. Never blocks for longer than one write to disk.
     ///

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pointsman_core::port::{Batch, Feed, FeedError, Waker};
-use pointsman_core::record::{Header, Headers, Record, TopicPartition};
+use pointsman_core::record::TopicPartition;
 
+use crate::batch::KafkaBatch;
 use crate::classify::{FetchFault, end_of_partition, fetch_fault};
 use crate::native::{Borrowed, Client, Message, Queue};
 
@@ -164,69 +165,5 @@ impl Feed for KafkaFeed {
 
     fn position(&self) -> Option<i64> {
         self.waiting.is_empty().then_some(self.next)
-    }
-}
-
-/// Records in librdkafka's own buffers, which go back to it when the batch is dropped.
-struct KafkaBatch {
-    messages: Vec<Message>,
-    /// The headers of all records, one after the other. They point into `messages`: no reference to them leaves with a
-    /// longer life than that of `&self`.
-    headers: Vec<Header<'static>>,
-    /// Where in `headers` each record's own end.
-    ends: Vec<usize>,
-    /// Outlives the messages.
-    _client: Arc<Client>,
-}
-
-impl KafkaBatch {
-    /// Takes records off the front, at least one, until a bound is reached.
-    fn new(waiting: &mut VecDeque<Message>, max_records: usize, max_bytes: usize, client: &Arc<Client>) -> Self {
-        let capacity = waiting.len().min(max_records);
-        let mut batch = Self {
-            messages: Vec::with_capacity(capacity),
-            headers: Vec::new(),
-            ends: Vec::with_capacity(capacity),
-            _client: Arc::clone(client),
-        };
-        let mut bytes = 0;
-        while batch.messages.len() < max_records.max(1)
-            && let Some(mut message) = waiting.pop_front()
-        {
-            let first_header = batch.headers.len();
-            message.headers(&mut batch.headers);
-            let record = record(&message, &batch.headers[first_header..]);
-            bytes += record.bytes();
-            if bytes > max_bytes && !batch.messages.is_empty() {
-                batch.headers.truncate(first_header);
-                waiting.push_front(message);
-                break;
-            }
-            batch.ends.push(batch.headers.len());
-            batch.messages.push(message);
-        }
-        batch
-    }
-}
-
-fn record<'a>(message: &'a Message, headers: &'a [Header<'a>]) -> Record<'a> {
-    let message = message.borrow();
-    Record {
-        offset: message.offset(),
-        timestamp_ms: message.timestamp_ms(),
-        key: message.key(),
-        value: message.value(),
-        headers: Headers::Borrowed(headers),
-    }
-}
-
-impl Batch for KafkaBatch {
-    fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    fn record(&self, index: usize) -> Record<'_> {
-        let first = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        record(&self.messages[index], &self.headers[first..self.ends[index]])
     }
 }

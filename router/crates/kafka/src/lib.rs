@@ -10,6 +10,7 @@
 
 mod admin;
 mod assignment;
+mod batch;
 mod classify;
 mod error;
 mod feed;

@@ -5,13 +5,15 @@
 //! large is sent again by a second producer that makes batches of one; only what fails alone is refused. (The order of
 //! records is not kept around such a refusal, which a topic with a sensible bound never sees.)
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman_core::delivery::{Delivery, PartitionChoice};
-use pointsman_core::port::{DeliveryError, LogError, ProduceError, Report, Sink, SinkFailed, Token, Waker};
+use pointsman_core::delivery::{Delivery, Forward, PartitionChoice};
+use pointsman_core::port::{Batch, DeliveryError, LogError, ProduceError, Report, Sink, SinkFailed, Token, Waker};
 use pointsman_core::record::Header;
 
+use crate::batch::KafkaBatch;
 use crate::classify::{DeliveryFault, delivery_fault, queue_full, remedy};
 use crate::error::log_error;
 use crate::native::{Borrowed, Client, Code, EventKind, Kind, NativeHeaders, Outgoing, Queue, Topic};
@@ -39,6 +41,34 @@ impl KafkaSink {
         Ok(Self { batched, alone: None, names: names.to_vec(), settings: settings.clone(), waker })
     }
 
+    /// Queues a delivery, whose headers are in librdkafka's own form already.
+    fn send(&self, delivery: &Delivery<'_>, headers: Option<NativeHeaders>, token: Token) -> Result<(), ProduceError> {
+        let Some(topic) = usize::try_from(delivery.topic.0).ok().and_then(|index| self.batched.topics.get(index))
+        else {
+            return Err(refused("unknown-topic", "the delivery names a topic that the sink was not opened with").into());
+        };
+        let outgoing = Outgoing {
+            partition: match delivery.partition {
+                PartitionChoice::ByKey => None,
+                PartitionChoice::Exactly(partition) => Some(partition),
+            },
+            // librdkafka's 0 is the time of the call: it has no way to write the first millisecond of 1970.
+            timestamp_ms: delivery.timestamp_ms.max(0),
+            key: delivery.key,
+            value: delivery.value,
+            headers,
+            opaque: token.0 as usize,
+        };
+        topic.produce(outgoing).map_err(|code| {
+            if queue_full(code) {
+                ProduceError::Full
+            } else {
+                // What the client itself calls too large, is: no batch is involved yet.
+                delivery_error(code, code.describe(), Batching::Off).into()
+            }
+        })
+    }
+
     /// Sends a record that came back as too large again, in a batch of its own.
     fn send_alone(&mut self, message: Borrowed<'_>) -> Result<(), DeliveryError> {
         let topic = self.batched.topics.iter().position(|topic| topic.is_of(message));
@@ -57,7 +87,7 @@ impl KafkaSink {
         topic
             .produce(Outgoing {
                 partition: Some(message.partition()),
-                timestamp_ms: message.timestamp_ms().max(0),
+                timestamp_ms: message.timestamp_ms_of_report().max(0),
                 key: message.key(),
                 value: message.value(),
                 headers: NativeHeaders::copy_of(message),
@@ -73,30 +103,21 @@ impl Sink for KafkaSink {
     }
 
     fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
-        let Some(topic) = usize::try_from(delivery.topic.0).ok().and_then(|index| self.batched.topics.get(index))
-        else {
-            return Err(refused("unknown-topic", "the delivery names a topic that the sink was not opened with").into());
+        self.send(delivery, native_headers(delivery), token)
+    }
+
+    fn forward(
+        &mut self,
+        batch: &mut dyn Batch,
+        index: usize,
+        forward: &Forward<'_>,
+        token: Token,
+    ) -> Result<(), ProduceError> {
+        let Some(fetched) = (batch as &mut dyn Any).downcast_mut::<KafkaBatch>() else {
+            return self.produce(&forward.of(batch.record(index)), token);
         };
-        let outgoing = Outgoing {
-            partition: match delivery.partition {
-                PartitionChoice::ByKey => None,
-                PartitionChoice::Exactly(partition) => Some(partition),
-            },
-            // librdkafka's 0 is the time of the call: it has no way to write the first millisecond of 1970.
-            timestamp_ms: delivery.timestamp_ms.max(0),
-            key: delivery.key,
-            value: delivery.value,
-            headers: native_headers(delivery),
-            opaque: token.0 as usize,
-        };
-        topic.produce(outgoing).map_err(|code| {
-            if queue_full(code) {
-                ProduceError::Full
-            } else {
-                // What the client itself calls too large, is: no batch is involved yet.
-                delivery_error(code, code.describe(), Batching::Off).into()
-            }
-        })
+        let (record, headers) = fetched.take_headers(index);
+        self.send(&forward.of(record), headers, token).inspect_err(|_| fetched.restore(index))
     }
 
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use pointsman_core::record::Header;
 use rdkafka_sys as sys;
 
-use super::{Code, code, text};
+use super::{Code, NativeHeaders, code, text};
 
 /// The name of the only header of a record whose headers can't be read. It is not UTF-8, so that the record counts as
 /// undecodable rather than as one without headers.
@@ -27,8 +27,8 @@ impl Message {
         Borrowed { message: self.0, _life: PhantomData }
     }
 
-    /// Appends the record's headers to `headers`. They are valid for as long as the message is, whatever is done to `self`
-    /// as a value: the caller keeps them no longer.
+    /// Appends the record's headers to `headers`. They are valid for as long as the message has them, whatever is done to
+    /// `self` as a value: the caller keeps them no longer.
     pub(crate) fn headers(&mut self, headers: &mut Vec<Header<'static>>) {
         let mut list = std::ptr::null_mut();
         // SAFETY: a live message, that nobody else has. The list is the message's own.
@@ -49,6 +49,19 @@ impl Message {
                 sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut len);
                 headers.push(Header { name: CStr::from_ptr(name).to_bytes(), value: bytes(value, len) });
             }
+        }
+    }
+
+    /// Takes the record's headers away: what [`headers`](Self::headers) gave is valid no more. The next call to either reads
+    /// them anew, from the bytes that were fetched (`rd_kafka_msg_headers_parse`, in librdkafka's `rdkafka_msg.c`).
+    pub(crate) fn detach_headers(&mut self) -> Option<NativeHeaders> {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: a live message, that nobody else has; the list, if there is one, is ours from now on.
+        unsafe {
+            if rd_kafka_message_detach_headers(self.0.as_ptr(), &raw mut headers) != 0 {
+                return None;
+            }
+            NativeHeaders::from_raw(headers)
         }
     }
 }
@@ -110,10 +123,23 @@ impl<'a> Borrowed<'a> {
         unsafe { (*self.ptr()).partition }
     }
 
-    /// Milliseconds since 1970-01-01 UTC, or -1.
+    /// Milliseconds since 1970-01-01 UTC; -1 where the log has none, and for messages that have an error.
     pub(crate) fn timestamp_ms(self) -> i64 {
         // SAFETY: a live message; nobody asks for the kind of timestamp.
         unsafe { sys::rd_kafka_message_timestamp(self.ptr(), std::ptr::null_mut()) }
+    }
+
+    /// The timestamp of a delivery that failed.
+    pub(crate) fn timestamp_ms_of_report(self) -> i64 {
+        // librdkafka gives out -1 for whatever has an error.
+        // SAFETY: a live delivery report, which nobody else looks at meanwhile. 0 is "no error".
+        unsafe {
+            let code = (&raw mut (*self.ptr()).err).cast::<std::ffi::c_int>();
+            let error = code.replace(0);
+            let timestamp = self.timestamp_ms();
+            code.write(error);
+            timestamp
+        }
     }
 
     /// Key.
@@ -150,10 +176,14 @@ unsafe fn bytes<'a>(data: *const c_void, len: usize) -> Option<&'a [u8]> {
     (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) })
 }
 
-// The same function as in the bindings, with the code as an integer.
+// The same functions as in the bindings, with the code as an integer.
 unsafe extern "C" {
     fn rd_kafka_message_headers(
         message: *const sys::rd_kafka_message_t,
+        headers: *mut *mut sys::rd_kafka_headers_t,
+    ) -> std::ffi::c_int;
+    fn rd_kafka_message_detach_headers(
+        message: *mut sys::rd_kafka_message_t,
         headers: *mut *mut sys::rd_kafka_headers_t,
     ) -> std::ffi::c_int;
 }

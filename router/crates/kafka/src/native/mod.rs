@@ -19,7 +19,7 @@ mod topic;
 pub(crate) use admin::{TopicConfig, TopicMetadata};
 pub(crate) use client::{Client, Kind};
 pub(crate) use code::Code;
-pub(crate) use message::{Borrowed, Message};
+pub(crate) use message::{Borrowed, Message, UNREADABLE_HEADERS};
 pub(crate) use partitions::PartitionList;
 pub(crate) use queue::{Event, EventKind, Queue};
 pub(crate) use topic::{NativeHeaders, Outgoing, Topic};

@@ -175,8 +175,8 @@ impl NativeHeaders {
     }
 
     /// # Safety
-    /// `headers` comes from [`into_raw`](Self::into_raw), and is nobody's.
-    unsafe fn from_raw(headers: *mut sys::rd_kafka_headers_t) -> Option<Self> {
+    /// `headers` is null, or a list that is nobody's.
+    pub(super) unsafe fn from_raw(headers: *mut sys::rd_kafka_headers_t) -> Option<Self> {
         NonNull::new(headers).map(Self)
     }
 }
