@@ -1,7 +1,8 @@
 //! The command line. One module for each command: its arguments, and `execute`, which gives the exit code.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
 
@@ -17,8 +18,9 @@ mod plugin;
 mod produce;
 mod run;
 
-pub(crate) use dev::program;
 mod test;
+
+pub(crate) use dev::program;
 
 /// Routes Kafka events through sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -69,13 +71,16 @@ pub fn main() -> ExitCode {
     // Wrong arguments end here, with exit code 2.
     let Cli { logging, command } = Cli::parse();
     let level = match command {
-        Command::Dev(_) if std::io::stdout().is_terminal() => "error",
+        Command::Dev(_) if io::stdout().is_terminal() => "error",
         // What lanes say of records that are given in order to fail is no news.
         Command::Test(_) => "off",
         _ => "info",
     };
-    logging::start(&logging, level);
-    match command {
+    if let Err(message) = logging::start(&logging, level) {
+        complain(&format!("error: {message}"));
+        return Exit::Configuration.into();
+    }
+    let exit = match command {
         Command::Run(arguments) => run::execute(&arguments),
         Command::Check(arguments) => check::execute(&arguments),
         Command::Test(arguments) => test::execute(&arguments),
@@ -83,22 +88,37 @@ pub fn main() -> ExitCode {
         Command::Produce(arguments) => produce::execute(&arguments),
         Command::Consume(arguments) => consume::execute(&arguments),
         Command::Plugin(command) => plugin::execute(&command),
+    };
+    match UNSAID.get() {
+        Some(error) if exit == Exit::Fine => output_failed(error, &mut complain),
+        _ => exit,
     }
     .into()
 }
 
-/// Prints a line for the user: the answer of a command, on standard output.
+/// Why something of the answer could not be printed.
+static UNSAID: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a line for the user: the answer of a command, on standard output. If that can't be written to, the command ends
+/// with an error.
 ///
 /// A reader that has gone away (`pointsman … | head`) is no error.
 pub(crate) fn say(text: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stdout(), "{text}");
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => drop(UNSAID.set(error)),
+        _ => {}
+    }
+}
+
+/// The answer did not get to the user.
+fn output_failed(error: &io::Error, complain: &mut dyn FnMut(&str)) -> Exit {
+    complain(&format!("error: can't write to standard output: {error}"));
+    Exit::Fatal
 }
 
 /// Prints an error or a note to the user, on standard error.
 pub(crate) fn complain(text: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints an error with its causes.

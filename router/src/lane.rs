@@ -373,8 +373,8 @@ impl Lane {
                 "{error}. What was lost stays lost; to go on, reset the group's offset for this partition and restart"
             )),
             FetchError::Feed(FeedError::Damaged { .. }) => self.halt(&format!(
-                "{error}. A restart fetches them again, in case that they were damaged on their way; where the broker's own copy \
-                 is damaged, reset the group's offset to behind them to go on without them"
+                "{error}. A restart reads them again, in case that they were damaged on their way; where the log's own copy is \
+                 damaged, reset the group's offset to behind them to go on without them"
             )),
             FetchError::OutOfOrder { .. } => self.halt(&error.to_string()),
         }

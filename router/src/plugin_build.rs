@@ -57,7 +57,10 @@ pub fn build_all(
 #[derive(Debug, Error)]
 pub enum BuildError {
     /// There is no crate.
-    #[error("there is no Rust plugin in {}: can't read its Cargo.toml: {cause}", .folder.display())]
+    #[error(
+        "there is no Rust plugin in {}: can't read its Cargo.toml: {cause}; the README shows what a plugin's Cargo.toml says",
+        .folder.display()
+    )]
     NoSource {
         /// The folder.
         folder: PathBuf,
@@ -72,13 +75,11 @@ pub enum BuildError {
         /// The cause.
         cause: io::Error,
     },
-    /// The plugin does not compile, or its dependencies can't be had.
-    #[error("can't build the plugin in {}; cargo says:\n{said}", .folder.display())]
+    /// The plugin does not compile, or its dependencies can't be had. Cargo has said why.
+    #[error("can't build the plugin in {}", .folder.display())]
     Failed {
         /// The folder.
         folder: PathBuf,
-        /// All that cargo and the compiler said.
-        said: String,
     },
     /// The crate is no plugin.
     #[error(
@@ -181,9 +182,9 @@ fn cargo_build(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let failed = |cause| BuildError::NoCargo { cargo: cargo_name(&toolchain.cargo()), cause };
-    let Output { status, messages, said } = cargo.spawn().and_then(|child| collect(child, announce)).map_err(failed)?;
+    let (status, messages) = cargo.spawn().and_then(|child| collect(child, announce)).map_err(failed)?;
     if !status.success() {
-        return Err(BuildError::Failed { folder: source.into(), said });
+        return Err(BuildError::Failed { folder: source.into() });
     }
     let artifacts = messages.lines().filter_map(|line| match serde_json::from_str(line) {
         Ok(Message::CompilerArtifact(artifact)) => Some(artifact),
@@ -197,33 +198,21 @@ fn cargo_name(cargo: &Command) -> String {
     cargo.get_program().to_string_lossy().into_owned()
 }
 
-struct Output {
-    status: ExitStatus,
-    /// Its standard output.
-    messages: String,
-    /// Its standard error.
-    said: String,
-}
-
-/// Reads both outputs to their ends: were they read in turn, a full pipe would stop the child.
-fn collect(mut child: Child, announce: &mut dyn FnMut(&str)) -> io::Result<Output> {
+/// Reads both outputs to their ends: were they read in turn, a full pipe would stop the child. The answer has what is on its
+/// standard output.
+fn collect(mut child: Child, announce: &mut dyn FnMut(&str)) -> io::Result<(ExitStatus, String)> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let mut said = String::new();
     let messages = thread::scope(|scope| {
         let messages = scope.spawn(|| {
             let mut text = Vec::new();
             stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut text)).map(|_| text)
         });
         for line in stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).split(b'\n')) {
-            let line = line?;
-            let line = String::from_utf8_lossy(&line);
-            announce(&line);
-            said.push_str(&line);
-            said.push('\n');
+            announce(&String::from_utf8_lossy(&line?));
         }
         messages.join().unwrap_or_else(|_| Err(io::Error::other("the thread that reads its output is gone")))
     })?;
-    Ok(Output { status: child.wait()?, messages: String::from_utf8_lossy(&messages).into_owned(), said })
+    Ok((child.wait()?, String::from_utf8_lossy(&messages).into_owned()))
 }
 
 #[cfg(test)]

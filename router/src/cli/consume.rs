@@ -4,19 +4,21 @@ mod merge;
 mod show;
 mod start;
 
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use clap::ValueEnum;
 use pointsman_core::port::Log;
 
 use self::merge::{Ended, Merge};
-use self::show::Show;
+use self::show::{Enough, Show};
 use self::start::{From, StartError};
 use super::interrupt::Interrupts;
 use super::log::{self, Opened, TopicError};
-use super::{Exit, complain};
+use super::{Exit, complain, output_failed};
 use crate::record_text::Values;
 
 /// Print the records of a topic, as JSON lines that `produce` reads back.
@@ -31,7 +33,7 @@ pub(crate) struct Arguments {
     /// The topic.
     topic: String,
     /// Where to start: earliest, latest, a time (RFC 3339), or, in a single partition, an offset.
-    #[arg(long, value_name = "WHERE", default_value = "earliest")]
+    #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
     from: From,
     /// Read this partition only; it may be given again.
     #[arg(long = "partition", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
@@ -73,26 +75,17 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
         Ok(opened) => opened,
         Err(exit) => return exit,
     };
-    let interrupts = match Interrupts::listen(thread::current()) {
-        Ok(interrupts) => interrupts,
-        Err(error) => {
-            complain(&format!("error: can't listen for signals: {error}"));
-            return Exit::NotStarted;
-        }
-    };
     let mut out = BufWriter::new(io::stdout().lock());
-    let exit = print(arguments, &*log, &mut out, &interrupts, &mut complain);
-    // Whatever could not be written was told, or has no reader.
-    let _ = out.flush();
-    exit
+    print(arguments, &*log, &mut out, || Interrupts::listen(thread::current()), &mut complain)
 }
 
-/// Prints the records that the arguments ask for.
+/// Prints the records that the arguments ask for. Until it `listen`s, which is when it has them within reach, a signal ends
+/// the process.
 fn print(
     arguments: &Arguments,
     log: &dyn Log,
     out: &mut dyn io::Write,
-    interrupts: &Interrupts,
+    listen: impl FnOnce() -> io::Result<Arc<Interrupts>>,
     note: &mut dyn FnMut(&str),
 ) -> Exit {
     let merge = match begin(arguments, log) {
@@ -102,20 +95,29 @@ fn print(
             return error.exit();
         }
     };
+    let interrupts = match listen() {
+        Ok(interrupts) => interrupts,
+        Err(error) => {
+            note(&format!("error: can't listen for signals: {error}"));
+            return Exit::NotStarted;
+        }
+    };
     let values = if arguments.json_values { Values::Json } else { Values::Text };
     let mut show = Show::new(out, arguments.format, values, arguments.key.as_deref(), arguments.max);
-    let ended = merge.run(&mut show, interrupts, note);
+    let ended = merge.run(&mut show, &interrupts, note);
+    // Whatever is still in a buffer.
+    let flushed = show.flush();
     if show.tombstones() > 0 {
         note(&format!("{} tombstones are not shown; --format json shows them", show.tombstones()));
+    }
+    if let ControlFlow::Break(Enough::Output(error)) = flushed {
+        return output_failed(&error, note);
     }
     match ended {
         Ended::Done => Exit::Fine,
         Ended::Interrupted if arguments.follow => Exit::Fine,
         Ended::Interrupted => Exit::No,
-        Ended::Output(error) => {
-            note(&format!("error: can't write to standard output: {error}"));
-            Exit::Fatal
-        }
+        Ended::Output(error) => output_failed(&error, note),
         Ended::Failed(error) => {
             complain_to(note, &error);
             Exit::Fatal

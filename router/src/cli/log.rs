@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pointsman_config::document::nearest;
+use pointsman_config::document::{nearest, topic_fault};
 use pointsman_core::port::{Log, LogError, TopicInfo};
 use thiserror::Error;
 
@@ -36,6 +36,14 @@ pub(crate) enum TopicError {
     /// The log can't be asked.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// There can be none of that name.
+    #[error("no topic can be called {name:?}: {fault}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it, as a clause.
+        fault: String,
+    },
     /// There is none of that name.
     #[error("there is no topic {name}{}; correct the name{or_else}", .meant.as_ref().map(|meant| format!(" (is it {meant}?)")).unwrap_or_default())]
     Missing {
@@ -52,6 +60,7 @@ impl TopicError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Log(_) => Exit::NotStarted,
+            Self::Name { .. } => Exit::Configuration,
             Self::Missing { .. } => Exit::No,
         }
     }
@@ -59,6 +68,9 @@ impl TopicError {
 
 /// Looks up one topic. `or_else` is what the user may do instead of correcting its name.
 pub(crate) fn find_topic(log: &dyn Log, name: &str, or_else: &'static str) -> Result<TopicInfo, TopicError> {
+    if let Some(fault) = topic_fault(name) {
+        return Err(TopicError::Name { name: name.to_owned(), fault });
+    }
     let found = log.topics(Some(&[Arc::from(name)]))?;
     if let Some(topic) = found.into_iter().find(|topic| &*topic.name == name) {
         return Ok(topic);

@@ -26,13 +26,15 @@ enum Format {
     Json,
 }
 
-/// Starts the log of the process. A filter that can't be read is told, and `info` is taken.
-pub(crate) fn start(arguments: &Arguments, default: &str) {
+/// Starts the log of the process.
+///
+/// # Errors
+/// A sentence: what is to be logged can't be read.
+pub(crate) fn start(arguments: &Arguments, default: &str) -> Result<(), String> {
     let wanted = arguments.log.as_deref().unwrap_or(default);
-    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|error| {
-        super::complain(&format!("--log {wanted:?} can't be read ({error}); logging at info"));
-        EnvFilter::new("info")
-    });
+    let filter = EnvFilter::try_new(wanted).map_err(|error| {
+        format!("--log or POINTSMAN_LOG: {wanted:?} can't be read ({error}); write a level, or directives such as info,pointsman=debug")
+    })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -45,4 +47,5 @@ pub(crate) fn start(arguments: &Arguments, default: &str) {
         Format::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
         Format::Json => log.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
     };
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Exit, complain, complain_of, say};
-use crate::plugin_build;
+use crate::plugin_build::{self, BuildError};
 use crate::toolchain::{Toolchain, ToolchainChoice};
 
 /// For those who write plugins.
@@ -43,7 +43,7 @@ fn build(arguments: &Build) -> Exit {
         }
         Err(error) => {
             complain_of(&error);
-            Exit::No
+            if matches!(error, BuildError::NoSource { .. }) { Exit::Configuration } else { Exit::No }
         }
     }
 }

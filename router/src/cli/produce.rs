@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<OwnedHeader>,
     /// Timestamp of every record, whatever its line says: milliseconds, or RFC 3339.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
     timestamp: Option<i64>,
     /// Partition of every record, whatever its line says.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
@@ -112,7 +112,10 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
 
 fn open_input(arguments: &Arguments) -> Result<Box<dyn BufRead + Send>, Exit> {
     let Some(path) = &arguments.input else { return Ok(Box::new(BufReader::new(io::stdin()))) };
-    match File::open(path) {
+    // A folder can be opened, and not be read.
+    let opened = File::open(path)
+        .and_then(|file| if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) });
+    match opened {
         Ok(file) => Ok(Box::new(BufReader::new(file))),
         Err(error) => {
             complain(&format!("error: can't read the input {}: {error}", path.display()));

@@ -75,7 +75,13 @@ fn draw(text: &str, above: u16) -> u16 {
     }
     let _ = writeln!(out, "{text}");
     let _ = out.flush();
-    u16::try_from(text.lines().count()).unwrap_or(0)
+    let columns = crossterm::terminal::size().map_or(usize::MAX, |(columns, _)| usize::from(columns));
+    u16::try_from(rows(text, columns)).unwrap_or(0)
+}
+
+/// Rows that the lines of a text take on a screen: one that is longer than the screen is wide takes several.
+fn rows(text: &str, columns: usize) -> usize {
+    text.lines().map(|line| line.chars().count().div_ceil(columns.max(1)).max(1)).sum()
 }
 
 struct Picture {
@@ -175,5 +181,19 @@ impl Picture {
 fn align_numbers(table: &mut Table) {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rows;
+
+    #[test]
+    fn a_line_takes_as_many_rows_as_it_needs() {
+        for (text, taken) in [("", 0), ("a\n\nb", 3), ("12345", 1), ("123456", 2), ("→→→→→\n12345678901", 4)]
+        {
+            assert_eq!(rows(text, 5), taken, "{text:?}");
+        }
+        assert_eq!(rows("a\nb", 0), 2);
     }
 }

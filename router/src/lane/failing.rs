@@ -157,9 +157,9 @@ impl Lane {
 
     /// Writes dead letters to the log, a few of many.
     pub(super) fn tell_dead_letter(&mut self, unit: Unit, failure: &Failure) {
-        let Some(unsaid) = self.dead_letter_log.may_speak(Instant::now()) else { return };
+        let Some(others) = self.dead_letter_log.may_speak(Instant::now()) else { return };
         let offset = self.intake(unit.which).and_then(|intake| intake.record(unit.seq)).map(|record| record.offset);
-        tracing::warn!(from = unit.which.name(), offset, class = %failure.class, unsaid, "dead-lettered: {}", failure.line());
+        tracing::warn!(from = unit.which.name(), offset, class = %failure.class, others_since_the_last = others, "dead-lettered: {}", failure.line());
     }
 }
 

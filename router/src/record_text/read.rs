@@ -48,13 +48,15 @@ pub fn parse_time(text: &str) -> Result<i64, LineError> {
         Ok(ms) => ms,
         Err(_) => text
             .parse::<jiff::Timestamp>()
-            .map_err(|_| LineError::new("it is no point in time", remedy))?
+            .map_err(|_| LineError::new("it is no point in time, or one too far away", remedy))?
             .as_millisecond(),
     };
     if ms < 0 { Err(LineError::new("it is before 1970, which Kafka can't say", remedy)) } else { Ok(ms) }
 }
 
 fn members(line: &str) -> Result<Members<'_>, LineError> {
+    // A byte order mark, as some editors put it before the first line.
+    let line = line.strip_prefix('\u{feff}').unwrap_or(line);
     if !line.trim_start().starts_with('{') {
         return Err(LineError::new("it is not a JSON object", "write {\"key\": …, \"value\": …}"));
     }

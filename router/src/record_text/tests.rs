@@ -101,7 +101,10 @@ fn mistakes_are_named() {
         (r#"{"value":1,"offset":1.0}"#, "`offset`: it is no such number; write a whole number from 0 up to 2^63 - 1"),
         (r#"{"value":1,"topic":1}"#, "`topic`: it is not a string"),
         (r#"{"value":1,"timestamp":-1}"#, "`timestamp`: it is before 1970"),
-        (r#"{"value":1,"timestamp":1.5}"#, "`timestamp`: it is no point in time; write milliseconds"),
+        (
+            r#"{"value":1,"timestamp":1.5}"#,
+            "`timestamp`: it is no point in time, or one too far away; write milliseconds",
+        ),
         (r#"{"value":1,"timestamp":"1"}"#, "`timestamp`: it is a number in quotes; leave the quotes out"),
         (r#"{"value":1,"timestamp":"2026-01-31 12:00"}"#, "`timestamp`: it is no point in time"),
         (r#"{"value":{"base64":"?"}}"#, "`value`: what `base64` holds can't be decoded; write the bytes in base64"),

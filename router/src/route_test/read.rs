@@ -128,9 +128,17 @@ fn advance(field: &Field<'_>) -> Option<Advance> {
     if field.value.as_str() == Some("until-done") {
         return Some(Advance::UntilDone);
     }
-    if !field.value.is_str() {
-        field.wrong_type("a duration", "write \"1h\", or \"until-done\" to run all retries");
-        return None;
+    const REMEDY: &str = "write \"1h\", or \"until-done\" to run all retries";
+    match field.value.as_str() {
+        None => {
+            field.wrong_type("a duration", REMEDY);
+            return None;
+        }
+        Some(text) if !text.starts_with(|c: char| c.is_ascii_digit()) => {
+            field.wrong("is no duration", REMEDY);
+            return None;
+        }
+        Some(_) => {}
     }
     field.duration(Duration::ZERO..=ADVANCE_MAX).map(|duration| Advance::By(duration.value))
 }

@@ -2,7 +2,7 @@
 //! and all mistakes of a file at once.
 
 pub use crate::findings::Findings;
-pub use crate::names::{nearest, suggest};
+pub use crate::names::{nearest, suggest, topic_fault};
 pub use crate::raw::At;
 pub use crate::read::{Field, Table, Text};
 

@@ -15,6 +15,12 @@ pub(crate) type Span = Range<usize>;
 /// What messages call a configuration.
 pub(crate) const CONFIGURATION: &str = "the configuration";
 
+/// So many mistakes are shown with their lines of the file; of more, each is told in a line of its own.
+const SHOWN_MAX: usize = 100;
+
+/// A line longer than this is not shown.
+const LINE_MAX: usize = 1000;
+
 /// Everything that is wrong with a configuration, in the order of the file. `Display` renders all of it without colours.
 #[derive(Debug, Error)]
 #[error("{}", self.render(false))]
@@ -51,7 +57,9 @@ impl ConfigErrors {
     /// All mistakes with their lines of the file, for a person. Ends with a line that counts them.
     #[must_use]
     pub fn render(&self, colours: bool) -> String {
-        let mut text = self.mistakes.iter().map(|mistake| mistake.render(colours)).collect::<Vec<_>>().join("\n");
+        let (shown, told) = self.mistakes.split_at(self.mistakes.len().min(SHOWN_MAX));
+        let mut text = shown.iter().map(|mistake| mistake.render(colours)).collect::<Vec<_>>().join("\n");
+        text.extend(told.iter().map(Finding::told));
         let count = self.mistakes.len();
         text.push_str(&format!("\n{count} mistake{} in {}.\n", if count == 1 { "" } else { "s" }, self.what));
         text
@@ -102,6 +110,9 @@ impl Finding {
     /// The finding with its lines of the file, for a person.
     #[must_use]
     pub fn render(&self, colours: bool) -> String {
+        if self.stands_in_a_long_line() {
+            return self.told();
+        }
         let mut labels = vec![LabeledSpan::new_primary_with_span(Some(self.label.clone()), self.span.clone())];
         labels.extend(
             self.others.iter().map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), span.clone())),
@@ -114,8 +125,24 @@ impl Finding {
         let mut text = String::new();
         match GraphicalReportHandler::new_themed(theme).with_width(110).render_report(&mut text, report.as_ref()) {
             Ok(()) => text,
-            Err(fmt::Error) => format!("{}:{}: {}\n{}\n", self.source.name, self.line(), self.message, self.help),
+            Err(fmt::Error) => self.told(),
         }
+    }
+
+    /// The finding without its lines of the file.
+    fn told(&self) -> String {
+        format!("{}:{}: {}\n  help: {}\n", self.source.name, self.line(), self.message, self.help)
+    }
+
+    fn stands_in_a_long_line(&self) -> bool {
+        let text = &self.source.text;
+        let of = |span: &Span| {
+            let start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |feed| feed + 1);
+            let end =
+                text.get(span.end..).and_then(|after| after.find('\n')).map_or(text.len(), |feed| span.end + feed);
+            end - start
+        };
+        std::iter::once(&self.span).chain(self.others.iter().map(|(span, _)| span)).any(|span| of(span) > LINE_MAX)
     }
 }
 

@@ -7,7 +7,8 @@ pub(crate) const TOPIC_MAX: usize = 249;
 pub(crate) const NAME_MAX: usize = 80;
 
 /// Why Kafka would not take this as the name of a topic, as a clause; `None` where it would.
-pub(crate) fn topic_fault(name: &str) -> Option<String> {
+#[must_use]
+pub fn topic_fault(name: &str) -> Option<String> {
     if name.is_empty() {
         return Some("it is empty".to_owned());
     }

@@ -43,7 +43,7 @@ pub(crate) struct Reading<'t> {
 pub(crate) fn parse<'t>(text: &'t str, findings: &Findings) -> Option<Spanned<DeTable<'t>>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        let remedy = "correct the TOML; what it means is only looked at after that";
+        let remedy = "correct the TOML; what it means is only looked at after that (values are starred, since any may be a secret)";
         findings.mistake(&error.span().unwrap_or(0..0), format!("this is not TOML: {}", error.message()), remedy);
     }
     errors.is_empty().then_some(document)

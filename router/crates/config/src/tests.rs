@@ -145,6 +145,27 @@ fn the_reference_states_the_defaults_of_the_embedded_log() {
     }
 }
 
+/// A file of a program's making may be long, and have one mistake everywhere.
+#[test]
+fn of_many_mistakes_and_of_long_lines_little_is_shown() {
+    let route = |number: usize| {
+        format!(
+            "[[routes]]\nname = \"r{number}\"\nfrom = [\"t{number}\"]\nbogus = 1\n[[routes.outputs]]\ntopic = \"o{number}\"\n"
+        )
+    };
+    let head = "version = 1\n[router]\nname = \"r\"\n[broker]\nembedded = \".\"\n";
+    let errors = compiled(&(head.to_owned() + &(0..300).map(route).collect::<String>())).unwrap_err();
+    let text = errors.render(false);
+    assert_eq!(errors.mistakes().len(), 300);
+    assert_eq!((text.matches("─[test.toml:").count(), text.matches("test.toml:").count()), (100, 300), "{text}");
+    assert!(text.ends_with("300 mistakes in the configuration.\n"));
+
+    let long = format!("{head}[[routes]]\nname = \"r\"\nfrom = [{}]\n", "\"t\", ".repeat(10_000));
+    let text = compiled(&long).unwrap_err().render(false);
+    assert!(text.contains("test.toml:8: "), "{text}");
+    assert!(text.lines().all(|line| line.len() < 1000));
+}
+
 #[test]
 fn each_refused_property_is_refused_for_topics_too() {
     for name in refused_properties() {

@@ -33,6 +33,8 @@ const WAL_KEPT_BYTES: i64 = 64 << 20;
 /// The open file.
 pub(crate) struct Database {
     file: PathBuf,
+    /// Which file that was when it was opened.
+    identity: Option<Identity>,
     options: Options,
     /// Taken first, and held until the writer is ours.
     turnstile: Mutex<Turnstile>,
@@ -55,6 +57,7 @@ impl Database {
         writer.pragma_update_and_check(None, "journal_size_limit", kept, |row| row.get::<_, i64>(0))?;
         Ok(Self {
             file: file.into(),
+            identity: identity(file),
             options,
             turnstile: Mutex::new(turnstile),
             writer: Mutex::new(writer),
@@ -78,6 +81,11 @@ impl Database {
     /// The damage that was found, as an error, whoever found it.
     pub(crate) fn intact(&self) -> Result<(), Fault> {
         self.damage.get().map_or(Ok(()), |fault| Err(fault.clone()))
+    }
+
+    /// SQLite goes on with a file that has lost its name, and whatever is written there is lost with it.
+    fn in_place(&self) -> Result<(), Fault> {
+        if identity(&self.file) == self.identity { Ok(()) } else { Err(Fault::replaced(&self.file)) }
     }
 
     fn noting<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
@@ -126,6 +134,7 @@ impl Database {
         let mut writer = lock(&self.writer);
         let turn = turnstile.pass(self.options.busy_timeout)?;
         self.intact()?;
+        self.in_place()?;
         self.bound_wal(&writer)?;
         // Immediate: a transaction that read before it wrote could fail for what another process wrote in between.
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -184,6 +193,23 @@ fn connect(file: &Path, options: &Options, cache_kib: i64) -> Result<Connection,
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
+}
+
+/// Device and number of a file.
+type Identity = (u64, u64);
+
+/// Which file has this name; `None` where there is none, or the system does not tell.
+fn identity(file: &Path) -> Option<Identity> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::metadata(file).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        None
+    }
 }
 
 /// The name of one of SQLite's own files beside `file`.

@@ -1,5 +1,7 @@
 //! What goes wrong in the database, cut by consequence.
 
+use std::path::Path;
+
 use pointsman_core::port::{DeliveryError, LogError, SinkFailed};
 use rusqlite::ErrorCode;
 use thiserror::Error;
@@ -35,6 +37,17 @@ impl Fault {
             kind: FaultKind::Damaged,
             code: "damaged",
             message: format!("the embedded log is damaged: {cause}; {DAMAGED}"),
+        }
+    }
+
+    pub(crate) fn replaced(file: &Path) -> Self {
+        Self {
+            kind: FaultKind::Damaged,
+            code: "replaced",
+            message: format!(
+                "{} was deleted, moved or replaced while it was in use; put it back if you can, and start again",
+                file.display()
+            ),
         }
     }
 

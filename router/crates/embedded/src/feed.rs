@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pointsman_core::port::{Batch, Feed, FeedError, Waker};
 use pointsman_core::record::TopicPartition;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::log::Shared;
 use crate::page::{self, Found};
 use crate::position::PartitionId;
@@ -28,13 +28,8 @@ impl PageFeed {
 
 impl Feed for PageFeed {
     fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Box<dyn Batch>>, FeedError> {
-        let unavailable = |Fault { code, message, .. }| FeedError::Unavailable {
-            partition: self.partition.clone(),
-            code: code.into(),
-            message,
-        };
         // Not even the end that was seen can be relied on.
-        self.shared.database.intact().map_err(unavailable)?;
+        self.shared.database.intact().map_err(|fault| self.error(fault))?;
         // An idle lane costs no query.
         if max_records == 0 || self.watch.as_ref().is_some_and(|watch| watch.ends_at(self.next)) {
             return Ok(None);
@@ -55,7 +50,7 @@ impl Feed for PageFeed {
             Ok(Found::OutOfRange(available)) => {
                 Err(FeedError::OutOfRange { partition: self.partition.clone(), wanted: next, available })
             }
-            Err(fault) => Err(unavailable(fault)),
+            Err(fault) => Err(self.error(fault)),
         }
     }
 
@@ -66,6 +61,14 @@ impl Feed for PageFeed {
 }
 
 impl PageFeed {
+    fn error(&self, Fault { kind, code, message }: Fault) -> FeedError {
+        let (partition, code) = (self.partition.clone(), code.into());
+        match kind {
+            FaultKind::Damaged => FeedError::Damaged { partition, offset: self.next, code, message },
+            FaultKind::Passing => FeedError::Unavailable { partition, code, message },
+        }
+    }
+
     fn forget(&mut self) {
         if let Some(watch) = self.watch.take() {
             self.shared.watches.remove(&watch);

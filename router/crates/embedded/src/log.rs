@@ -48,7 +48,7 @@ impl EmbeddedLog {
         let watches = Arc::new(Watches::default());
         let watcher = watches
             .start(&database)
-            .map_err(|source| OpenError::Directory { path: database.file().to_owned(), source })?;
+            .map_err(|cause| OpenError::Directory { path: database.file().to_owned(), cause })?;
         Ok(Self { shared: Arc::new(Shared { database, watches, watcher: Mutex::new(Some(watcher)) }) })
     }
 

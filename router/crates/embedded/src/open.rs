@@ -29,12 +29,12 @@ const LOCK_NAME: &str = "pointsman.lock";
 #[non_exhaustive]
 pub enum OpenError {
     /// The directory can't be made or used.
-    #[error("can't use {} for the embedded log: {source}; it must be a local directory writable for this user", path.display())]
+    #[error("can't use {} for the embedded log: {cause}; it must be a local directory writable for this user", path.display())]
     Directory {
         /// The directory, or the file in it.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file belongs to another program.
     #[error("{} is a database of another program (application id {application_id:#x}); name another directory", file.display())]
@@ -76,7 +76,7 @@ pub enum OpenError {
 pub(crate) fn open(directory: &Path, options: Options) -> Result<Database, OpenError> {
     let denied = |path: &Path| {
         let path = path.to_owned();
-        move |source| OpenError::Directory { path, source }
+        move |cause| OpenError::Directory { path, cause }
     };
     make_directory(directory, &mut sync_directory).map_err(denied(directory))?;
     // One process at a time makes the log. Whoever has stopped with the lock in its hands is not waited for.
@@ -120,7 +120,7 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 /// damaged one.
 fn create(directory: &Path, file: &Path) -> Result<(), OpenError> {
     let new = directory.join("pointsman.db.new");
-    let made = |source| OpenError::Directory { path: new.clone(), source };
+    let made = |cause| OpenError::Directory { path: new.clone(), cause };
     remove(&new).map_err(made)?;
     // A write-ahead log that was left behind belongs to a file that is gone; SQLite would replay it into this one.
     for of in [&new, file] {

@@ -66,8 +66,9 @@ impl GroupSink {
         };
         let limit = self.shared.database.options().max_record_bytes.min(RECORD_MAX_BYTES);
         if size > limit {
-            let message =
-                format!("a record of {size} bytes for {name}: the limit is {limit} bytes; raise max_record_bytes");
+            let message = format!(
+                "a record of {size} bytes for {name}: the limit is {limit} bytes; raise `max_record_size` in [router]"
+            );
             return Err(refused("record-too-large", message));
         }
         if delivery.timestamp_ms < -1 {

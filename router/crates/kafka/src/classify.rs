@@ -125,6 +125,8 @@ pub(crate) fn remedy(code: Code) -> &'static str {
         "; `pointsman check --acls` prints the permissions that the routes need"
     } else if of(K::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
         "; another process runs with the same `instance_id`: give each its own"
+    } else if of(K::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) || of(K::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE) {
+        "; raise the topic's `max.message.bytes`, and `max_record_size` in [router]"
     } else if no_such_topic(code) {
         "; create it (`pointsman topics plan` shows what is missing)"
     } else {

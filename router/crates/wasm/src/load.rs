@@ -103,7 +103,10 @@ pub enum LoadErrorReason {
     /// A core module.
     #[error("the file is a core WebAssembly module, not a component; build it with `pointsman plugin build`")]
     CoreModule,
-    /// Not WebAssembly, or damaged.
+    /// Something else.
+    #[error("the file is not WebAssembly: it does not begin as such files do; name a component")]
+    NotWasm,
+    /// Damaged, or of another kind of WebAssembly than ours.
     #[error("the file is not a component that the sandbox takes: {0}; build it again")]
     Malformed(String),
     /// Its nested components would become too much.
@@ -237,7 +240,10 @@ impl Sandbox {
 
     /// Compiles, or takes from the cache.
     pub(crate) fn compile(&self, bytes: &[u8], digest: Digest) -> Result<Component, LoadErrorReason> {
-        if is_core_module(bytes) {
+        if !bytes.starts_with(MAGIC) {
+            return Err(LoadErrorReason::NotWasm);
+        }
+        if bytes[MAGIC.len()..].starts_with(CORE_MODULE) {
             return Err(LoadErrorReason::CoreModule);
         }
         if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, digest)) {
@@ -298,7 +304,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadErrorReason> {
     Ok(bytes)
 }
 
-/// The eighth byte of the preamble tells modules from components.
-fn is_core_module(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\0asm\x01\0\0\0")
-}
+/// What every file of WebAssembly begins with.
+const MAGIC: &[u8] = b"\0asm";
+
+/// What follows in a core module. In a component, the layer, in the last two bytes, is 1.
+const CORE_MODULE: &[u8] = b"\x01\0\0\0";

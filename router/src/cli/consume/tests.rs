@@ -1,6 +1,7 @@
 //! What is in the log is printed, in a sensible order, to its end and no further.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io::Write as _;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 
@@ -43,9 +44,8 @@ fn consume(log: &dyn Log, line: &[&str]) -> Said {
 
 fn interrupted(log: &dyn Log, line: &[&str], interrupts: u32) -> Said {
     let (mut out, mut notes) = (Vec::new(), Vec::new());
-    let exit = print(&arguments(line), log, &mut out, &Interrupts::simulated(interrupts), &mut |text| {
-        notes.push(text.to_owned());
-    });
+    let listen = || Ok(Arc::new(Interrupts::simulated(interrupts)));
+    let exit = print(&arguments(line), log, &mut out, listen, &mut |text| notes.push(text.to_owned()));
     Said { exit, out: String::from_utf8_lossy(&out).into_owned(), notes }
 }
 
@@ -186,11 +186,14 @@ fn a_reader_that_has_gone_away_is_no_error() {
         [(io::ErrorKind::BrokenPipe, Exit::Fine, 0), (io::ErrorKind::StorageFull, Exit::Fatal, 1)]
     {
         for line in [&["t"][..], &["t", "--format", "value"], &["t", "--format", "raw", "--follow"]] {
-            let mut said = Vec::new();
-            let found = print(&arguments(line), &log, &mut Closed(kind), &Interrupts::default(), &mut |text| {
-                said.push(text.to_owned());
-            });
-            assert_eq!((found, said.len()), (exit, notes), "{line:?}: {said:?}");
+            // At once, or when the buffer is emptied in the end.
+            for capacity in [0, 1 << 20] {
+                let mut said = Vec::new();
+                let mut out = BufWriter::with_capacity(capacity, Closed(kind));
+                let note = &mut |text: &str| said.extend(text.starts_with("error").then(|| text.to_owned()));
+                let found = print(&arguments(line), &log, &mut out, || Ok(Arc::default()), note);
+                assert_eq!((found, said.len()), (exit, notes), "{line:?}: {said:?}");
+            }
         }
     }
 }
@@ -219,7 +222,7 @@ fn following_goes_on_with_what_comes_in() {
     let reader = thread::spawn(move || {
         let line = arguments(&["t", "--follow", "--max", "3", "--format", "value"]);
         let mut out = Told(sender, Vec::new());
-        let exit = print(&line, &log, &mut out, &Interrupts::default(), &mut |_| {});
+        let exit = print(&line, &log, &mut out, || Ok(Arc::default()), &mut |_| {});
         out.flush().unwrap();
         exit
     });

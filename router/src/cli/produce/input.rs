@@ -83,7 +83,7 @@ pub(super) enum InputError {
     },
     /// There is nothing more to be had.
     #[error("can't read the input: {0}")]
-    Read(#[from] io::Error),
+    Read(io::Error),
 }
 
 /// The records of an input. It ends with the input, or with [`InputError::Read`].
@@ -93,6 +93,7 @@ pub(super) struct Input<R> {
     overrides: Overrides,
     max_bytes: usize,
     line: u64,
+    is_inside_long_line: bool,
 }
 
 impl<R: BufRead> Input<R> {
@@ -105,7 +106,7 @@ impl<R: BufRead> Input<R> {
             Shape::JsonLines => max_record_bytes.saturating_mul(ESCAPED).saturating_add(NAMES),
             Shape::Raw { .. } | Shape::Whole => max_record_bytes,
         };
-        Self { source: Some(source), shape, overrides, max_bytes, line: 0 }
+        Self { source: Some(source), shape, overrides, max_bytes, line: 0, is_inside_long_line: false }
     }
 
     /// The next line; `None` at the end.
@@ -116,7 +117,12 @@ impl<R: BufRead> Input<R> {
             self.source = None;
             return Ok(Some(all));
         }
-        lines::next(source, self.max_bytes)
+        if std::mem::take(&mut self.is_inside_long_line) {
+            lines::skip(source)?;
+        }
+        let line = lines::next(source, self.max_bytes)?;
+        self.is_inside_long_line = matches!(line, Some(Line::TooLong));
+        Ok(line)
     }
 
     /// The record of a line; `None` where there is nothing on it.
@@ -157,7 +163,7 @@ impl<R: BufRead> Iterator for Input<R> {
                 Ok(line) => line?,
                 Err(error) => {
                     self.source = None;
-                    return Some(Err(error.into()));
+                    return Some(Err(InputError::Read(error)));
                 }
             };
             self.line += 1;

@@ -2,44 +2,66 @@
 
 use std::io::{self, BufRead};
 
-/// A line, or its length where that is over the bound.
+/// A line.
 pub(super) enum Line {
     /// Its bytes, without the line feed at its end.
     Whole(Vec<u8>),
-    /// It was longer than the bound, and is left out.
+    /// It is longer than the bound. Its rest is still to be read.
     TooLong,
 }
 
-/// Reads up to the next line feed; `None` at the end of the input. It never holds more than `max` bytes, and one read.
+/// Reads up to the next line feed; `None` at the end of the input. It never holds more than `max` bytes, and one read, and
+/// waits for no more than that.
 ///
 /// # Errors
 /// The reader's.
 pub(super) fn next(reader: &mut impl BufRead, max: usize) -> io::Result<Option<Line>> {
     let mut line = Vec::new();
-    let mut too_long = false;
     let mut begun = false;
-    loop {
-        let chunk = match reader.fill_buf() {
-            Ok(chunk) => chunk,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
+    let mut ended = false;
+    while !ended {
+        let chunk = fill(reader)?;
         if chunk.is_empty() {
-            return Ok(begun.then(|| finish(line, too_long)));
+            break;
         }
         begun = true;
         let feed = chunk.iter().position(|byte| *byte == b'\n');
         let part = &chunk[..feed.unwrap_or(chunk.len())];
-        too_long |= line.len() + part.len() > max;
-        if too_long {
-            line = Vec::new();
-        } else {
-            line.extend_from_slice(part);
+        if line.len() + part.len() > max {
+            return Ok(Some(Line::TooLong));
         }
+        line.extend_from_slice(part);
         let used = part.len() + usize::from(feed.is_some());
+        ended = feed.is_some();
         reader.consume(used);
-        if feed.is_some() {
-            return Ok(Some(finish(line, too_long)));
+    }
+    Ok(begun.then_some(Line::Whole(line)))
+}
+
+/// Reads up to the next line feed, or the end of the input, and holds nothing.
+///
+/// # Errors
+/// The reader's.
+pub(super) fn skip(reader: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let chunk = fill(reader)?;
+        let feed = chunk.iter().position(|byte| *byte == b'\n');
+        let (is_end, used) = (chunk.is_empty() || feed.is_some(), feed.map_or(chunk.len(), |feed| feed + 1));
+        reader.consume(used);
+        if is_end {
+            return Ok(());
+        }
+    }
+}
+
+fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
+    loop {
+        match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok([]) => return Ok(&[]),
+            // Asked again, since an answer in a loop can't be returned; what is there is there without a read.
+            Ok(_) => return reader.fill_buf(),
         }
     }
 }
@@ -52,10 +74,5 @@ pub(super) fn all(reader: &mut impl BufRead, max: usize) -> io::Result<Line> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     io::Read::read_to_end(&mut io::Read::take(reader, limit), &mut bytes)?;
-    let too_long = bytes.len() > max;
-    Ok(finish(bytes, too_long))
-}
-
-fn finish(line: Vec<u8>, too_long: bool) -> Line {
-    if too_long { Line::TooLong } else { Line::Whole(line) }
+    Ok(if bytes.len() > max { Line::TooLong } else { Line::Whole(bytes) })
 }

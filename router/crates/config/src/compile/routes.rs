@@ -1,6 +1,7 @@
 //! Routes: names to indices, sources to retry topics, policies.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -42,35 +43,38 @@ fn refuse_twins(routes: &[Route], router: Option<&Router>, findings: &Findings) 
     let default_group = router.map_or("", |router| router.group.value.as_str());
     let group =
         |route: &Route| route.group.as_ref().map_or_else(|| default_group.to_owned(), |group| group.value.clone());
-    for (index, route) in routes.iter().enumerate() {
-        for (number, topic) in route.from.iter().enumerate() {
-            if let Some(first) = route.from[..number].iter().find(|first| first.value == topic.value) {
-                let message = format!("route `{}` reads the topic `{}` twice", route.name.value, topic.value);
-                findings.conflict(&topic.span, (&first.span, "and here"), message, "remove one of them");
-            }
-        }
-        for earlier in &routes[..index] {
-            if earlier.name.value == route.name.value {
+    let mut names = BTreeMap::<&str, &Route>::new();
+    let mut readers = BTreeMap::<(String, &str), (&Route, &At<String>)>::new();
+    for route in routes {
+        match names.entry(&route.name.value) {
+            Entry::Vacant(place) => drop(place.insert(route)),
+            Entry::Occupied(earlier) => {
                 let message = format!("two routes are called `{}`", route.name.value);
                 let remedy = "metrics, retry topics and dead letters go by the name: rename one of them";
-                findings.conflict(&route.name.span, (&earlier.name.span, "and here"), message, remedy);
+                findings.conflict(&route.name.span, (&earlier.get().name.span, "and here"), message, remedy);
             }
-            if group(earlier) != group(route) {
-                continue;
-            }
-            for topic in &route.from {
-                if let Some(first) = earlier.from.iter().find(|first| first.value == topic.value) {
-                    findings.conflict(
-                        &topic.span,
-                        (&first.span, "and here"),
-                        format!(
-                            "routes `{}` and `{}` both read the topic `{}` in the group `{}`, so each record would reach one of them only",
-                            earlier.name.value, route.name.value, topic.value, group(route)
-                        ),
-                        "give one of the routes a `group` of its own",
-                    );
+        }
+        for topic in &route.from {
+            let (earlier, first) = match readers.entry((group(route), &topic.value)) {
+                Entry::Vacant(place) => {
+                    place.insert((route, topic));
+                    continue;
                 }
-            }
+                Entry::Occupied(earlier) => *earlier.get(),
+            };
+            let (message, remedy) = if std::ptr::eq(earlier, route) {
+                (format!("route `{}` reads the topic `{}` twice", route.name.value, topic.value), "remove one of them")
+            } else {
+                let message = format!(
+                    "routes `{}` and `{}` both read the topic `{}` in the group `{}`, so each record would reach one of them only",
+                    earlier.name.value,
+                    route.name.value,
+                    topic.value,
+                    group(route)
+                );
+                (message, "give one of the routes a `group` of its own")
+            };
+            findings.conflict(&topic.span, (&first.span, "and here"), message, remedy);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The topics that the router writes to: each once, with one role.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pointsman_core::delivery::TopicId;
 
@@ -15,11 +14,13 @@ pub(super) struct Topics<'f> {
     /// Every source topic of every route.
     sources: BTreeSet<String>,
     topics: Vec<(TopicPlan, Span)>,
+    /// The index of each, by its name.
+    indices: BTreeMap<String, usize>,
 }
 
 impl<'f> Topics<'f> {
     pub(super) const fn new(sources: BTreeSet<String>, findings: &'f Findings) -> Self {
-        Self { findings, sources, topics: Vec::new() }
+        Self { findings, sources, topics: Vec::new(), indices: BTreeMap::new() }
     }
 
     /// The index of a topic in this role; `span` is the place that wants it.
@@ -28,10 +29,11 @@ impl<'f> Topics<'f> {
             let message = format!("the retry topic `{name}` is also a source topic");
             self.findings.mistake(span, message, "retry topics belong to the router alone: choose another name");
         }
-        if let Some(index) = self.topics.iter().position(|(topic, _)| &*topic.name == name) {
+        if let Some(&index) = self.indices.get(name) {
             self.share(index, &role, span);
             return id(index);
         }
+        self.indices.insert(name.to_owned(), self.topics.len());
         self.topics.push((TopicPlan { name: name.into(), role }, span.clone()));
         id(self.topics.len() - 1)
     }
@@ -65,11 +67,16 @@ impl<'f> Topics<'f> {
 
     /// The finished table. Kafka refuses a topic whose name differs from another one's in `.` and `_` alone.
     pub(super) fn finish(self) -> Vec<TopicPlan> {
-        for (index, (topic, span)) in self.topics.iter().enumerate() {
-            let twin = self.topics[..index].iter().map(|(twin, _)| &twin.name).find(|twin| collide(twin, &topic.name));
-            let twin = twin.map(|twin| twin.as_ref());
-            let twin =
-                twin.or_else(|| self.sources.iter().map(String::as_str).find(|source| collide(source, &topic.name)));
+        let mut sources = BTreeMap::<String, Vec<&str>>::new();
+        for source in &self.sources {
+            sources.entry(metric_name(source)).or_default().push(source);
+        }
+        let mut topics = BTreeMap::<String, &str>::new();
+        for (topic, span) in &self.topics {
+            let metric = metric_name(&topic.name);
+            let of_sources = || sources.get(&metric)?.iter().copied().find(|source| *source != &*topic.name);
+            let twin = topics.get(&metric).copied().or_else(of_sources);
+            topics.entry(metric).or_insert(&topic.name);
             if let Some(twin) = twin {
                 self.findings.mistake(
                     span,
@@ -83,10 +90,6 @@ impl<'f> Topics<'f> {
         }
         self.topics.into_iter().map(|(topic, _)| topic).collect()
     }
-}
-
-fn collide(one: &str, other: &Arc<str>) -> bool {
-    one != &**other && metric_name(one) == metric_name(other)
 }
 
 const fn role_name(role: &TopicRole) -> &'static str {

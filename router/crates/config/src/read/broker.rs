@@ -129,7 +129,9 @@ fn servers(field: &Field<'_>) -> Option<String> {
 
 fn is_server(server: &str) -> bool {
     server.rsplit_once(':').is_some_and(|(host, port)| {
+        // Not a URL.
         !host.is_empty()
+            && !host.contains("://")
             && !host.contains(|c: char| c.is_whitespace() || c.is_control())
             && port.parse::<u16>().is_ok_and(|port| port > 0)
     })

@@ -61,6 +61,9 @@ fn syntax_error(text: &str, errors: &ParseErrors) -> ConditionError {
 fn syntax_words(message: &str) -> (String, Option<String>) {
     let words = message.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
     let words = words.split(" expecting ").next().unwrap_or(words);
+    if words.contains("Recursion limit") {
+        return ("it is nested too deeply".to_owned(), Some("split it over several stages or outputs".to_owned()));
+    }
     if words.contains("<EOF>") {
         return ("it ends where more is needed".to_owned(), None);
     }

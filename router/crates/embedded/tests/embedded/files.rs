@@ -126,7 +126,7 @@ fn a_lock_that_its_holder_never_gives_back_is_an_error_with_the_remedy() {
 fn code(feed: &mut dyn Feed) -> Option<String> {
     match feed.fetch(10, 1000) {
         Ok(_) => None,
-        Err(FeedError::Unavailable { code, .. }) => Some(code),
+        Err(FeedError::Damaged { code, .. }) => Some(code),
         Err(other) => panic!("{other}"),
     }
 }
@@ -166,8 +166,30 @@ fn records_that_went_missing_are_damage_not_an_end() {
     let log = place.open();
     place.sql().execute("DELETE FROM records WHERE position & 0xffffffffff IN (100, 499)", []).unwrap();
     let mut feed = log.read(&TopicPartition::new("t", 0), 100).unwrap();
-    assert!(matches!(feed.fetch(10, 1000), Err(FeedError::Unavailable { code, .. }) if code == "damaged"));
+    assert!(matches!(feed.fetch(10, 1000), Err(FeedError::Damaged { offset: 100, code, .. }) if code == "damaged"));
     assert!(matches!(refusal(&place), OpenError::Damaged { .. }));
+}
+
+/// SQLite would go on for ever with a file that nobody can open any more.
+#[test]
+fn nothing_is_written_to_a_file_that_was_deleted_or_replaced() {
+    for replaced in [false, true] {
+        let (place, _) = written();
+        let lease = Duration::from_millis(300);
+        let log = EmbeddedLog::open(place.path(), Options { lease, ..place.options() }).unwrap();
+        let host = SimulatedHost::new();
+        let _member = log.join(plan("g", &[("t", None, StartAt::Latest)]), host.clone()).unwrap();
+        host.wait_for_assigned(3);
+        let mut sink = sink(&log, "t");
+        sink.produce(&delivery(&record("v"), PartitionChoice::Exactly(0)), Token(0)).unwrap();
+        for file in fs::read_dir(place.path()).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        let _other = replaced.then(|| place.open());
+        assert_eq!(sink.serve(&mut Vec::new()).unwrap_err().code, "replaced");
+        host.wait_until("failed", |told| !told.failed.is_empty());
+        assert_eq!(host.with(|told| told.failed[0].code.clone()), "replaced");
+    }
 }
 
 #[test]

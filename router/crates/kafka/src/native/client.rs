@@ -181,8 +181,11 @@ impl Drop for Client {
 /// librdkafka's log goes to tracing, from whatever thread it is on. Its levels are those of syslog.
 unsafe extern "C" fn log(rk: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, line: *const c_char) {
     const WARNING: c_int = 4;
+    const DEBUG: c_int = 7;
     // SAFETY: librdkafka passes C strings.
     let (facility, line) = unsafe { (text(facility), text(line)) };
+    // With each attempt to connect, of each broker; what keeps them from it is another line.
+    let level = if line.ends_with("brokers are down") { DEBUG } else { level };
     match level {
         ..=3 => tracing::error!(target: "librdkafka", facility, "{line}"),
         WARNING => tracing::warn!(target: "librdkafka", facility, "{line}"),
