@@ -63,8 +63,14 @@ impl Counters {
         }
     }
 
-    pub(crate) fn count(&self, route: usize, fate: Fate) {
-        self.fates[route][fate as usize].fetch_add(1, Ordering::Relaxed);
+    /// Adds what a lane has counted.
+    pub(crate) fn add(&self, plan: &Plan, tally: &mut Tally) {
+        let Tally { route, fates, outputs } = tally;
+        let topics = plan.routes[*route].outputs.iter().map(|output| &self.topics[output.topic.0 as usize]);
+        let counters = self.fates[*route].iter().zip(fates).chain(topics.zip(outputs));
+        for (counter, count) in counters.filter(|(_, count)| **count > 0) {
+            counter.fetch_add(std::mem::take(count), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn failed(&self, route: usize, class: FailureClass) {
@@ -111,5 +117,29 @@ impl Counters {
     #[must_use]
     pub fn topic(&self, topic: TopicId) -> u64 {
         self.topics[topic.0 as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// What a lane counts for itself before it [adds](Counters::add) it to what all count: workers that counted each record
+/// in one place would wait for each other's caches.
+pub(crate) struct Tally {
+    route: usize,
+    fates: [u64; Fate::ALL.len()],
+    /// Records handed to the producer, for each output of the route.
+    outputs: Vec<u64>,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub(crate) fn new(route: usize, outputs: usize) -> Self {
+        Self { route, fates: [0; Fate::ALL.len()], outputs: vec![0; outputs] }
+    }
+
+    pub(crate) fn count(&mut self, fate: Fate) {
+        self.fates[fate as usize] += 1;
+    }
+
+    pub(crate) fn produced(&mut self, output: usize) {
+        self.outputs[output] += 1;
     }
 }

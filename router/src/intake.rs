@@ -16,8 +16,14 @@ pub(crate) struct Intake {
     pub(crate) partition: TopicPartition,
     feed: Box<dyn Feed>,
     tracker: Tracker,
+    /// The batches in flight, the oldest first.
     held: VecDeque<Held>,
-    next_seq: u64,
+    /// How many batches were before the first of them, modulo 2³².
+    first_held: u32,
+    /// The records of those batches, in order.
+    flights: VecDeque<Flight>,
+    /// The sequence number of the first of them.
+    first_seq: u64,
     bytes: usize,
     signal: Arc<Signal>,
     committed: CommitPoint,
@@ -26,17 +32,19 @@ pub(crate) struct Intake {
 /// One batch in flight. It is freed when the last of its records is settled, so payloads live as long as somebody may
 /// need them and are never copied.
 struct Held {
-    first_seq: u64,
     batch: Option<Box<dyn Batch>>,
-    flights: Vec<Flight>,
+    records: usize,
     unsettled: usize,
     bytes: usize,
 }
 
 /// One record in flight.
-#[derive(Default)]
 pub(crate) struct Flight {
     ticket: Option<Ticket>,
+    /// Its batch: how many were before it, modulo 2³².
+    held: u32,
+    /// Its place there.
+    index: u32,
     /// Deliveries that were produced and not reported.
     pub(crate) outstanding: u32,
     /// What those take of the producer queue.
@@ -47,6 +55,13 @@ pub(crate) struct Flight {
     pub(crate) intent: crate::lane::Intent,
     /// The first delivery that failed.
     pub(crate) error: Option<Box<pointsman_core::port::DeliveryError>>,
+}
+
+impl Flight {
+    fn new(ticket: Option<Ticket>, held: u32, index: u32) -> Self {
+        let (outstanding, queued_bytes, sent, intent, error) = Default::default();
+        Self { ticket, held, index, outstanding, queued_bytes, sent, intent, error }
+    }
 }
 
 /// Tells a worker that a feed may have something.
@@ -92,7 +107,18 @@ impl Intake {
         feed.wake_with(signal.waker());
         let committed = CommitPoint { offset: start, settled };
         let tracker = Tracker::resume(committed.clone());
-        Self { partition, feed, tracker, held: VecDeque::new(), next_seq: 0, bytes: 0, signal, committed }
+        Self {
+            partition,
+            feed,
+            tracker,
+            held: VecDeque::new(),
+            first_held: 0,
+            flights: VecDeque::new(),
+            first_seq: 0,
+            bytes: 0,
+            signal,
+            committed,
+        }
     }
 
     /// Whether a fetch may find something that the last one did not. `look_anyway` is for the now and then when a
@@ -107,16 +133,14 @@ impl Intake {
         let Some(batch) = self.feed.fetch(max_records, max_bytes)? else { return Ok(None) };
         // There may be more.
         self.signal.raised.store(true, Ordering::Release);
-        let first_seq = self.next_seq;
-        let mut flights = Vec::with_capacity(batch.len());
-        let (mut unsettled, mut bytes) = (0, 0);
-        for index in 0..batch.len() {
-            let record = batch.record(index);
+        let first_seq = self.next_seq();
+        let held = self.first_held.wrapping_add(self.held.len() as u32);
+        let mut unsettled = 0;
+        for (index, record) in (0..).zip(0..batch.len()) {
             let admission = self
                 .tracker
-                .admit(record.offset)
+                .admit(batch.offset(record))
                 .map_err(|error| FetchError::OutOfOrder { partition: self.partition.clone(), error })?;
-            bytes += record.bytes();
             let ticket = match admission {
                 Admission::Run(ticket) => {
                     unsettled += 1;
@@ -124,48 +148,49 @@ impl Intake {
                 }
                 Admission::AlreadySettled => None,
             };
-            flights.push(Flight { ticket, ..Flight::default() });
+            self.flights.push_back(Flight::new(ticket, held, index));
         }
-        self.next_seq += flights.len() as u64;
-        if unsettled == 0 {
-            bytes = 0;
-        }
+        let (records, bytes) = (batch.len(), if unsettled == 0 { 0 } else { batch.bytes() });
         self.bytes += bytes;
-        self.held.push_back(Held { first_seq, batch: (unsettled > 0).then_some(batch), flights, unsettled, bytes });
+        self.held.push_back(Held { batch: (unsettled > 0).then_some(batch), records, unsettled, bytes });
         self.drop_settled_batches();
-        Ok(Some(first_seq..self.next_seq))
+        Ok(Some(first_seq..self.next_seq()))
     }
 
     /// Whether the record is still to be settled.
     pub(crate) fn is_open(&self, seq: u64) -> bool {
-        self.locate(seq).is_some_and(|(held, index)| self.held[held].flights[index].ticket.is_some())
+        self.flights.get(self.place(seq)).is_some_and(|flight| flight.ticket.is_some())
     }
 
     /// The record, while it is in flight.
     pub(crate) fn record(&self, seq: u64) -> Option<Record<'_>> {
-        let (held, index) = self.locate(seq)?;
-        self.held[held].batch.as_ref().map(|batch| batch.record(index))
+        let flight = self.flights.get(self.place(seq))?;
+        let held = self.held.get(self.place_of_batch(flight))?;
+        held.batch.as_ref().map(|batch| batch.record(flight.index as usize))
     }
 
     /// The batch of the record and its place in it, while it is in flight.
     pub(crate) fn batch(&mut self, seq: u64) -> Option<(&mut dyn Batch, usize)> {
-        let (held, index) = self.locate(seq)?;
-        let batch = self.held[held].batch.as_deref_mut()?;
-        Some((batch, index))
+        let flight = self.flights.get(self.place(seq))?;
+        let place = self.place_of_batch(flight);
+        let batch = self.held.get_mut(place)?.batch.as_deref_mut()?;
+        Some((batch, flight.index as usize))
     }
 
     /// The state of the record, while its batch is in flight.
     pub(crate) fn flight(&mut self, seq: u64) -> Option<&mut Flight> {
-        let (held, index) = self.locate(seq)?;
-        Some(&mut self.held[held].flights[index])
+        let place = self.place(seq);
+        self.flights.get_mut(place)
     }
 
     /// Notes that the record has its fate.
     pub(crate) fn settle(&mut self, seq: u64) {
-        let Some((index, at)) = self.locate(seq) else { return };
-        let held = &mut self.held[index];
-        let Some(ticket) = held.flights[at].ticket.take() else { return };
+        let place = self.place(seq);
+        let Some(flight) = self.flights.get_mut(place) else { return };
+        let Some(ticket) = flight.ticket.take() else { return };
+        let held = flight.held.wrapping_sub(self.first_held) as usize;
         self.tracker.settle(ticket);
+        let Some(held) = self.held.get_mut(held) else { return };
         held.unsettled -= 1;
         if held.unsettled == 0 {
             held.batch = None;
@@ -176,20 +201,30 @@ impl Intake {
 
     /// The sequence number whose low bits are `low`, given that it is in flight.
     pub(crate) fn full_seq(&self, low: u64, mask: u64) -> u64 {
-        let front = self.held.front().map_or(self.next_seq, |held| held.first_seq);
-        front + (low.wrapping_sub(front) & mask)
+        self.first_seq + (low.wrapping_sub(self.first_seq) & mask)
     }
 
     fn drop_settled_batches(&mut self) {
-        while self.held.front().is_some_and(|held| held.unsettled == 0) {
-            self.held.pop_front();
+        while let Some(held) = self.held.pop_front_if(|held| held.unsettled == 0) {
+            self.first_held = self.first_held.wrapping_add(1);
+            self.flights.drain(..held.records);
+            self.first_seq += held.records as u64;
         }
     }
 
-    fn locate(&self, seq: u64) -> Option<(usize, usize)> {
-        let index = self.held.partition_point(|held| held.first_seq <= seq).checked_sub(1)?;
-        let at = usize::try_from(seq - self.held[index].first_seq).ok()?;
-        (at < self.held[index].flights.len()).then_some((index, at))
+    /// The sequence number of the record that is fetched next.
+    fn next_seq(&self) -> u64 {
+        self.first_seq + self.flights.len() as u64
+    }
+
+    /// Where in `flights` the record is, if it is there.
+    fn place(&self, seq: u64) -> usize {
+        usize::try_from(seq.wrapping_sub(self.first_seq)).unwrap_or(usize::MAX)
+    }
+
+    /// Where in `held` its batch is.
+    fn place_of_batch(&self, flight: &Flight) -> usize {
+        flight.held.wrapping_sub(self.first_held) as usize
     }
 
     /// Bytes of the batches in flight.

@@ -1,7 +1,7 @@
 //! From records to rulings: the stages and the outputs of a route, over one batch. Nothing leaves here; what is ruled is
 //! delivered by the [lane](crate::lane).
 
-use std::cell::Cell;
+use std::cell::{Cell, LazyCell};
 use std::mem::size_of_val;
 
 use pointsman_config::plan::{Matching, RoutePlan, Select, StagePlan};
@@ -42,7 +42,7 @@ pub(crate) enum Ruling {
         reason: String,
     },
     /// The policy decides.
-    Fail(Failure),
+    Fail(Box<Failure>),
 }
 
 /// An event on its way to one output.
@@ -90,7 +90,7 @@ struct Item {
 /// What is known of a record besides its live items.
 #[derive(Default)]
 struct Root {
-    failure: Option<Failure>,
+    failure: Option<Box<Failure>>,
     drop_reason: Option<String>,
 }
 
@@ -135,7 +135,8 @@ pub(crate) fn judge(
         };
         drop(events);
         if outcomes.len() < of_the_first {
-            roots[first].failure = Some(Failure { stage: u32::try_from(index).ok(), ..too_much(held.get(), means) });
+            let failure = Failure { stage: u32::try_from(index).ok(), ..too_much(held.get(), means) };
+            roots[first].failure = Some(Box::new(failure));
             inputs = &inputs[..=first];
         } else if let Some(unjudged) = items.get(outcomes.len()) {
             inputs = &inputs[..unjudged.root];
@@ -187,7 +188,7 @@ fn too_much(held: usize, means: &Means<'_>) -> Failure {
 
 /// Finds records that no plugin can be shown.
 fn decode(input: &Input<'_>) -> Root {
-    let undecodable = |code: &str, message| Some(Failure::new(FailureClass::Undecodable, code, message));
+    let undecodable = |code: &str, message| Some(Box::new(Failure::new(FailureClass::Undecodable, code, message)));
     let failure = match input.unreadable {
         Some(error) => undecodable("retry-headers", format!("a record in the retry topic can't be read: {error}")),
         None => {
@@ -231,11 +232,11 @@ fn apply(
                 Failure { delay_ms, ..Failure::new(FailureClass::Retry, "retry", reason) }
             }
             Ok(Verdict::Reject { code, message }) => Failure::new(FailureClass::Reject, code, message),
-            Err(failure) => failure,
+            Err(failure) => *failure,
         };
         // The first failure of a record is the one that is told.
         let stage = u32::try_from(stage).ok();
-        roots[root].failure.get_or_insert(Failure { stage, ..failure });
+        roots[root].failure.get_or_insert_with(|| Box::new(Failure { stage, ..failure }));
     }
     next
 }
@@ -251,7 +252,7 @@ fn rule(route: &RoutePlan, inputs: &[Input<'_>], items: &[Item], roots: Vec<Root
         let mut failure = root.failure;
         while let Some(item) = items.next_if(|item| item.root == index) {
             if failure.is_none() {
-                failure = choose(route, &inputs[index], item.version, &changes, &mut routed).err();
+                failure = choose(route, &inputs[index], item.version, &changes, &mut routed).err().map(Box::new);
             }
         }
         rulings.push(match failure {
@@ -275,7 +276,8 @@ fn choose(
     routed: &mut Vec<Routed>,
 ) -> Result<(), Failure> {
     let port = changes.port(version);
-    let view = EventView::new(changes.event(input, version));
+    // Most routes ask nothing of the event.
+    let view = LazyCell::new(|| EventView::new(changes.event(input, version)));
     let before = routed.len();
     for (output, plan) in route.outputs.iter().enumerate() {
         let takes = match &plan.select {

@@ -14,16 +14,17 @@ use pointsman_config::plan::{RoutePlan, StagePlan};
 use pointsman_core::delivery::TopicId;
 use pointsman_core::failure::Failure;
 use pointsman_core::isolate::{BatchLimit, Pace};
-use pointsman_core::port::{Assignment, Commit, DeliveryError, FeedError, PluginHost, Sink};
+use pointsman_core::port::{Assignment, Commit, FeedError, PluginHost, Report, Sink};
 use pointsman_core::provenance::{Provenance, ProvenanceError};
 use pointsman_core::record::TopicPartition;
 use tracing::{Span, info_span};
 
-use crate::counters::Fate;
+use crate::counters::{Fate, Tally};
 use crate::credit::Credit;
 use crate::intake::{FetchError, Intake};
 use crate::judge::{self, Input, Judgement, Means, Ruling};
 use crate::shared::{Grant, Now, Shared};
+use sending::{SEQ_MASK, record_of};
 
 mod failing;
 mod sending;
@@ -31,7 +32,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use sending::{ID_MASK, SEQ_MASK, read_token};
+pub(crate) use sending::{ID_MASK, lane_of};
 pub(crate) use telling::{Told, Why};
 
 /// One lane. Owned by one worker, which lends it its sink and its plugins for each step.
@@ -74,6 +75,7 @@ pub(crate) struct Lane {
     draining: bool,
     halted: bool,
     dead_letter_log: failing::Chatter,
+    tally: Tally,
     /// Names the lane in log lines, those of plugins too.
     span: Span,
     /// The fates since they were last taken, where somebody wants to know them.
@@ -240,6 +242,7 @@ impl Lane {
             draining: false,
             halted: false,
             dead_letter_log: failing::Chatter::default(),
+            tally: Tally::new(route, plan.outputs.len()),
             span,
             told: None,
             shared,
@@ -250,6 +253,12 @@ impl Lane {
     /// acknowledged: [`reported`](Self::reported), [`commits`](Self::commits).)
     pub(crate) fn step(&mut self, tools: &mut Tools<'_>) -> Step {
         let _named = self.span.clone().entered();
+        let ended = self.go_on(tools);
+        self.shared.counters.add(&self.shared.plan, &mut self.tally);
+        ended
+    }
+
+    fn go_on(&mut self, tools: &mut Tools<'_>) -> Step {
         if self.halted {
             return Step::Idle;
         }
@@ -317,7 +326,7 @@ impl Lane {
                 Resume::Judge => self.ready.push(unit),
                 Resume::Fail(failure, course) => {
                     let origin = self.origin_of(unit).ok().flatten();
-                    self.outbox.push(unit, origin, Ruling::Fail(*failure), course);
+                    self.outbox.push(unit, origin, Ruling::Fail(failure), course);
                 }
             }
         }
@@ -475,26 +484,24 @@ impl Lane {
         Some(Input { unreadable: split.as_ref().err(), ..sending::original(&intake.partition, record, parked) })
     }
 
-    /// A delivery of this lane was acknowledged, or failed.
-    pub(crate) fn reported(
-        &mut self,
-        which: Which,
-        low_seq: u64,
-        mask: u64,
-        result: Result<(), DeliveryError>,
-        credit: &mut Credit,
-        now: Now,
-    ) {
+    /// Deliveries of this lane were acknowledged, or failed.
+    pub(crate) fn reported(&mut self, reports: impl Iterator<Item = Report>, credit: &mut Credit, now: Now) {
+        reports.for_each(|report| self.take_report(report, credit, now));
+        self.shared.counters.add(&self.shared.plan, &mut self.tally);
+    }
+
+    fn take_report(&mut self, Report { token, result }: Report, credit: &mut Credit, now: Now) {
         self.outstanding = self.outstanding.saturating_sub(1);
+        let (which, low_seq) = record_of(token);
         let Some(intake) = self.intake_mut(which) else { return };
-        let seq = intake.full_seq(low_seq, mask);
+        let seq = intake.full_seq(low_seq, SEQ_MASK);
         let Some(flight) = intake.flight(seq) else { return };
         flight.outstanding = flight.outstanding.saturating_sub(1);
         let (sent, done) = (flight.sent, flight.outstanding == 0);
         // Of several deliveries of a record it is not known how much each was: the last one gives all of it back.
         let bytes = if done { std::mem::take(&mut flight.queued_bytes) } else { 0 };
         if let Err(error) = result {
-            flight.error.get_or_insert(Box::new(error));
+            flight.error.get_or_insert(error);
         }
         let flawless = flight.error.is_none() && matches!(flight.intent, Intent::Deliver);
         credit.give_back(bytes);
@@ -508,7 +515,7 @@ impl Lane {
 
     /// Gives a record its fate.
     fn settle(&mut self, unit: Unit, fate: Fate) {
-        self.shared.counters.count(self.route, fate);
+        self.tally.count(fate);
         self.patience = PATIENCE.start;
         if let Some(intake) = self.intake_mut(unit.which) {
             intake.settle(unit.seq);
@@ -518,7 +525,7 @@ impl Lane {
     /// Stops the lane where it is. Others run on.
     fn halt(&mut self, reason: &str) {
         tracing::error!(offset = self.source_watermark(), "the lane is halted: {reason}");
-        self.shared.counters.count(self.route, Fate::Halted);
+        self.tally.count(Fate::Halted);
         self.halted = true;
         self.ready.clear();
         self.outbox = Outbox::default();

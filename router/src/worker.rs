@@ -14,8 +14,7 @@ use pointsman_core::port::{Assignment, Commit, Committer, PluginHost, Report, Re
 use pointsman_core::record::TopicPartition;
 
 use crate::credit::Credit;
-use crate::lane::{Lane, Step, Tools};
-use crate::lane::{SEQ_MASK, read_token};
+use crate::lane::{Lane, Step, Tools, lane_of};
 use crate::shared::{Now, Shared};
 
 /// Wake-ups of the client libraries are edge-triggered, and one may be lost: this often lanes look anyway.
@@ -255,11 +254,13 @@ impl Worker {
     fn take_reports(&mut self, now: Now) -> Result<bool, SinkFailed> {
         self.sink.serve(&mut self.reports)?;
         let any = !self.reports.is_empty();
-        for Report { token, result } in self.reports.drain(..) {
-            let (id, which, seq) = read_token(token);
-            // A report for a lane that was given up settles nothing: that partition is somebody else's by now.
-            if let Some(Tenant { lane, .. }) = self.lanes.get_mut(&id) {
-                lane.reported(which, seq, SEQ_MASK, result, &mut self.credit, now);
+        let mut reports = self.reports.drain(..).peekable();
+        while let Some(id) = reports.peek().map(|report| lane_of(report.token)) {
+            let own = std::iter::from_fn(|| reports.next_if(|report| lane_of(report.token) == id));
+            match self.lanes.get_mut(&id) {
+                Some(Tenant { lane, .. }) => lane.reported(own, &mut self.credit, now),
+                // It was given up, and they settle nothing: that partition is somebody else's by now.
+                None => own.for_each(drop),
             }
         }
         Ok(any)

@@ -115,6 +115,9 @@ impl Lane {
             stamps: &stamps,
         };
         let produced = self.send(tools.sink, unit, &delivery);
+        if produced.is_ok() {
+            self.shared.counters.produced(topic);
+        }
         self.produced(unit, produced, tools.credit)?;
         self.all_sent(unit, intent, tools.now);
         Ok(())

@@ -20,12 +20,17 @@ const SEQ_BITS: u32 = 40;
 /// The bits of a lane's number that a token holds.
 pub(crate) const ID_MASK: u32 = u32::MAX >> (SEQ_BITS + 1 - 32);
 /// The bits of a sequence number that a token holds.
-pub(crate) const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
+pub(super) const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
 
-/// Reads a token: the lane's number, which partition, the low bits of the sequence number.
-pub(crate) fn read_token(Token(bits): Token) -> (u32, Which, u64) {
+/// The number of the lane that a token names.
+pub(crate) fn lane_of(Token(bits): Token) -> u32 {
+    (bits >> (SEQ_BITS + 1)) as u32
+}
+
+/// The record that a token names: of which partition, and the low bits of its sequence number.
+pub(super) fn record_of(Token(bits): Token) -> (Which, u64) {
     let which = if bits >> SEQ_BITS & 1 == 0 { Which::Source } else { Which::Retry };
-    ((bits >> (SEQ_BITS + 1)) as u32, which, bits & SEQ_MASK)
+    (which, bits & SEQ_MASK)
 }
 
 fn token(lane: u32, unit: Unit) -> Token {
@@ -103,6 +108,9 @@ impl Lane {
             } else {
                 self.send_output(tools.sink, unit, index)
             };
+            if produced.is_ok() {
+                self.tally.produced(self.outbox.judgement.routed[index].output);
+            }
             self.produced(unit, produced, tools.credit)?;
             self.outbox.sent += 1;
         }
@@ -153,7 +161,6 @@ impl Lane {
         let Some((batch, index)) = self.source.batch(unit.seq) else { return Ok(0) };
         let bytes = forward.of(batch.record(index)).rough_bytes();
         sink.forward(batch, index, &forward, token(self.id, unit))?;
-        self.shared.counters.produced(output.topic);
         Ok(bytes)
     }
 
@@ -167,7 +174,6 @@ impl Lane {
     /// Produces one record. The answer is what it takes of the producer queue.
     pub(super) fn send(&self, sink: &mut dyn Sink, unit: Unit, delivery: &Delivery<'_>) -> Result<usize, ProduceError> {
         sink.produce(delivery, token(self.id, unit))?;
-        self.shared.counters.produced(delivery.topic);
         Ok(delivery.rough_bytes())
     }
 

@@ -21,7 +21,7 @@ use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord, TopicPartition};
 use pointsman_core::settled::Settled;
 use pointsman_core::verdict::{Output, Patch, Verdict};
 
-use super::{Lane, SEQ_MASK, Step, Tools, read_token};
+use super::{Lane, Step, Tools};
 use crate::counters::Counters;
 use crate::credit::Credit;
 use crate::route_test::simulated_log::{SimulatedLog, SimulatedSink, take_headers};
@@ -174,7 +174,8 @@ impl Sink for TroubledSink {
         for mut report in self.waiting.drain(..now) {
             if report.result.is_ok() && !self.calm && self.random.u8(..) < 4 {
                 // Written, and the answer got lost.
-                report.result = Err(DeliveryError::Unavailable { code: "sim".into(), message: "timed out".into() });
+                let error = DeliveryError::Unavailable { code: "sim".into(), message: "timed out".into() };
+                report.result = Err(Box::new(error));
             }
             reports.push(report);
         }
@@ -198,7 +199,7 @@ impl TroubledSink {
             }
             _ => return None,
         };
-        self.waiting.push(Report { token, result: Err(later) });
+        self.waiting.push(Report { token, result: Err(Box::new(later)) });
         Some(Ok(()))
     }
 }
@@ -314,10 +315,7 @@ impl World {
         let step = self.lane.step(&mut tools);
         let mut reports = Vec::new();
         self.sink.serve(&mut reports).expect("never fails");
-        for Report { token, result } in reports {
-            let (_, which, seq) = read_token(token);
-            self.lane.reported(which, seq, SEQ_MASK, result, &mut self.credit, self.now);
-        }
+        self.lane.reported(reports.into_iter(), &mut self.credit, self.now);
         step
     }
 

@@ -19,7 +19,7 @@ use super::hands::CasePlugins;
 use super::simulated_log::{Refusal, SimulatedLog, SimulatedSink, Written};
 use crate::counters::Counters;
 use crate::credit::Credit;
-use crate::lane::{Lane, SEQ_MASK, Step, Told, Tools, read_token};
+use crate::lane::{Lane, Step, Told, Tools, lane_of};
 use crate::shared::{Limiters, Now, Shared};
 
 /// A case that is not at rest after so many rounds goes in circles.
@@ -241,10 +241,9 @@ impl Stage {
     fn report(&mut self) -> Result<bool, String> {
         self.sink.serve(&mut self.reports).map_err(|error| error.to_string())?;
         let any = !self.reports.is_empty();
-        for Report { token, result } in self.reports.drain(..) {
-            let (id, which, seq) = read_token(token);
-            if let Some(lane) = self.lanes.get_mut(id as usize) {
-                lane.reported(which, seq, SEQ_MASK, result, &mut self.credit, self.now);
+        for report in self.reports.drain(..) {
+            if let Some(lane) = self.lanes.get_mut(lane_of(report.token) as usize) {
+                lane.reported(std::iter::once(report), &mut self.credit, self.now);
             }
         }
         Ok(any)

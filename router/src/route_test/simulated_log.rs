@@ -299,7 +299,7 @@ impl Sink for SimulatedSink {
         for Queued { topic, partition, record, token } in self.queue.drain(..) {
             let result = self.log.append(&topic, partition, record).map(drop);
             let refused = |Refusal { code, message }| DeliveryError::Refused { code: code.into(), message };
-            reports.push(Report { token, result: result.map_err(refused) });
+            reports.push(Report { token, result: result.map_err(|error| Box::new(refused(error))) });
         }
         Ok(())
     }

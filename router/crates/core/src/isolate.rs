@@ -14,7 +14,7 @@ use crate::verdict::Verdict;
 const PARTS: usize = 16;
 
 /// The outcome of one event: a verdict, or a failure that it is guilty of alone.
-pub type Outcome = Result<Verdict, Failure>;
+pub type Outcome = Result<Verdict, Box<Failure>>;
 
 /// Calls a plugin for some events.
 pub type Call<'a> = dyn FnMut(&[Event<'_>]) -> Result<Vec<Verdict>, CallError> + 'a;
@@ -77,7 +77,7 @@ pub fn run(
             Err(CallError::Unavailable { .. }) if at >= at_least => break,
             Err(CallError::Unavailable { message }) => return Err(Unavailable { message }),
             Err(CallError::Guest { class, code, message }) if part.len() == 1 => {
-                outcomes.push(Err(Failure::new(class, code, message)));
+                outcomes.push(Err(Box::new(Failure::new(class, code, message))));
                 split.iter_mut().for_each(|split| split.explained = true);
             }
             Err(CallError::Guest { .. }) => {

@@ -35,6 +35,19 @@ pub trait Batch: Any + Send {
     /// May panic where `index` is out of bounds.
     fn record(&self, index: usize) -> Record<'_>;
 
+    /// The offset of the record at `index`.
+    ///
+    /// # Panics
+    /// As [`record`](Self::record).
+    fn offset(&self, index: usize) -> i64 {
+        self.record(index).offset
+    }
+
+    /// Bytes of keys, values and headers of all records.
+    fn bytes(&self) -> usize {
+        (0..self.len()).map(|index| self.record(index).bytes()).sum()
+    }
+
     /// Makes the record whole again, of which a [`Sink`] took parts along ([`Sink::forward`]). Idle where it is whole.
     ///
     /// # Panics
@@ -158,8 +171,8 @@ pub enum ProduceError {
 pub struct Report {
     /// The delivery.
     pub token: Token,
-    /// Durable, or not.
-    pub result: Result<(), DeliveryError>,
+    /// Durable, or not. Boxed, since most are, and every report has the place for it.
+    pub result: Result<(), Box<DeliveryError>>,
 }
 
 /// Why a delivery did not become durable.

@@ -114,7 +114,9 @@ impl Sink for GroupSink {
         match written {
             Ok(append::Appended { ends, results }) => {
                 let tokens = self.queue.records.iter().map(|queued| queued.token);
-                reports.extend(tokens.zip(results).map(|(token, result)| Report { token, result }));
+                reports.extend(
+                    tokens.zip(results).map(|(token, result)| Report { token, result: result.map_err(Box::new) }),
+                );
                 self.queue.clear();
                 self.shared.watches.advance(&ends);
                 Ok(())
@@ -122,7 +124,7 @@ impl Sink for GroupSink {
             Err(fault) if fault.kind == FaultKind::Damaged => Err(fault.to_sink_failed()),
             Err(fault) => {
                 let tokens = self.queue.records.iter().map(|queued| queued.token);
-                reports.extend(tokens.map(|token| Report { token, result: Err(fault.to_delivery_error()) }));
+                reports.extend(tokens.map(|token| Report { token, result: Err(Box::new(fault.to_delivery_error())) }));
                 self.queue.clear();
                 Ok(())
             }

@@ -14,12 +14,15 @@ pub(crate) struct KafkaBatch {
     /// The headers of all records, one after the other. They point into the messages: no reference to them leaves with a
     /// longer life than that of `&self`, and those of a message that has given its headers away are replaced.
     headers: Vec<Header<'static>>,
+    bytes: usize,
     /// Outlives the messages.
     _client: Arc<Client>,
 }
 
 struct Entry {
     message: Message,
+    /// librdkafka looks it up anew at each question.
+    timestamp_ms: i64,
     /// Where in [`KafkaBatch::headers`] the record's own begin.
     headers: usize,
 }
@@ -43,24 +46,26 @@ impl KafkaBatch {
         {
             let first_header = headers.len();
             message.headers(&mut headers);
-            bytes += record(&message, &headers[first_header..]).bytes();
-            if bytes > max_bytes && !entries.is_empty() {
+            let entry = Entry { timestamp_ms: message.borrow().timestamp_ms(), message, headers: first_header };
+            let more = entry.record(&headers[first_header..]).bytes();
+            if bytes + more > max_bytes && !entries.is_empty() {
                 headers.truncate(first_header);
-                waiting.push_front(message);
+                waiting.push_front(entry.message);
                 break;
             }
-            entries.push(Entry { message, headers: first_header });
+            bytes += more;
+            entries.push(entry);
         }
-        Self { entries, headers, _client: Arc::clone(client) }
+        Self { entries, headers, bytes, _client: Arc::clone(client) }
     }
 
     /// The record without its headers, and those as they are, until they are restored.
     pub(crate) fn take_headers(&mut self, index: usize) -> (Record<'_>, Option<NativeHeaders>) {
         let own = self.headers_of(index);
         self.headers[own].fill(GIVEN_AWAY);
-        let message = &mut self.entries[index].message;
-        let headers = message.detach_headers();
-        (record(message, &[]), headers)
+        let entry = &mut self.entries[index];
+        let headers = entry.message.detach_headers();
+        (entry.record(&[]), headers)
     }
 
     /// Where in `headers` those of a record are.
@@ -70,14 +75,16 @@ impl KafkaBatch {
     }
 }
 
-fn record<'a>(message: &'a Message, headers: &'a [Header<'a>]) -> Record<'a> {
-    let message = message.borrow();
-    Record {
-        offset: message.offset(),
-        timestamp_ms: message.timestamp_ms(),
-        key: message.key(),
-        value: message.value(),
-        headers: Headers::Borrowed(headers),
+impl Entry {
+    fn record<'a>(&'a self, headers: &'a [Header<'a>]) -> Record<'a> {
+        let message = self.message.borrow();
+        Record {
+            offset: message.offset(),
+            timestamp_ms: self.timestamp_ms,
+            key: message.key(),
+            value: message.value(),
+            headers: Headers::Borrowed(headers),
+        }
     }
 }
 
@@ -87,7 +94,15 @@ impl Batch for KafkaBatch {
     }
 
     fn record(&self, index: usize) -> Record<'_> {
-        record(&self.entries[index].message, &self.headers[self.headers_of(index)])
+        self.entries[index].record(&self.headers[self.headers_of(index)])
+    }
+
+    fn offset(&self, index: usize) -> i64 {
+        self.entries[index].message.borrow().offset()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// librdkafka reads the headers once more, from the bytes that were fetched.

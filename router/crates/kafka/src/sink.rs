@@ -131,7 +131,7 @@ impl Sink for KafkaSink {
                 let result = if delivery_fault(message.code()) == DeliveryFault::Batch {
                     match self.send_alone(message) {
                         Ok(()) => continue,
-                        Err(error) => Err(error),
+                        Err(error) => Err(Box::new(error)),
                     }
                 } else {
                     outcome(message, Batching::On)
@@ -206,9 +206,9 @@ impl Drop for Producer {
     }
 }
 
-fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<(), DeliveryError> {
+fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<(), Box<DeliveryError>> {
     let code = message.code();
-    if code.is_error() { Err(delivery_error(code, message.describe_report(), batching)) } else { Ok(()) }
+    if code.is_error() { Err(Box::new(delivery_error(code, message.describe_report(), batching))) } else { Ok(()) }
 }
 
 fn delivery_error(code: Code, message: String, batching: Batching) -> DeliveryError {

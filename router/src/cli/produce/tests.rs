@@ -306,7 +306,7 @@ impl Sink for SimulatedSink {
             reports.extend(self.held.drain(..).map(|token| Report {
                 token,
                 result: if Some(token.0) == self.refuses {
-                    Err(DeliveryError::Unavailable { code: "simulated".into(), message: "not now".into() })
+                    Err(Box::new(DeliveryError::Unavailable { code: "simulated".into(), message: "not now".into() }))
                 } else {
                     Ok(())
                 },

@@ -237,7 +237,7 @@ impl Writing {
             self.outstanding = self.outstanding.saturating_sub(1);
             match result {
                 Ok(()) => self.written += 1,
-                Err(error) => self.fail(Failed::Delivery { line: token.0, error }),
+                Err(error) => self.fail(Failed::Delivery { line: token.0, error: *error }),
             }
         }
         if heard || self.outstanding == 0 {

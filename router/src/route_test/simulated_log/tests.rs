@@ -73,7 +73,7 @@ fn what_is_produced_is_there_and_reported_once_the_sink_is_served() {
     else {
         unreachable!("two reports, in order: {reports:?}")
     };
-    assert!(matches!(refused, DeliveryError::Refused { code, .. } if code == "unknown-partition"));
+    assert!(matches!(&**refused, DeliveryError::Refused { code, .. } if code == "unknown-partition"));
 
     sink.serve(&mut reports).unwrap();
     assert_eq!(reports.len(), 2, "each delivery is reported once");
