@@ -10,6 +10,8 @@
 pub(crate) struct Credit {
     capacity: usize,
     used: usize,
+    /// Deliveries that were put there so far.
+    taken: u64,
 }
 
 /// What a lane may hold is this part of what is free. A ninth of 32 MiB is enough for hundreds of megabytes a second.
@@ -18,7 +20,7 @@ const PART: usize = 8;
 impl Credit {
     /// An empty queue.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, used: 0 }
+        Self { capacity, used: 0, taken: 0 }
     }
 
     /// Whether a lane that holds `own` bytes of the queue may put another record there. One that holds nothing always may:
@@ -30,6 +32,12 @@ impl Credit {
     /// A record was put there.
     pub(crate) fn take(&mut self, bytes: usize) {
         self.used += bytes;
+        self.taken += 1;
+    }
+
+    /// How many records were put there so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Records are out of it, or nobody waits for them any more.

@@ -10,7 +10,7 @@ use pointsman_core::port::{GroupPlan, Membership, PluginHost, PluginId, SinkFail
 use crate::counters::Counters;
 use crate::dispatch::{Dispatcher, Workers};
 use crate::shared::{Limiters, Shared};
-use crate::topology::{StartError, Topology};
+use crate::topology::{self, StartError, Topology};
 use crate::worker::{self, Equipment, Sleeper};
 
 /// A router that runs until it is stopped.
@@ -53,7 +53,7 @@ pub fn start(
         drain_deadline: plan.router.drain_deadline,
     };
     let mut handles = Vec::new();
-    for index in 0..plan.router.workers.get() {
+    for index in 0..topology::workers(plan).get() {
         let sleeper = Sleeper::default();
         let sink = topology.log.sink(&topics, worker::waker(&sleeper))?;
         let plugins: Box<dyn PluginHost + Send> = Box::new(topology.plugins.worker());

@@ -1,5 +1,6 @@
 //! From the plan to what it needs: plugins loaded, the log opened, topics there.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -100,6 +101,11 @@ pub fn component(
     }
 }
 
+/// How many workers the plan has on this machine.
+pub(crate) fn workers(plan: &Plan) -> NonZeroUsize {
+    plan.router.workers_on(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+}
+
 /// Loads the plan's plugins from `components`.
 ///
 /// # Errors
@@ -115,7 +121,7 @@ pub fn load_plugins(plan: &Plan, components: &[PathBuf]) -> Result<Plugins, Star
 pub fn load_chosen(plan: &Plan, chosen: &[(&PluginPlan, &PathBuf)]) -> Result<Plugins, StartError> {
     let limits = || chosen.iter().map(|(plugin, _)| &plugin.limits);
     let sandbox = Sandbox::new(&SandboxSettings {
-        workers: plan.router.workers,
+        workers: workers(plan),
         plugins: chosen.len(),
         memory_bytes: limits().map(|limits| limits.memory_bytes).max().unwrap_or(0),
         table_elements: limits().map(|limits| limits.table_elements).max().unwrap_or(0),

@@ -19,6 +19,11 @@ use crate::shared::{Now, Shared};
 
 /// Wake-ups of the client libraries are edge-triggered, and one may be lost: this often lanes look anyway.
 const LOOK_ANYWAY: Duration = Duration::from_millis(100);
+/// A round of all lanes takes about so long, where all have work. A lane that is behind makes several steps in its turn
+/// then: runs of records of one partition make for larger requests than the same records by turns.
+const ROUND: Duration = Duration::from_millis(4);
+/// While requests are under way, what is produced is sent no more often than this: it goes in fewer of them.
+const HURRY: Duration = Duration::from_millis(5);
 /// With the producer queue full and no report coming in, ask again after this.
 const CREDIT_POLL: Duration = Duration::from_millis(5);
 /// Kafka forgets the offsets of topics that a group is not subscribed to, such as retry topics, after some days: every
@@ -120,6 +125,9 @@ struct Worker {
     first_lane: u32,
     releases: Vec<Release>,
     reports: Vec<Report>,
+    /// Deliveries that were reported so far.
+    reported: u64,
+    hurried: Hurried,
     commit_at: Instant,
     commit_all_at: Instant,
     look_at: Instant,
@@ -132,6 +140,14 @@ struct Tenant {
     committer: GroupCommitter,
     /// Failed commits of the group that the lane has made good.
     failures: u64,
+}
+
+/// When the sink was last told to hurry.
+#[derive(Clone, Copy)]
+struct Hurried {
+    /// How many deliveries it had been given by then.
+    taken: u64,
+    at: Instant,
 }
 
 /// Partitions being given up.
@@ -156,6 +172,8 @@ impl Worker {
             first_lane: 0,
             releases: Vec::new(),
             reports: Vec::new(),
+            reported: 0,
+            hurried: Hurried { taken: 0, at: now },
             commit_at: now,
             commit_all_at: now + COMMIT_ANYWAY,
             look_at: now,
@@ -180,8 +198,14 @@ impl Worker {
                 self.shared.counters.add_plugin_counts(&mut *self.plugins);
                 return Ok(());
             }
+            if !busy && self.hurry(now) {
+                continue;
+            }
             if !busy {
                 sleep_until = sleep_until.min(self.look_at);
+                if self.credit.taken() > self.hurried.taken {
+                    sleep_until = sleep_until.min(self.hurried.at + HURRY);
+                }
                 if !self.lanes.is_empty() {
                     sleep_until = sleep_until.min(self.commit_at);
                 }
@@ -254,6 +278,7 @@ impl Worker {
     fn take_reports(&mut self, now: Now) -> Result<bool, SinkFailed> {
         self.sink.serve(&mut self.reports)?;
         let any = !self.reports.is_empty();
+        self.reported += self.reports.len() as u64;
         let mut reports = self.reports.drain(..).peekable();
         while let Some(id) = reports.peek().map(|report| lane_of(report.token)) {
             let own = std::iter::from_fn(|| reports.next_if(|report| lane_of(report.token) == id));
@@ -266,13 +291,26 @@ impl Worker {
         Ok(any)
     }
 
-    /// One step of each lane. The answer is whether anything was done, and until when there is nothing to do.
+    /// With nothing else to do: what was produced since the last time is to be sent off, as soon as what was sent then is
+    /// acknowledged, or has taken its time. The answer is whether it was.
+    fn hurry(&mut self, now: Now) -> bool {
+        let Hurried { taken, at } = self.hurried;
+        if self.credit.taken() == taken || self.reported < taken && now.instant < at + HURRY {
+            return false;
+        }
+        self.hurried = Hurried { taken: self.credit.taken(), at: now.instant };
+        self.sink.hurry();
+        true
+    }
+
+    /// A turn of each lane. The answer is whether anything was done, and until when there is nothing to do.
     fn step_lanes(&mut self, now: Now) -> (bool, Instant) {
         let look_anyway = now.instant >= self.look_at;
         if look_anyway {
             self.look_at = now.instant + LOOK_ANYWAY;
         }
         let (mut busy, mut sleep_until) = (false, now.instant + LOOK_ANYWAY);
+        let turn_time = ROUND / u32::try_from(self.lanes.len()).unwrap_or(u32::MAX).max(1);
         // Each round begins one lane later: what is scarce (the producer queue, a rate limit) is not always the same lanes'.
         let first = self.first_lane;
         for turn in [(Bound::Included(first), Bound::Unbounded), (Bound::Unbounded, Bound::Excluded(first))] {
@@ -287,7 +325,12 @@ impl Worker {
                     elapsed: &|| begun.elapsed(),
                     look_anyway,
                 };
-                match lane.step(&mut tools) {
+                let mut step = lane.step(&mut tools);
+                while step == Step::Progress && begun.elapsed() < turn_time {
+                    busy = true;
+                    step = lane.step(&mut tools);
+                }
+                match step {
                     Step::Progress => busy = true,
                     Step::Idle => {}
                     Step::NotBefore(at) => sleep_until = sleep_until.min(at),

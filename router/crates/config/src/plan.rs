@@ -39,14 +39,27 @@ pub struct RouterPlan {
     pub name: Arc<str>,
     /// Static membership, unique for each process: `group.instance.id`.
     pub instance_id: Option<String>,
-    /// Worker threads.
-    pub workers: NonZeroUsize,
+    /// Worker threads; `None` is as many as [fit](Self::workers_on) the machine.
+    pub workers: Option<NonZeroUsize>,
     /// How often progress is committed.
     pub commit_interval: Duration,
     /// How long a shutdown or a revocation may wait for work in flight.
     pub drain_deadline: Duration,
     /// Largest record (key, value, headers) that an output may have, in bytes.
     pub max_record_bytes: usize,
+}
+
+impl RouterPlan {
+    /// Most workers that a router may have.
+    pub const WORKERS_MAX: usize = 64;
+
+    /// Worker threads on a machine with so many processors. One processor is left to the client library's own threads: with
+    /// as many workers as processors, both get less done.
+    #[must_use]
+    pub fn workers_on(&self, processors: NonZeroUsize) -> NonZeroUsize {
+        let spare = (processors.get() - 1).min(Self::WORKERS_MAX);
+        self.workers.or(NonZeroUsize::new(spare)).unwrap_or(NonZeroUsize::MIN)
+    }
 }
 
 /// `[broker]`.

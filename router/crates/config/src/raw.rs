@@ -51,7 +51,7 @@ pub(crate) struct Router {
     pub(crate) name: String,
     pub(crate) group: At<String>,
     pub(crate) instance_id: Option<At<String>>,
-    pub(crate) workers: NonZeroUsize,
+    pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) commit_interval: Duration,
     pub(crate) drain_deadline: At<Duration>,
     pub(crate) max_record: At<u64>,

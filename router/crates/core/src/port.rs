@@ -148,6 +148,10 @@ pub trait Sink: Send {
         self.produce(&forward.of(batch.record(index)), token)
     }
 
+    /// Has what was produced sent off, since no more is coming for the moment. Without it a sink may wait for more to send
+    /// along. May block for a millisecond.
+    fn hurry(&mut self) {}
+
     /// Moves the work on, and appends the reports that have come in. Never blocks for longer than one write to disk.
     ///
     /// # Errors

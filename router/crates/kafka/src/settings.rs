@@ -175,8 +175,10 @@ impl KafkaSettings {
                 ("queue.buffering.max.kbytes", queue_kbytes.as_str()),
                 ("queue.buffering.max.messages", "500000"),
                 ("message.max.bytes", message_max.as_str()),
-                // Batches worth their request, at a latency that nobody sees.
-                ("linger.ms", "5"),
+                // Batches worth their request. Who has nothing more to send says so ([`hurries`](Self::hurries)), and then
+                // nothing lingers. librdkafka's thread runs in circles while records have lingered for longer than this
+                // behind a request under way for their partition: it is to be longer than most requests take.
+                ("linger.ms", "20"),
                 // A topic that has got more partitions is known to have them soon; until then deliveries to them wait.
                 ("topic.metadata.refresh.interval.ms", "30000"),
             ],
@@ -186,6 +188,15 @@ impl KafkaSettings {
             properties.set(name, *value);
         }
         properties
+    }
+
+    /// Whether a sink may send before the time to linger is over: not where the user has set that time.
+    pub(crate) fn hurries(&self) -> bool {
+        ["linger.ms", "queue.buffering.max.ms"].iter().all(|name| !self.sets(name))
+    }
+
+    fn sets(&self, name: &str) -> bool {
+        self.properties.keys().any(|own| own.strip_prefix("topic.").unwrap_or(own) == name)
     }
 
     fn client(&self, role: &str, defaults: &[(&str, &str)], more: &[(&'static str, String)]) -> Properties {

@@ -22,6 +22,9 @@ use crate::settings::KafkaSettings;
 // A token travels as a pointer.
 const _: () = assert!(size_of::<usize>() == size_of::<u64>(), "64-bit platforms only");
 
+/// How long librdkafka's thread has to notice that nothing is to linger.
+const HURRY: Duration = Duration::from_millis(1);
+
 /// A sink on a Kafka cluster.
 ///
 /// Dropping it forgets what is still queued or in flight, without waiting for an outage to end: whoever wants reports
@@ -118,6 +121,12 @@ impl Sink for KafkaSink {
         };
         let (record, headers) = fetched.take_headers(index);
         self.send(&forward.of(record), headers, token).inspect_err(|_| fetched.restore(index))
+    }
+
+    fn hurry(&mut self) {
+        if self.settings.hurries() {
+            self.batched.client.flush(HURRY);
+        }
     }
 
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {

@@ -190,6 +190,7 @@ impl Writing {
             }
             // Who heard something may have room again.
             if fed != Fed::More && !heard {
+                self.sink.hurry();
                 self.be_patient(note);
                 thread::park_timeout(LOOK_ANYWAY);
             }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use super::{Field, Table, Text};
 use crate::names::name_fault;
+use crate::plan::RouterPlan;
 use crate::raw::{At, Router};
 
 /// Worker threads where the file says nothing: a fixed number, so that a file means the same on every machine.
-const WORKERS: u64 = 2;
-const WORKERS_MAX: u64 = 64;
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// 1 MiB: Kafka's default for a topic is a little more.
@@ -21,7 +20,7 @@ pub(super) fn read(top: &Table<'_>) -> Option<Router> {
         table.required("name", "add `name = \"…\"`: the consumer group derives from it").and_then(|field| name(&field));
     let group = table.get("group").and_then(|field| group(&field));
     let instance_id = table.get("instance_id").and_then(|field| instance_id(&field));
-    let workers = table.get("workers").and_then(|field| field.integer(1..=WORKERS_MAX)).unwrap_or(WORKERS);
+    let workers = table.get("workers").and_then(|field| field.integer(1..=RouterPlan::WORKERS_MAX as u64));
     let commit_interval = table
         .get("commit_interval")
         .and_then(|field| field.duration(Duration::from_millis(10)..=Duration::from_mins(5)))
@@ -44,7 +43,7 @@ pub(super) fn read(top: &Table<'_>) -> Option<Router> {
         group: group.unwrap_or_else(|| At::new(name.clone(), span)),
         name,
         instance_id,
-        workers: NonZeroUsize::new(usize::try_from(workers).unwrap_or(1)).unwrap_or(NonZeroUsize::MIN),
+        workers: workers.and_then(|workers| NonZeroUsize::new(usize::try_from(workers).ok()?)),
         commit_interval,
         drain_deadline,
         max_record,

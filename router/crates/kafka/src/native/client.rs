@@ -159,6 +159,12 @@ impl Client {
         Code(unsafe { rd_kafka_committed(self.ptr(), partitions.ptr(), milliseconds(timeout)) }).ok()
     }
 
+    /// Has a producer send what it has queued without lingering, and waits as long as `most` for all of it to be delivered.
+    pub(crate) fn flush(&self, most: Duration) {
+        // SAFETY: a live client. Reports are taken as events, from their queue: this does not serve it.
+        unsafe { rd_kafka_flush(self.ptr(), milliseconds(most)) };
+    }
+
     /// Forgets what a producer has queued or in flight; each record is still reported.
     pub(crate) fn purge(&self) {
         let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT | sys::RD_KAFKA_PURGE_F_NON_BLOCKING;
@@ -230,6 +236,7 @@ unsafe extern "C" {
         high: *mut i64,
         timeout_ms: c_int,
     ) -> c_int;
+    fn rd_kafka_flush(rk: *mut sys::rd_kafka_t, timeout_ms: c_int) -> c_int;
     fn rd_kafka_get_watermark_offsets(
         rk: *mut sys::rd_kafka_t,
         topic: *const c_char,
