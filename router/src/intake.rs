@@ -165,16 +165,17 @@ impl Intake {
     /// The record, while it is in flight.
     pub(crate) fn record(&self, seq: u64) -> Option<Record<'_>> {
         let flight = self.flights.get(self.place(seq))?;
-        let held = self.held.get(self.place_of_batch(flight))?;
+        let held = self.held.get(flight.held.wrapping_sub(self.first_held) as usize)?;
         held.batch.as_ref().map(|batch| batch.record(flight.index as usize))
     }
 
-    /// The batch of the record and its place in it, while it is in flight.
-    pub(crate) fn batch(&mut self, seq: u64) -> Option<(&mut dyn Batch, usize)> {
-        let flight = self.flights.get(self.place(seq))?;
-        let place = self.place_of_batch(flight);
-        let batch = self.held.get_mut(place)?.batch.as_deref_mut()?;
-        Some((batch, flight.index as usize))
+    /// The batch of the record, its place in it, and its state, while it is in flight.
+    pub(crate) fn in_flight(&mut self, seq: u64) -> Option<(&mut dyn Batch, usize, &mut Flight)> {
+        let place = self.place(seq);
+        let flight = self.flights.get_mut(place)?;
+        let held = flight.held.wrapping_sub(self.first_held) as usize;
+        let batch = self.held.get_mut(held)?.batch.as_deref_mut()?;
+        Some((batch, flight.index as usize, flight))
     }
 
     /// The state of the record, while its batch is in flight.
@@ -220,11 +221,6 @@ impl Intake {
     /// Where in `flights` the record is, if it is there.
     fn place(&self, seq: u64) -> usize {
         usize::try_from(seq.wrapping_sub(self.first_seq)).unwrap_or(usize::MAX)
-    }
-
-    /// Where in `held` its batch is.
-    fn place_of_batch(&self, flight: &Flight) -> usize {
-        flight.held.wrapping_sub(self.first_held) as usize
     }
 
     /// Bytes of the batches in flight.

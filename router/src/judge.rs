@@ -31,6 +31,15 @@ pub(crate) struct Input<'a> {
     pub(crate) unreadable: Option<&'a ProvenanceError>,
 }
 
+impl<'a> Input<'a> {
+    /// The record as an event.
+    fn event(&self) -> Event<'a> {
+        let Self { origin, record, attempt, .. } = *self;
+        let Record { offset, timestamp_ms, key, value, headers } = record;
+        Event { topic: &origin.topic, partition: origin.partition, offset, timestamp_ms, key, value, headers, attempt }
+    }
+}
+
 /// What is to become of one record.
 #[derive(Debug)]
 pub(crate) enum Ruling {
@@ -41,8 +50,44 @@ pub(crate) enum Ruling {
         /// A plugin's word for it, or `filtered`.
         reason: String,
     },
+    /// The policy decides, or has decided.
+    Fail(Box<Failure>, Course),
+}
+
+/// How far a failure has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Course {
     /// The policy decides.
-    Fail(Box<Failure>),
+    Decide,
+    /// It is to be parked. (An outage of the retry topic must not have the policy decide again, by a later clock.)
+    Park { due_ms: i64 },
+    /// It is to be dead-lettered, since it couldn't be parked.
+    DeadLetter,
+    /// It is to be dead-lettered without its payload, since that was too large.
+    Truncate,
+}
+
+impl Ruling {
+    /// Of a record that may still go on.
+    const OPEN: Self = Self::Deliver(0..0);
+
+    /// The first failure of a record is the one that is told.
+    fn fail(&mut self, failure: Failure) {
+        if !self.is_failure() {
+            *self = Self::Fail(Box::new(failure), Course::Decide);
+        }
+    }
+
+    /// One event of the record ends on purpose; others may go on.
+    fn drop(&mut self, reason: String) {
+        if !self.is_failure() {
+            *self = Self::Drop { reason };
+        }
+    }
+
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Fail(..))
+    }
 }
 
 /// An event on its way to one output.
@@ -87,13 +132,6 @@ struct Item {
     version: Version,
 }
 
-/// What is known of a record besides its live items.
-#[derive(Default)]
-struct Root {
-    failure: Option<Box<Failure>>,
-    drop_reason: Option<String>,
-}
-
 /// Runs the stages of `route` over `inputs`, of which there is at least one, and chooses outputs.
 ///
 /// The record is the unit: if one event that came of it fails, in whatever stage, the whole record fails, and none of
@@ -107,12 +145,13 @@ pub(crate) fn judge(
     mut inputs: &[Input<'_>],
     means: &mut Means<'_>,
 ) -> Result<Judgement, Unavailable> {
-    let mut roots: Vec<Root> = inputs.iter().map(decode).collect();
+    // What is known of the records besides their live items.
+    let mut rulings: Vec<Ruling> = inputs.iter().map(decode).collect();
     let mut items: Vec<Item> = (0..inputs.len()).map(|root| Item { root, version: None }).collect();
     let mut changes = Changes::default();
     let held = Cell::new(0);
     for (index, stage) in route.stages.iter().enumerate() {
-        items.retain(|item| roots[item.root].failure.is_none());
+        items.retain(|item| !rulings[item.root].is_failure());
         let Some(first) = items.first().map(|item| item.root) else { break };
         let of_the_first = items.iter().take_while(|item| item.root == first).count();
         let events: Vec<Event<'_>> = items.iter().map(|item| changes.event(&inputs[item.root], item.version)).collect();
@@ -135,18 +174,17 @@ pub(crate) fn judge(
         };
         drop(events);
         if outcomes.len() < of_the_first {
-            let failure = Failure { stage: u32::try_from(index).ok(), ..too_much(held.get(), means) };
-            roots[first].failure = Some(Box::new(failure));
+            rulings[first].fail(Failure { stage: u32::try_from(index).ok(), ..too_much(held.get(), means) });
             inputs = &inputs[..=first];
         } else if let Some(unjudged) = items.get(outcomes.len()) {
             inputs = &inputs[..unjudged.root];
         }
-        items = apply(&items, outcomes, index, &mut roots, &mut changes);
+        items = apply(&items, outcomes, index, &mut rulings, &mut changes);
         // Of records that are left to another time nothing goes on.
-        roots.truncate(inputs.len());
+        rulings.truncate(inputs.len());
         items.retain(|item| item.root < inputs.len());
     }
-    Ok(rule(route, inputs, &items, roots, changes))
+    Ok(rule(route, inputs, &items, rulings, changes))
 }
 
 fn filter(condition: &Condition, event: &Event<'_>) -> isolate::Outcome {
@@ -187,19 +225,20 @@ fn too_much(held: usize, means: &Means<'_>) -> Failure {
 }
 
 /// Finds records that no plugin can be shown.
-fn decode(input: &Input<'_>) -> Root {
-    let undecodable = |code: &str, message| Some(Box::new(Failure::new(FailureClass::Undecodable, code, message)));
-    let failure = match input.unreadable {
-        Some(error) => undecodable("retry-headers", format!("a record in the retry topic can't be read: {error}")),
-        None => {
-            let bad = input.record.headers.iter().find(|header| std::str::from_utf8(header.name).is_err());
-            bad.and_then(|header| {
-                let name = header.name.escape_ascii();
-                undecodable("header-name", format!("the name of a header is not UTF-8: {name}"))
-            })
-        }
+fn decode(input: &Input<'_>) -> Ruling {
+    let undecodable = |code: &str, message| {
+        Ruling::Fail(Box::new(Failure::new(FailureClass::Undecodable, code, message)), Course::Decide)
     };
-    Root { failure, drop_reason: None }
+    if let Some(error) = input.unreadable {
+        return undecodable("retry-headers", format!("a record in the retry topic can't be read: {error}"));
+    }
+    match input.record.headers.iter().find(|header| !header.is_name_text()) {
+        Some(header) => {
+            let name = header.name.escape_ascii();
+            undecodable("header-name", format!("the name of a header is not UTF-8: {name}"))
+        }
+        None => Ruling::OPEN,
+    }
 }
 
 /// The events after a stage.
@@ -207,7 +246,7 @@ fn apply(
     items: &[Item],
     outcomes: Vec<isolate::Outcome>,
     stage: usize,
-    roots: &mut [Root],
+    rulings: &mut [Ruling],
     changes: &mut Changes,
 ) -> Vec<Item> {
     let mut next = Vec::with_capacity(items.len());
@@ -218,12 +257,12 @@ fn apply(
                 continue;
             }
             Ok(Verdict::Drop { reason }) => {
-                roots[root].drop_reason = Some(reason);
+                rulings[root].drop(reason);
                 continue;
             }
             Ok(Verdict::Emit(outputs)) => {
                 if outputs.is_empty() {
-                    roots[root].drop_reason = Some(Verdict::EMITTED_NOTHING.into());
+                    rulings[root].drop(Verdict::EMITTED_NOTHING.into());
                 }
                 next.extend(outputs.into_iter().map(|output| Item { root, version: changes.add(version, output) }));
                 continue;
@@ -234,35 +273,37 @@ fn apply(
             Ok(Verdict::Reject { code, message }) => Failure::new(FailureClass::Reject, code, message),
             Err(failure) => *failure,
         };
-        // The first failure of a record is the one that is told.
-        let stage = u32::try_from(stage).ok();
-        roots[root].failure.get_or_insert_with(|| Box::new(Failure { stage, ..failure }));
+        rulings[root].fail(Failure { stage: u32::try_from(stage).ok(), ..failure });
     }
     next
 }
 
 /// Chooses the outputs of what came through, and rules on every record.
-fn rule(route: &RoutePlan, inputs: &[Input<'_>], items: &[Item], roots: Vec<Root>, changes: Changes) -> Judgement {
-    let mut rulings = Vec::with_capacity(roots.len());
+fn rule(
+    route: &RoutePlan,
+    inputs: &[Input<'_>],
+    items: &[Item],
+    mut rulings: Vec<Ruling>,
+    changes: Changes,
+) -> Judgement {
     let mut routed = Vec::with_capacity(items.len());
     // Stages keep the events in the order of their records, so each record's are together.
     let mut items = items.iter().peekable();
-    for (index, root) in roots.into_iter().enumerate() {
+    for (index, ruling) in rulings.iter_mut().enumerate() {
         let from = routed.len();
-        let mut failure = root.failure;
         while let Some(item) = items.next_if(|item| item.root == index) {
-            if failure.is_none() {
-                failure = choose(route, &inputs[index], item.version, &changes, &mut routed).err().map(Box::new);
+            if !ruling.is_failure()
+                && let Err(failure) = choose(route, &inputs[index], item.version, &changes, &mut routed)
+            {
+                ruling.fail(failure);
             }
         }
-        rulings.push(match failure {
-            Some(failure) => {
-                routed.truncate(from);
-                Ruling::Fail(failure)
-            }
-            None if routed.len() > from => Ruling::Deliver(from..routed.len()),
-            None => Ruling::Drop { reason: root.drop_reason.unwrap_or_else(|| Verdict::EMITTED_NOTHING.into()) },
-        });
+        match ruling {
+            Ruling::Fail(..) => routed.truncate(from),
+            _ if routed.len() > from => *ruling = Ruling::Deliver(from..routed.len()),
+            Ruling::Drop { .. } => {}
+            Ruling::Deliver(_) => ruling.drop(Verdict::EMITTED_NOTHING.into()),
+        }
     }
     Judgement { rulings, routed, changes }
 }

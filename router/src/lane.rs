@@ -22,7 +22,7 @@ use tracing::{Span, info_span};
 use crate::counters::{Fate, Tally};
 use crate::credit::Credit;
 use crate::intake::{FetchError, Intake};
-use crate::judge::{self, Input, Judgement, Means, Ruling};
+use crate::judge::{self, Course, Input, Judgement, Means, Ruling};
 use crate::shared::{Grant, Now, Shared};
 use sending::{SEQ_MASK, record_of};
 
@@ -164,19 +164,6 @@ enum Resume {
     Fail(Box<Failure>, Course),
 }
 
-/// How far a failure has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Course {
-    /// The policy decides.
-    Decide,
-    /// It is to be parked. (An outage of the retry topic must not have the policy decide again, by a later clock.)
-    Park { due_ms: i64 },
-    /// It is to be dead-lettered, since it couldn't be parked.
-    DeadLetter,
-    /// It is to be dead-lettered without its payload, since that was too large.
-    Truncate,
-}
-
 /// What the headers of a parked record say: the number of its original ones, and its provenance. Boxed, since most
 /// records have none, and every record has the place for it.
 type Parked = Box<(usize, Provenance)>;
@@ -185,10 +172,9 @@ type Parked = Box<(usize, Provenance)>;
 #[derive(Default)]
 struct Outbox {
     units: Vec<Unit>,
-    /// For records of the retry partition: where they came from.
+    /// For records of the retry partition: where they came from. Empty where none is.
     origins: Vec<Option<Parked>>,
     judgement: Judgement,
-    courses: Vec<Course>,
     /// Index of the next record.
     next: usize,
     /// Deliveries of that record that were produced.
@@ -326,7 +312,7 @@ impl Lane {
                 Resume::Judge => self.ready.push(unit),
                 Resume::Fail(failure, course) => {
                     let origin = self.origin_of(unit).ok().flatten();
-                    self.outbox.push(unit, origin, Ruling::Fail(failure), course);
+                    self.outbox.push(unit, origin, Ruling::Fail(failure, course));
                 }
             }
         }
@@ -338,8 +324,10 @@ impl Lane {
             && self.source.may_have_records(look_anyway)
             && let Some(seqs) = self.source.fetch(plan.batch_records.get(), plan.batch_bytes.get())?
         {
-            let open = seqs.filter(|seq| self.source.is_open(*seq));
-            self.ready.extend(open.map(|seq| Unit { which: Which::Source, seq }));
+            self.ready.reserve(plan.batch_records.get());
+            for seq in seqs.filter(|seq| self.source.is_open(*seq)) {
+                self.ready.push(Unit { which: Which::Source, seq });
+            }
         }
         Ok(())
     }
@@ -423,9 +411,14 @@ impl Lane {
         self.grant = grant;
         let count = count?;
         let mut units: Vec<Unit> = self.ready[..count].to_vec();
-        let splits: Vec<_> = units.iter().map(|unit| self.origin_of(*unit)).collect();
-        let inputs: Vec<Input<'_>> =
-            units.iter().zip(&splits).filter_map(|(unit, split)| self.input(*unit, split)).collect();
+        let parked = units.iter().any(|unit| unit.which == Which::Retry);
+        let splits: Vec<_> = if parked { units.iter().map(|unit| self.origin_of(*unit)).collect() } else { Vec::new() };
+        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(units.len());
+        for (index, unit) in units.iter().enumerate() {
+            if let Some(input) = self.input(*unit, splits.get(index)) {
+                inputs.push(input);
+            }
+        }
         assert_eq!(inputs.len(), units.len(), "a record that is ready is in flight");
         let mut limits = self.limits.clone();
         let mut means = Means {
@@ -444,9 +437,8 @@ impl Lane {
                 self.grant = Grant::of(count - judgement.rulings.len());
                 units.truncate(judgement.rulings.len());
                 self.ready.drain(..units.len());
-                let courses = vec![Course::Decide; units.len()];
                 let origins = splits.into_iter().map(|split| split.ok().flatten()).collect();
-                self.outbox = Outbox { units, origins, judgement, courses, next: 0, sent: 0 };
+                self.outbox = Outbox { units, origins, judgement, next: 0, sent: 0 };
                 Ok(())
             }
             Err(unavailable) => {
@@ -477,11 +469,16 @@ impl Lane {
     }
 
     /// The record as it was at its origin.
-    fn input<'a>(&'a self, unit: Unit, split: &'a Result<Option<Parked>, ProvenanceError>) -> Option<Input<'a>> {
+    fn input<'a>(
+        &'a self,
+        unit: Unit,
+        split: Option<&'a Result<Option<Parked>, ProvenanceError>>,
+    ) -> Option<Input<'a>> {
         let intake = self.intake(unit.which)?;
         let record = intake.record(unit.seq)?;
-        let parked = split.as_ref().ok().and_then(Option::as_deref);
-        Some(Input { unreadable: split.as_ref().err(), ..sending::original(&intake.partition, record, parked) })
+        let split = split.map(Result::as_ref).transpose();
+        let parked = split.ok().flatten().and_then(Option::as_deref);
+        Some(Input { unreadable: split.err(), ..sending::original(&intake.partition, record, parked) })
     }
 
     /// Deliveries of this lane were acknowledged, or failed.
@@ -506,10 +503,15 @@ impl Lane {
         let flawless = flight.error.is_none() && matches!(flight.intent, Intent::Deliver);
         credit.give_back(bytes);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-        if sent && done {
-            // Of a delivered record there is nothing to log, and entering the span for each would cost more than to settle it.
-            let _named = (!flawless).then(|| self.span.clone().entered());
-            self.finish(Unit { which, seq }, now);
+        let unit = Unit { which, seq };
+        match (sent && done, flawless) {
+            (false, _) => {}
+            // As most records end. Of them there is nothing to log: to enter the span would cost more than to settle them.
+            (true, true) => self.delivered(unit),
+            (true, false) => {
+                let _named = self.span.clone().entered();
+                self.finish(unit, now);
+            }
         }
     }
 
@@ -597,13 +599,17 @@ impl Outbox {
         self.next == self.units.len()
     }
 
-    fn push(&mut self, unit: Unit, origin: Option<Parked>, ruling: Ruling, course: Course) {
+    fn push(&mut self, unit: Unit, origin: Option<Parked>, ruling: Ruling) {
         if self.is_empty() {
             *self = Self::default();
         }
         self.units.push(unit);
         self.origins.push(origin);
         self.judgement.rulings.push(ruling);
-        self.courses.push(course);
+    }
+
+    /// Where the record that it stands at came from, if that is the retry partition.
+    fn origin(&self) -> Option<&(usize, Provenance)> {
+        self.origins.get(self.next)?.as_deref()
     }
 }

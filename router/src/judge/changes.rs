@@ -33,6 +33,9 @@ impl Changes {
     /// The event, with what has become of its record.
     pub(crate) fn event<'a>(&'a self, input: &Input<'a>, version: Version) -> Event<'a> {
         let record = &input.record;
+        if version.is_none() {
+            return input.event();
+        }
         Event {
             topic: &input.origin.topic,
             partition: input.origin.partition,

@@ -10,8 +10,9 @@ use pointsman_core::provenance::{Blame, Origin, Provenance};
 use pointsman_core::record::Headers;
 
 use super::sending::Full;
-use super::{Again, Course, Intent, Lane, Resume, Tools, Unit, Why};
+use super::{Again, Intent, Lane, Resume, Tools, Unit, Why};
 use crate::counters::Fate;
+use crate::judge::{Course, Ruling};
 use crate::shared::Now;
 
 impl Lane {
@@ -20,13 +21,13 @@ impl Lane {
         &mut self,
         tools: &mut Tools<'_>,
         unit: Unit,
-        failure: &Failure,
+        failure: Box<Failure>,
         course: Course,
     ) -> Result<(), Full> {
         let history = self.history(tools.now);
         let decision = match course {
             Course::Decide => {
-                policy::decide(&self.plan().failure, failure, history, tools.now.unix_ms, tools.random.f64())
+                policy::decide(&self.plan().failure, &failure, history, tools.now.unix_ms, tools.random.f64())
             }
             Course::Park { due_ms } => Decision::Park { due_ms },
             Course::DeadLetter | Course::Truncate if self.plan().dead_letter.is_some() => Decision::DeadLetter,
@@ -35,25 +36,25 @@ impl Lane {
         match (decision, self.retry_topic, self.plan().dead_letter) {
             (Decision::Drop, ..) => {
                 self.shared.counters.failed(self.route, failure.class);
-                self.tell(unit, Fate::Dropped, || Why::Failure(failure.clone()));
+                self.tell(unit, Fate::Dropped, || Why::Failure(*failure));
                 self.settle(unit, Fate::Dropped);
                 Ok(())
             }
             (Decision::Park { due_ms }, Some(topic), _) => {
                 // It holds, however long the producer queue stays full.
-                let at = self.outbox.next;
-                self.outbox.courses[at] = Course::Park { due_ms };
+                if let Some(Ruling::Fail(_, course)) = self.outbox.judgement.rulings.get_mut(self.outbox.next) {
+                    *course = Course::Park { due_ms };
+                }
                 let partition = PartitionChoice::Exactly(self.source_partition().partition);
-                let intent = Intent::Park { failure: Box::new(failure.clone()), due_ms };
-                self.send_failed(tools, unit, topic, partition, (failure, history, Some(due_ms)), intent)
+                let intent = Intent::Park { failure: failure.clone(), due_ms };
+                self.send_failed(tools, unit, topic, partition, (&failure, history, Some(due_ms)), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter, _, Some(topic)) => {
-                let intent =
-                    Intent::DeadLetter { failure: Box::new(failure.clone()), truncated: course == Course::Truncate };
-                self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (failure, history, None), intent)
+                let intent = Intent::DeadLetter { failure: failure.clone(), truncated: course == Course::Truncate };
+                self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (&failure, history, None), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter | Decision::Halt, ..) => {
-                self.tell(unit, Fate::Halted, || Why::Failure(failure.clone()));
+                self.tell(unit, Fate::Halted, || Why::Failure((*failure).clone()));
                 self.halt(&format!(
                     "{}, and the plan says to halt at that. Mend the cause, or choose another reaction in the route's `on`, and restart",
                     failure.line()
@@ -65,10 +66,9 @@ impl Lane {
 
     /// Number and times of the run that failed, for the record that the outbox stands at.
     fn history(&self, now: Now) -> History {
-        match &self.outbox.origins[self.outbox.next] {
+        match self.outbox.origin() {
             None => History { attempt: 1, first_failed_ms: now.unix_ms },
-            Some(parked) => {
-                let (_, parked) = &**parked;
+            Some((_, parked)) => {
                 History { attempt: parked.attempts.saturating_add(1), first_failed_ms: parked.first_failed_ms }
             }
         }

@@ -6,10 +6,10 @@ use pointsman_core::port::{DeliveryError, ProduceError, Sink, Token};
 use pointsman_core::provenance::{Provenance, origin_stamps};
 use pointsman_core::record::{Record, TopicPartition};
 
-use super::{Again, Course, Intent, Lane, Resume, Step, Tools, Unit, Which, Why};
+use super::{Again, Intent, Lane, Resume, Step, Tools, Unit, Which, Why};
 use crate::counters::Fate;
 use crate::credit::Credit;
-use crate::judge::{Input, Judgement, Routed, Ruling};
+use crate::judge::{Course, Input, Judgement, Routed, Ruling};
 use crate::shared::Now;
 
 /// The producer queue is full.
@@ -76,19 +76,24 @@ impl Lane {
             }
             let at = self.outbox.next;
             let unit = self.outbox.units[at];
-            let ruling = std::mem::replace(&mut self.outbox.judgement.rulings[at], Ruling::Deliver(0..0));
-            let carried_out = match &ruling {
-                Ruling::Deliver(routed) => self.send_outputs(tools, unit, routed.clone()),
+            let carried_out = match &mut self.outbox.judgement.rulings[at] {
+                Ruling::Deliver(routed) => {
+                    let routed = routed.clone();
+                    self.send_outputs(tools, unit, routed)
+                }
                 Ruling::Drop { reason } => {
                     tracing::debug!(reason, "dropped");
-                    self.tell(unit, Fate::Dropped, || Why::Reason(reason.clone()));
+                    let reason = std::mem::take(reason);
+                    self.tell(unit, Fate::Dropped, || Why::Reason(reason));
                     self.settle(unit, Fate::Dropped);
                     Ok(())
                 }
-                Ruling::Fail(failure) => self.fail(tools, unit, failure, self.outbox.courses[at]),
+                Ruling::Fail(failure, course) => {
+                    let (failure, course) = (failure.clone(), *course);
+                    self.fail(tools, unit, failure, course)
+                }
             };
             if let Err(Full) = carried_out {
-                self.outbox.judgement.rulings[at] = ruling;
                 return Step::AwaitingCredit;
             }
             if !self.halted {
@@ -101,13 +106,11 @@ impl Lane {
 
     /// Produces the outputs of one record.
     fn send_outputs(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: std::ops::Range<usize>) -> Result<(), Full> {
-        let alone = routed.len() == 1;
+        if routed.len() == 1 && self.keeps_headers(unit, routed.start) {
+            return self.forward(tools, unit, routed.start);
+        }
         for index in routed.skip(self.outbox.sent) {
-            let produced = if alone && self.keeps_headers(unit, index) {
-                self.forward(tools.sink, unit, index)
-            } else {
-                self.send_output(tools.sink, unit, index)
-            };
+            let produced = self.send_output(tools.sink, unit, index);
             if produced.is_ok() {
                 self.tally.produced(self.outbox.judgement.routed[index].output);
             }
@@ -145,30 +148,53 @@ impl Lane {
         unit.which == Which::Source && !self.plan().origin_headers && changes.headers(routed[index].version).is_none()
     }
 
-    /// [`send_output`](Self::send_output), with the record's own headers, and not a copy of them. If the delivery fails, they are
-    /// [restored](pointsman_core::port::Batch::restore): so no other delivery may need them meanwhile.
-    fn forward(&mut self, sink: &mut dyn Sink, unit: Unit, index: usize) -> Result<usize, ProduceError> {
+    /// Produces the only output of one record, with the record's own headers and not a copy of them. If the delivery fails,
+    /// they are [restored](pointsman_core::port::Batch::restore): so no other delivery may need them meanwhile.
+    ///
+    /// Most records come by here, and nowhere else on their way out: so it is done with one look at the record's flight.
+    fn forward(&mut self, tools: &mut Tools<'_>, unit: Unit, index: usize) -> Result<(), Full> {
         let Judgement { routed, changes, .. } = &self.outbox.judgement;
-        let Routed { version, output } = routed[index];
-        let output = &self.shared.plan.routes[self.route].outputs[output];
-        let forward = Forward {
+        let Routed { version, output: number } = routed[index];
+        let output = &self.shared.plan.routes[self.route].outputs[number];
+        let mut forward = Forward {
             topic: output.topic,
             partition: partition_choice(output, &self.source.partition),
-            timestamp_ms: changes.timestamp_ms(version),
-            key: changes.key(version),
-            value: changes.value(version),
+            timestamp_ms: None,
+            key: None,
+            value: None,
         };
-        let Some((batch, index)) = self.source.batch(unit.seq) else { return Ok(0) };
-        let bytes = forward.of(batch.record(index)).rough_bytes();
-        sink.forward(batch, index, &forward, token(self.id, unit))?;
-        Ok(bytes)
+        if version.is_some() {
+            forward.timestamp_ms = changes.timestamp_ms(version);
+            forward.key = changes.key(version);
+            forward.value = changes.value(version);
+        }
+        let Some((batch, place, flight)) = self.source.in_flight(unit.seq) else { return Ok(()) };
+        let bytes = forward.of(batch.record(place)).rough_bytes();
+        match tools.sink.forward(batch, place, &forward, token(self.id, unit)) {
+            Ok(()) => {
+                flight.outstanding += 1;
+                flight.queued_bytes += bytes;
+                flight.sent = true;
+                flight.intent = Intent::Deliver;
+                self.outstanding += 1;
+                self.queued_bytes += bytes;
+                tools.credit.take(bytes);
+                self.tally.produced(number);
+                Ok(())
+            }
+            Err(failed) => {
+                self.produced(unit, Err(failed), tools.credit)?;
+                self.all_sent(unit, Intent::Deliver, tools.now);
+                Ok(())
+            }
+        }
     }
 
     /// The record that the outbox stands at, as it was at its origin.
     pub(super) fn outbox_input(&self, unit: Unit) -> Option<Input<'_>> {
         let intake = self.intake(unit.which)?;
         let record = intake.record(unit.seq)?;
-        Some(original(&intake.partition, record, self.outbox.origins[self.outbox.next].as_deref()))
+        Some(original(&intake.partition, record, self.outbox.origin()))
     }
 
     /// Produces one record. The answer is what it takes of the producer queue.
@@ -223,7 +249,7 @@ impl Lane {
         let intent = std::mem::take(&mut flight.intent);
         let error = flight.error.take().map(|error| *error);
         if error.is_some()
-            && let Some((batch, index)) = self.intake_mut(unit.which).and_then(|intake| intake.batch(unit.seq))
+            && let Some((batch, index, _)) = self.intake_mut(unit.which).and_then(|intake| intake.in_flight(unit.seq))
         {
             batch.restore(index);
         }
@@ -245,12 +271,14 @@ impl Lane {
         }
     }
 
+    pub(super) fn delivered(&mut self, unit: Unit) {
+        self.tell(unit, Fate::Delivered, || Why::Routed);
+        self.settle(unit, Fate::Delivered);
+    }
+
     fn arrived(&mut self, unit: Unit, intent: Intent) {
         match intent {
-            Intent::Deliver => {
-                self.tell(unit, Fate::Delivered, || Why::Routed);
-                self.settle(unit, Fate::Delivered);
-            }
+            Intent::Deliver => self.delivered(unit),
             Intent::Park { failure, .. } => {
                 self.shared.counters.failed(self.route, failure.class);
                 self.tell(unit, Fate::Parked, || Why::Failure(*failure));

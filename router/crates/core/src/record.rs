@@ -34,6 +34,14 @@ pub struct Header<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+impl Header<'_> {
+    /// Whether the name is UTF-8. Nearly all are ASCII, which is found out in fewer steps.
+    #[must_use]
+    pub fn is_name_text(&self) -> bool {
+        self.name.is_ascii() || std::str::from_utf8(self.name).is_ok()
+    }
+}
+
 /// One header that owns its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedHeader {

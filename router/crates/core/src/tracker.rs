@@ -80,10 +80,14 @@ impl Tracker {
         if offset < self.next_offset {
             return Err(OutOfOrder { got: offset, expected_at_least: self.next_offset });
         }
-        let settled = self.earlier.contains(offset);
         let seq = self.first_seq + self.slots.len() as u64;
-        self.slots.push_back(Slot { offset, settled });
         self.next_offset = offset + 1;
+        if self.earlier.is_empty() {
+            self.slots.push_back(Slot { offset, settled: false });
+            return Ok(Admission::Run(Ticket { seq }));
+        }
+        let settled = self.earlier.contains(offset);
+        self.slots.push_back(Slot { offset, settled });
         self.earlier.forget_below(self.next_offset);
         self.pop_settled();
         Ok(if settled { Admission::AlreadySettled } else { Admission::Run(Ticket { seq }) })

@@ -12,7 +12,7 @@ use crate::native::{Client, Message, NativeHeaders, UNREADABLE_HEADERS};
 pub(crate) struct KafkaBatch {
     entries: Vec<Entry>,
     /// The headers of all records, one after the other. They point into the messages: no reference to them leaves with a
-    /// longer life than that of `&self`, and those of a message that has given its headers away are replaced.
+    /// longer life than that of `&self`, and none to those of a message that has given them away.
     headers: Vec<Header<'static>>,
     bytes: usize,
     /// Outlives the messages.
@@ -21,14 +21,19 @@ pub(crate) struct KafkaBatch {
 
 struct Entry {
     message: Message,
+    /// Its headers are gone, until they are restored.
+    given_away: bool,
     /// librdkafka looks it up anew at each question.
     timestamp_ms: i64,
     /// Where in [`KafkaBatch::headers`] the record's own begin.
     headers: usize,
 }
 
-/// In place of each header that was given away. A record that has it is undecodable, rather than one with fewer headers.
-const GIVEN_AWAY: Header<'static> = Header { name: UNREADABLE_HEADERS, value: None };
+/// In place of headers that were given away. A record that has it is undecodable, rather than one without headers.
+const GIVEN_AWAY: &[Header<'static>] = &[Header { name: UNREADABLE_HEADERS, value: None }];
+
+/// Headers that there is room for from the start, for each record.
+const HEADERS: usize = 2;
 
 impl KafkaBatch {
     /// Takes records off the front, at least one, until a bound is reached.
@@ -39,14 +44,15 @@ impl KafkaBatch {
         client: &Arc<Client>,
     ) -> Self {
         let capacity = waiting.len().min(max_records);
-        let (mut entries, mut headers) = (Vec::with_capacity(capacity), Vec::new());
+        let (mut entries, mut headers) = (Vec::with_capacity(capacity), Vec::with_capacity(HEADERS * capacity));
         let mut bytes = 0;
         while entries.len() < max_records.max(1)
             && let Some(mut message) = waiting.pop_front()
         {
             let first_header = headers.len();
             message.headers(&mut headers);
-            let entry = Entry { timestamp_ms: message.borrow().timestamp_ms(), message, headers: first_header };
+            let timestamp_ms = message.borrow().timestamp_ms();
+            let entry = Entry { message, given_away: false, timestamp_ms, headers: first_header };
             let more = entry.record(&headers[first_header..]).bytes();
             if bytes + more > max_bytes && !entries.is_empty() {
                 headers.truncate(first_header);
@@ -61,10 +67,9 @@ impl KafkaBatch {
 
     /// The record without its headers, and those as they are, until they are restored.
     pub(crate) fn take_headers(&mut self, index: usize) -> (Record<'_>, Option<NativeHeaders>) {
-        let own = self.headers_of(index);
-        self.headers[own].fill(GIVEN_AWAY);
         let entry = &mut self.entries[index];
         let headers = entry.message.detach_headers();
+        entry.given_away = headers.is_some();
         (entry.record(&[]), headers)
     }
 
@@ -94,7 +99,8 @@ impl Batch for KafkaBatch {
     }
 
     fn record(&self, index: usize) -> Record<'_> {
-        self.entries[index].record(&self.headers[self.headers_of(index)])
+        let entry = &self.entries[index];
+        entry.record(if entry.given_away { GIVEN_AWAY } else { &self.headers[self.headers_of(index)] })
     }
 
     fn offset(&self, index: usize) -> i64 {
@@ -109,7 +115,9 @@ impl Batch for KafkaBatch {
     fn restore(&mut self, index: usize) {
         let own = self.headers_of(index);
         let mut again = Vec::with_capacity(own.len());
-        self.entries[index].message.headers(&mut again);
+        let entry = &mut self.entries[index];
+        entry.given_away = false;
+        entry.message.headers(&mut again);
         // As many as the first time, of the same bytes.
         for (place, header) in self.headers[own].iter_mut().zip(again) {
             *place = header;

@@ -71,7 +71,9 @@ impl Scratch {
             if fields.contains(wit::Fields::HEADERS) {
                 self.header_counts.push(length(event.headers.len()));
                 for header in event.headers.iter() {
-                    std::str::from_utf8(header.name).map_err(|_| NotText)?;
+                    if !header.is_name_text() {
+                        return Err(NotText);
+                    }
                     push(&mut self.header_lengths, &mut self.bytes, Some(header.name));
                     push(&mut self.header_lengths, &mut self.bytes, header.value);
                 }
@@ -114,9 +116,10 @@ pub(crate) fn accept(answer: wit::Verdicts, events: usize, limits: &Limits) -> R
         outputs: answer.outputs.iter(),
         bytes: Bytes::from(answer.bytes),
     };
-    let verdicts: Result<Vec<Verdict>, Fault> =
-        answer.kinds.iter().map(|kind| rest.verdict(*kind, &mut count)).collect();
-    let verdicts = verdicts?;
+    let mut verdicts = Vec::with_capacity(events);
+    for kind in answer.kinds {
+        verdicts.push(rest.verdict(kind, &mut count)?);
+    }
     rest.end()?;
     count.check(limits)?;
     Ok(verdicts)
