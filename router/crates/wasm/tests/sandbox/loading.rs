@@ -270,9 +270,9 @@ fn a_start_has_one_deadline() {
     });
     let tried: Vec<_> = tried.take(1000).flatten().take(7).collect();
     assert_eq!(tried.len(), 7, "the machine keeps its pace for moments");
-    let ended_in_configure = tried.into_iter().filter_map(Result::err).filter(|error| {
-        matches!(&error.reason, LoadErrorReason::Configure(fault) if fault.class == FailureClass::Deadline)
-    });
+    let ended_in_configure = tried.into_iter().filter_map(Result::err).filter(
+        |error| matches!(&error.reason, LoadErrorReason::Configure(fault) if fault.class == FailureClass::Deadline),
+    );
     assert!(ended_in_configure.count() >= 4, "it must end in configure, by the deadline");
 }
 
