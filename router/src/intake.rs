@@ -57,6 +57,9 @@ pub(crate) struct Flight {
     pub(crate) error: Option<Box<pointsman_core::port::DeliveryError>>,
 }
 
+// There may be ten thousand in a lane, and each is looked at a few times: one line of a processor's cache.
+const _: () = assert!(size_of::<Flight>() <= 64);
+
 impl Flight {
     fn new(ticket: Option<Ticket>, held: u32, index: u32) -> Self {
         let (outstanding, queued_bytes, sent, intent, error) = Default::default();

@@ -232,7 +232,7 @@ fn decode(input: &Input<'_>) -> Ruling {
     if let Some(error) = input.unreadable {
         return undecodable("retry-headers", format!("a record in the retry topic can't be read: {error}"));
     }
-    match input.record.headers.iter().find(|header| !header.is_name_text()) {
+    match input.record.headers.first_undecodable() {
         Some(header) => {
             let name = header.name.escape_ascii();
             undecodable("header-name", format!("the name of a header is not UTF-8: {name}"))

@@ -36,6 +36,7 @@ pub struct Delivery<'a> {
 
 impl Delivery<'_> {
     /// Bytes of key, value and headers, roughly: headers count as if all were of one size.
+    #[inline]
     #[must_use]
     pub fn rough_bytes(&self) -> usize {
         const HEADER: usize = 64;
@@ -61,6 +62,7 @@ pub struct Forward<'a> {
 
 impl<'a> Forward<'a> {
     /// What is to be delivered of this record.
+    #[inline]
     #[must_use]
     pub fn of(&self, record: Record<'a>) -> Delivery<'a> {
         Delivery {

@@ -37,8 +37,16 @@ pub struct Header<'a> {
 impl Header<'_> {
     /// Whether the name is UTF-8. Nearly all are ASCII, which is found out in fewer steps.
     #[must_use]
+    #[inline]
     pub fn is_name_text(&self) -> bool {
         self.name.is_ascii() || std::str::from_utf8(self.name).is_ok()
+    }
+
+    /// Bytes of name and value.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.name.len() + self.value.map_or(0, <[u8]>::len)
     }
 }
 
@@ -137,7 +145,19 @@ impl<'a> Headers<'a> {
     /// Bytes of names and values.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.iter().map(|header| header.name.len() + header.value.map_or(0, <[u8]>::len)).sum()
+        match self {
+            Self::Borrowed(headers) => headers.iter().map(Header::bytes).sum(),
+            Self::Owned(headers) => headers.iter().map(|header| header.as_header().bytes()).sum(),
+        }
+    }
+
+    /// The first header whose name is not UTF-8.
+    #[must_use]
+    pub fn first_undecodable(&self) -> Option<Header<'a>> {
+        match self {
+            Self::Borrowed(headers) => headers.iter().copied().find(|header| !header.is_name_text()),
+            Self::Owned(headers) => headers.iter().map(OwnedHeader::as_header).find(|header| !header.is_name_text()),
+        }
     }
 }
 
@@ -158,6 +178,7 @@ pub struct Record<'a> {
 
 impl Record<'_> {
     /// Bytes of key, value and headers.
+    #[inline]
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + self.headers.bytes()

@@ -5,6 +5,7 @@
 //! not run it again. A ticket that gets lost blocks the commit point for ever, which is visible as lag. It never skips.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use thiserror::Error;
 
@@ -34,7 +35,18 @@ struct Slot {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a ticket that is dropped blocks the commit point"]
 pub struct Ticket {
-    seq: u64,
+    /// One more than the sequence number, so that an `Option` of a ticket takes no more room than a ticket.
+    seq: NonZeroU64,
+}
+
+impl Ticket {
+    fn new(seq: u64) -> Self {
+        Self { seq: NonZeroU64::MIN.saturating_add(seq) }
+    }
+
+    fn seq(&self) -> u64 {
+        self.seq.get() - 1
+    }
 }
 
 /// What [`Tracker::admit`] says of a record.
@@ -76,6 +88,7 @@ impl Tracker {
     ///
     /// # Errors
     /// [`OutOfOrder`]; nothing was admitted.
+    #[inline]
     pub fn admit(&mut self, offset: i64) -> Result<Admission, OutOfOrder> {
         if offset < self.next_offset {
             return Err(OutOfOrder { got: offset, expected_at_least: self.next_offset });
@@ -84,20 +97,21 @@ impl Tracker {
         self.next_offset = offset + 1;
         if self.earlier.is_empty() {
             self.slots.push_back(Slot { offset, settled: false });
-            return Ok(Admission::Run(Ticket { seq }));
+            return Ok(Admission::Run(Ticket::new(seq)));
         }
         let settled = self.earlier.contains(offset);
         self.slots.push_back(Slot { offset, settled });
         self.earlier.forget_below(self.next_offset);
         self.pop_settled();
-        Ok(if settled { Admission::AlreadySettled } else { Admission::Run(Ticket { seq }) })
+        Ok(if settled { Admission::AlreadySettled } else { Admission::Run(Ticket::new(seq)) })
     }
 
     /// Notes that the record has its fate, and that the log has acknowledged it.
     // The ticket is consumed: it can't be settled twice.
     #[expect(clippy::needless_pass_by_value, reason = "a ticket settles once")]
+    #[inline]
     pub fn settle(&mut self, ticket: Ticket) {
-        let index = ticket.seq.checked_sub(self.first_seq).and_then(|index| usize::try_from(index).ok());
+        let index = ticket.seq().checked_sub(self.first_seq).and_then(|index| usize::try_from(index).ok());
         let slot = index.and_then(|index| self.slots.get_mut(index));
         debug_assert!(slot.as_ref().is_some_and(|slot| !slot.settled), "I1: a ticket of this tracker settles once");
         if let Some(slot) = slot {
