@@ -135,6 +135,7 @@ impl Feed {
                 owed -= 1.0;
             }
             owed = owed.min(per_beat.max(1.0));
+            sink.hurry();
             serve(&mut *sink, &mut reports, &self.topic)?;
         }
         serve(&mut *sink, &mut reports, &self.topic)

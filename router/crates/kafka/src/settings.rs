@@ -177,8 +177,8 @@ impl KafkaSettings {
                 ("message.max.bytes", message_max.as_str()),
                 // Batches worth their request. Who has nothing more to send says so ([`hurries`](Self::hurries)), and then
                 // nothing lingers. librdkafka's thread runs in circles while records have lingered for longer than this
-                // behind a request under way for their partition: it is to be longer than most requests take.
-                ("linger.ms", "20"),
+                // behind a request under way for their partition: it is to be longer than requests take.
+                ("linger.ms", "100"),
                 // A topic that has got more partitions is known to have them soon; until then deliveries to them wait.
                 ("topic.metadata.refresh.interval.ms", "30000"),
             ],
