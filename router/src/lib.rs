@@ -7,6 +7,7 @@ pub mod counters;
 mod credit;
 mod demo;
 mod dispatch;
+mod hurry;
 mod intake;
 mod judge;
 mod lane;

@@ -14,6 +14,7 @@ use pointsman_core::port::{Assignment, Commit, Committer, PluginHost, Report, Re
 use pointsman_core::record::TopicPartition;
 
 use crate::credit::Credit;
+use crate::hurry::Hurry;
 use crate::lane::{Lane, Step, Tools, lane_of};
 use crate::shared::{Now, Shared};
 
@@ -22,8 +23,6 @@ const LOOK_ANYWAY: Duration = Duration::from_millis(100);
 /// A round of all lanes takes about so long, where all have work. A lane that is behind makes several steps in its turn
 /// then: runs of records of one partition make for larger requests than the same records by turns.
 const ROUND: Duration = Duration::from_millis(4);
-/// While requests are under way, what is produced is sent no more often than this: it goes in fewer of them.
-const HURRY: Duration = Duration::from_millis(5);
 /// With the producer queue full and no report coming in, ask again after this.
 const CREDIT_POLL: Duration = Duration::from_millis(5);
 /// Kafka forgets the offsets of topics that a group is not subscribed to, such as retry topics, after some days: every
@@ -127,7 +126,7 @@ struct Worker {
     reports: Vec<Report>,
     /// Deliveries that were reported so far.
     reported: u64,
-    hurried: Hurried,
+    hurry: Hurry,
     commit_at: Instant,
     commit_all_at: Instant,
     look_at: Instant,
@@ -140,14 +139,6 @@ struct Tenant {
     committer: GroupCommitter,
     /// Failed commits of the group that the lane has made good.
     failures: u64,
-}
-
-/// When the sink was last told to hurry.
-#[derive(Clone, Copy)]
-struct Hurried {
-    /// How many deliveries it had been given by then.
-    taken: u64,
-    at: Instant,
 }
 
 /// Partitions being given up.
@@ -173,7 +164,7 @@ impl Worker {
             releases: Vec::new(),
             reports: Vec::new(),
             reported: 0,
-            hurried: Hurried { taken: 0, at: now },
+            hurry: Hurry::new(now),
             commit_at: now,
             commit_all_at: now + COMMIT_ANYWAY,
             look_at: now,
@@ -198,19 +189,21 @@ impl Worker {
                 self.shared.counters.add_plugin_counts(&mut *self.plugins);
                 return Ok(());
             }
-            if !busy && self.hurry(now) {
+            if busy {
                 continue;
             }
-            if !busy {
-                sleep_until = sleep_until.min(self.look_at);
-                if self.credit.taken() > self.hurried.taken {
-                    sleep_until = sleep_until.min(self.hurried.at + HURRY);
-                }
-                if !self.lanes.is_empty() {
-                    sleep_until = sleep_until.min(self.commit_at);
-                }
-                std::thread::park_timeout(sleep_until.saturating_duration_since(now.instant));
+            // With nothing else to do, nothing is to linger.
+            let due = self.hurry.due(self.credit.taken(), self.reported);
+            if due.is_some_and(|at| at <= now.instant) {
+                self.hurry.told(self.credit.taken(), now.instant);
+                self.sink.hurry();
+                continue;
             }
+            sleep_until = [Some(self.look_at), due].into_iter().flatten().fold(sleep_until, Instant::min);
+            if !self.lanes.is_empty() {
+                sleep_until = sleep_until.min(self.commit_at);
+            }
+            std::thread::park_timeout(sleep_until.saturating_duration_since(now.instant));
         }
     }
 
@@ -289,18 +282,6 @@ impl Worker {
             }
         }
         Ok(any)
-    }
-
-    /// With nothing else to do: what was produced since the last time is to be sent off, as soon as what was sent then is
-    /// acknowledged, or has taken its time. The answer is whether it was.
-    fn hurry(&mut self, now: Now) -> bool {
-        let Hurried { taken, at } = self.hurried;
-        if self.credit.taken() == taken || self.reported < taken && now.instant < at + HURRY {
-            return false;
-        }
-        self.hurried = Hurried { taken: self.credit.taken(), at: now.instant };
-        self.sink.hurry();
-        true
     }
 
     /// A turn of each lane. The answer is whether anything was done, and until when there is nothing to do.

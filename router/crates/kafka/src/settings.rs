@@ -175,7 +175,7 @@ impl KafkaSettings {
                 ("queue.buffering.max.kbytes", queue_kbytes.as_str()),
                 ("queue.buffering.max.messages", "500000"),
                 ("message.max.bytes", message_max.as_str()),
-                // Batches worth their request. Who has nothing more to send says so ([`hurries`](Self::hurries)), and then
+                // Batches worth their request. Who has nothing more to send says so (`Sink::hurry`), and then
                 // nothing lingers. librdkafka's thread runs in circles while records have lingered for longer than this
                 // behind a request under way for their partition: it is to be longer than requests take.
                 ("linger.ms", "100"),

@@ -102,3 +102,11 @@ fn secrets_do_not_print() {
     settings.properties.insert("sasl.password".to_owned(), "hunter2".to_owned());
     assert!(!format!("{settings:?}").contains("hunter2"));
 }
+
+#[test]
+fn a_time_to_linger_that_the_user_has_set_is_kept_to() {
+    let mut settings = KafkaSettings::new("k:9092");
+    assert!(settings.hurries());
+    settings.properties.insert("topic.queue.buffering.max.ms".to_owned(), "500".to_owned());
+    assert!(!settings.hurries());
+}
