@@ -73,6 +73,8 @@ pub(crate) struct Lane {
     queued_bytes: usize,
     /// Nothing new is taken in: the partition is about to be given up.
     draining: bool,
+    /// How the last step ended, if nothing but time and new records can make the next one end otherwise.
+    rest: Option<Step>,
     halted: bool,
     dead_letter_log: failing::Chatter,
     tally: Tally,
@@ -226,6 +228,7 @@ impl Lane {
             outstanding: 0,
             queued_bytes: 0,
             draining: false,
+            rest: None,
             halted: false,
             dead_letter_log: failing::Chatter::default(),
             tally: Tally::new(route, plan.outputs.len()),
@@ -238,10 +241,24 @@ impl Lane {
     /// One step of the straight path: fetch a batch, decide, deliver. (Settling and committing follow when the log has
     /// acknowledged: [`reported`](Self::reported), [`commits`](Self::commits).)
     pub(crate) fn step(&mut self, tools: &mut Tools<'_>) -> Step {
+        if let Some(rest) = self.resting(tools) {
+            return rest;
+        }
         let _named = self.span.clone().entered();
         let ended = self.go_on(tools);
         self.shared.counters.add(&self.shared.plan, &mut self.tally);
+        self.rest = matches!(ended, Step::Idle | Step::NotBefore(_)).then_some(ended);
         ended
+    }
+
+    /// A worker may have hundreds of lanes, most of them with nothing to do at a time: it is to learn that soon.
+    fn resting(&self, tools: &Tools<'_>) -> Option<Step> {
+        let is_early = self.rest.filter(|rest| match rest {
+            Step::NotBefore(at) => *at > tools.now.instant,
+            _ => true,
+        });
+        let has_news = |intake: &Intake| intake.may_have_records(tools.look_anyway);
+        is_early.filter(|_| !has_news(&self.source) && !self.retry.as_ref().is_some_and(has_news))
     }
 
     fn go_on(&mut self, tools: &mut Tools<'_>) -> Step {
@@ -483,6 +500,7 @@ impl Lane {
 
     /// Deliveries of this lane were acknowledged, or failed.
     pub(crate) fn reported(&mut self, reports: impl Iterator<Item = Report>, credit: &mut Credit, now: Now) {
+        self.rest = None;
         reports.for_each(|report| self.take_report(report, credit, now));
         self.shared.counters.add(&self.shared.plan, &mut self.tally);
     }
@@ -535,6 +553,7 @@ impl Lane {
 
     /// From now on only what is judged already is delivered.
     pub(crate) fn drain(&mut self) {
+        self.rest = None;
         self.draining = true;
         self.ready.clear();
     }

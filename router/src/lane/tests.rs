@@ -303,6 +303,7 @@ impl World {
         self.read_due_times();
         // Every call takes so long at times that the step is over with it.
         let slow = Duration::from_millis(if self.random.u8(..) < 64 { 150 } else { 0 });
+        let look_anyway = self.random.u8(..) < 16;
         let mut tools = Tools {
             sink: &mut self.sink,
             credit: &mut self.credit,
@@ -310,7 +311,7 @@ impl World {
             random: &mut self.random,
             now: self.now,
             elapsed: &|| slow,
-            look_anyway: true,
+            look_anyway,
         };
         let step = self.lane.step(&mut tools);
         let mut reports = Vec::new();
