@@ -7,6 +7,7 @@
 
 mod broker;
 mod jars;
+mod progress;
 mod topics;
 
 use std::env;
@@ -16,7 +17,8 @@ use std::sync::OnceLock;
 use rdkafka::ClientConfig;
 
 pub use broker::Broker;
-pub use topics::{Sample, TopicSpec, Watermarks, header_text, owned};
+pub use progress::{Lag, Watermarks};
+pub use topics::{Sample, TopicSpec, header_text, owned};
 
 /// A Kafka that tests can use. A broker of our own ends when this is dropped.
 #[derive(Debug)]

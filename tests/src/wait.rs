@@ -42,6 +42,11 @@ pub fn closely<T>(
     every(CLOSE_INTERVAL, what, deadline, condition)
 }
 
+/// Lets time pass, and nothing else: for benchmarks of what a process costs that has nothing to do.
+pub fn pass(time: Duration) {
+    thread::sleep(time);
+}
+
 fn every<T>(
     interval: Duration,
     what: &str,

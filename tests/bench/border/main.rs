@@ -1,0 +1,119 @@
+//! What the border between router and plugin costs: nanoseconds of CPU per event, by each of its two doors.
+//!
+//! ```text
+//! cargo bench -p pointsman-tests --bench border
+//! ```
+//!
+//! `mirror` (columns, by the SDK) and `mirror-records` (records, by the standard generator) do the same; each event tells
+//! them to let it pass. `identity` asks for no field at all, and shows what is left then. The guests take turns; each
+//! figure is the least of many, since noise only adds. Only ratios within one run mean something.
+#![allow(clippy::print_stdout, reason = "the table is what a benchmark is for")]
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use pointsman_core::event::Event;
+use pointsman_core::port::{PluginHost as _, PluginId};
+use pointsman_core::record::{Header, Headers};
+use pointsman_core::verdict::Verdict;
+use pointsman_tests::plugins;
+use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
+
+/// The guests, what they are, and by which door they are called.
+const GUESTS: [(&str, &str); 3] =
+    [("mirror-records", "records, all fields"), ("mirror", "columns, all fields"), ("identity", "columns, no fields")];
+/// Events of one call.
+const BATCHES: [usize; 3] = [1, 16, 256];
+/// Bytes of each value.
+const VALUES: [usize; 2] = [200, 1024];
+/// Events of one measurement.
+const EVENTS: usize = 50_000;
+/// Measurements of each guest.
+const TIMES: usize = 15;
+
+const LIMITS: Limits = Limits {
+    memory_bytes: 64 << 20,
+    deadline: Duration::from_secs(1),
+    output_bytes: 8 << 20,
+    output_events: 100_000,
+    table_elements: 10_000,
+};
+
+fn main() -> anyhow::Result<()> {
+    let mut worker = load()?;
+    println!("| bytes of a value | events of a call | {} |", GUESTS.map(|(_, what)| what).join(" | "));
+    println!("| --- | --- | {} |", GUESTS.map(|_| "---").join(" | "));
+    for bytes in VALUES {
+        for batch in BATCHES {
+            let mut least = [f64::INFINITY; GUESTS.len()];
+            for _ in 0..TIMES {
+                for (guest, least) in (0..).map(PluginId).zip(&mut least) {
+                    *least = least.min(nanoseconds_per_event(&mut worker, guest, bytes, batch)?);
+                }
+            }
+            let [records, ..] = least;
+            let cells = least.map(|least| format!("{least:.0} ns ({:.2}×)", least / records));
+            println!("| {bytes} | {batch} | {} |", cells.join(" | "));
+        }
+    }
+    Ok(())
+}
+
+fn load() -> anyhow::Result<WorkerPlugins> {
+    let sandbox = Sandbox::new(&SandboxSettings {
+        workers: NonZeroUsize::MIN,
+        plugins: GUESTS.len(),
+        memory_bytes: LIMITS.memory_bytes,
+        table_elements: LIMITS.table_elements,
+        cache: None,
+    })?;
+    let load = |(name, _): (&str, &str)| {
+        Ok(sandbox.load(&PluginSpec {
+            name: Arc::from(name),
+            component: plugins::component(name)?,
+            sha256: None,
+            config: "{}".into(),
+            limits: LIMITS,
+            grants: Vec::new(),
+        })?)
+    };
+    Ok(Plugins::new(GUESTS.into_iter().map(load).collect::<anyhow::Result<_>>()?).worker())
+}
+
+/// Has the guest judge [`EVENTS`] events, in calls of `batch`.
+fn nanoseconds_per_event(
+    worker: &mut WorkerPlugins,
+    guest: PluginId,
+    bytes: usize,
+    batch: usize,
+) -> anyhow::Result<f64> {
+    let value = vec![b'x'; bytes];
+    let headers = [("trace-id", "0123456789abcdef0123456789abcdef"), ("answer", "pass")]
+        .map(|(name, value)| Header { name: name.as_bytes(), value: Some(value.as_bytes()) });
+    let event = |offset| Event {
+        topic: "orders",
+        partition: 0,
+        offset,
+        timestamp_ms: 1_700_000_000_000,
+        key: Some(b"customer-0000001"),
+        value: Some(&value),
+        headers: Headers::Borrowed(&headers),
+        attempt: 1,
+    };
+    let events: Vec<_> = (0..).map(event).take(batch).collect();
+    let calls = EVENTS / batch;
+    let before = cpu_time();
+    for _ in 0..calls {
+        let verdicts = worker.call(guest, &events, 1_700_000_000_000)?;
+        ensure!(verdicts.len() == batch && verdicts.iter().all(|verdict| *verdict == Verdict::Pass), "{verdicts:?}");
+    }
+    Ok((cpu_time() - before).as_nanos() as f64 / (calls * batch) as f64)
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}

@@ -1,0 +1,259 @@
+//! All subjects.
+
+use std::borrow::Cow;
+
+use crate::bare::Work;
+use crate::subject::{BARE, CONTROL, Component, Count, End, Program, Subject};
+
+/// Where records end, unless something else is said.
+const SINK: End = End { suffix: "", count: Count::All, is_own: false };
+
+/// The limit.
+pub(crate) fn bare() -> Subject {
+    Subject { name: BARE.into(), program: Program::Bare(Work::Copy), ends: vec![SINK], baseline: None }
+}
+
+/// The limit once more. As far as it is from the first, so little do the other figures say.
+pub(crate) fn control() -> Subject {
+    Subject { name: CONTROL.into(), ..bare() }
+}
+
+/// The limit, with the work of `json-transform` done natively.
+pub(crate) fn bare_json() -> Subject {
+    Subject { name: BARE_JSON.into(), program: Program::Bare(Work::Json), ..bare() }
+}
+
+const BARE_JSON: &str = "bare-json";
+
+/// A route without a stage.
+pub(crate) fn no_stage() -> Subject {
+    router(
+        "no-stage",
+        &[],
+        r#"
+[[routes]]
+name = "copy"
+from = ["${SOURCE}-0"]
+[[routes.outputs]]
+topic = "${SINK}"
+"#,
+    )
+}
+
+/// A plugin that looks at nothing: what the border costs.
+pub(crate) fn identity() -> Subject {
+    router(
+        "identity",
+        &["identity"],
+        r#"
+[plugins.identity]
+component = "identity.wasm"
+[[routes]]
+name = "copy"
+from = ["${SOURCE}-0"]
+stages = ["identity"]
+[[routes.outputs]]
+topic = "${SINK}"
+"#,
+    )
+}
+
+/// A plugin that looks at a header of each event, and keeps them all: as many records are written as by the limit.
+pub(crate) fn header_filter() -> Subject {
+    router(
+        "header-filter",
+        &["header-filter"],
+        r#"
+[plugins.header-filter]
+component = "header-filter.wasm"
+config = { header = "environment", drop = ["staging"] }
+[[routes]]
+name = "copy"
+from = ["${SOURCE}-0"]
+stages = ["header-filter"]
+[[routes.outputs]]
+topic = "${SINK}"
+"#,
+    )
+}
+
+/// The same plugin, which drops half of the events.
+pub(crate) fn header_filter_half() -> Subject {
+    let half = router(
+        "header-filter-half",
+        &["header-filter"],
+        r#"
+[plugins.header-filter]
+component = "header-filter.wasm"
+config = { header = "environment", drop = ["test"] }
+[[routes]]
+name = "copy"
+from = ["${SOURCE}-0"]
+stages = ["header-filter"]
+[[routes.outputs]]
+topic = "${SINK}"
+"#,
+    );
+    Subject { ends: vec![End { count: Count::Every(2), ..SINK }], ..half }
+}
+
+/// A plugin that reads each value as JSON, and keeps them all by one of its fields.
+pub(crate) fn json_filter() -> Subject {
+    router(
+        "json-filter",
+        &["json-filter"],
+        r#"
+[plugins.json-filter]
+component = "json-filter.wasm"
+config = { currency = "EUR" }
+[[routes]]
+name = "copy"
+from = ["${SOURCE}-0"]
+stages = ["json-filter"]
+[[routes.outputs]]
+topic = "${SINK}"
+"#,
+    )
+}
+
+/// A plugin that reads each value as JSON, changes it and writes it again.
+pub(crate) fn json_transform() -> Subject {
+    let transform = router(
+        "json-transform",
+        &["json-transform"],
+        r#"
+[plugins.json-transform]
+component = "json-transform.wasm"
+[[routes]]
+name = "copy"
+from = ["${SOURCE}-0"]
+stages = ["json-transform"]
+[[routes.outputs]]
+topic = "${SINK}"
+"#,
+    );
+    Subject { baseline: Some(BARE_JSON), ..transform }
+}
+
+/// A plugin that makes three events of one, each for a topic of its own.
+pub(crate) fn fan_out() -> Subject {
+    let fan_out = router(
+        "fan-out",
+        &["fan-out"],
+        r#"
+[plugins.fan-out]
+component = "fan-out.wasm"
+[[routes]]
+name = "copy"
+from = ["${SOURCE}-0"]
+stages = ["fan-out"]
+[[routes.outputs]]
+port = "a"
+topic = "${SINK}-a"
+[[routes.outputs]]
+port = "b"
+topic = "${SINK}-b"
+[[routes.outputs]]
+port = "c"
+topic = "${SINK}-c"
+"#,
+    );
+    Subject { ends: ["-a", "-b", "-c"].map(|suffix| End { suffix, ..SINK }).into(), ..fan_out }
+}
+
+/// A plugin that fails in this way (`reject`, `trap`) on one event in so many, or, without a number, on none.
+pub(crate) fn faulty(name: &'static str, fault: &str, every: Option<u64>) -> Subject {
+    let every_key = every.map_or_else(String::new, |every| format!(", every = {every}"));
+    let faulty = router(
+        name,
+        &["faulty"],
+        format!(
+            r#"
+[plugins.faulty]
+component = "faulty.wasm"
+config = {{ fault = "{fault}"{every_key} }}
+[[routes]]
+name = "copy"
+from = ["${{SOURCE}}-0"]
+stages = ["faulty"]
+dead_letter = {{ topic = "${{SINK}}-dead-letter" }}
+[[routes.outputs]]
+topic = "${{SINK}}"
+"#
+        ),
+    );
+    let Some(every) = every else { return faulty };
+    let good = End { count: Count::AllBut(every), ..SINK };
+    let dead = End { suffix: "-dead-letter", count: Count::Every(every), is_own: true };
+    Subject { ends: vec![good, dead], ..faulty }
+}
+
+/// [`identity`], handed so many records at most in each call.
+pub(crate) fn identity_by(records: u32) -> Subject {
+    let identity = router(
+        "",
+        &["identity"],
+        format!(
+            r#"
+[plugins.identity]
+component = "identity.wasm"
+[[routes]]
+name = "copy"
+from = ["${{SOURCE}}-0"]
+stages = ["identity"]
+batch = {{ records = {records} }}
+[[routes.outputs]]
+topic = "${{SINK}}"
+"#
+        ),
+    );
+    Subject { name: format!("identity by {records}").into(), ..identity }
+}
+
+/// So many routes, each with a source topic of its own, and all with one plugin.
+pub(crate) fn routes(count: u32) -> Subject {
+    let configuration: String = (0..count).map(|number| route(number, r#""identity""#)).collect();
+    router("identity", &["identity"], format!("[plugins.identity]\ncomponent = \"identity.wasm\"\n{configuration}"))
+}
+
+/// So many routes, each with a source topic and a plugin of its own.
+pub(crate) fn plugins(count: u32) -> Subject {
+    let (tables, components) = copies(count);
+    let routes: String = (0..count).map(|number| route(number, &format!(r#""identity-{number}""#))).collect();
+    Subject { program: Program::Router { configuration: (tables + &routes).into(), components }, ..identity() }
+}
+
+/// One route of so many stages, each a plugin of its own.
+pub(crate) fn stages(count: u32) -> Subject {
+    let (tables, components) = copies(count);
+    let stages: Vec<String> = (0..count).map(|number| format!(r#""identity-{number}""#)).collect();
+    let configuration = (tables + &route(0, &stages.join(", "))).into();
+    let name = format!("identity, {count} times").into();
+    Subject { name, program: Program::Router { configuration, components }, ..identity() }
+}
+
+/// The tables of so many plugins, which differ in their digests and in nothing else.
+fn copies(count: u32) -> (String, Vec<Component>) {
+    let table = |number| format!("[plugins.identity-{number}]\ncomponent = \"identity-{number}.wasm\"\n");
+    let components = (0..count).map(|number| Component { plugin: "identity", copy: Some(number) });
+    ((0..count).map(table).collect(), components.collect())
+}
+
+fn route(number: u32, stages: &str) -> String {
+    format!(
+        r#"
+[[routes]]
+name = "copy-{number}"
+from = ["${{SOURCE}}-{number}"]
+stages = [{stages}]
+[[routes.outputs]]
+topic = "${{SINK}}"
+"#
+    )
+}
+
+fn router(name: &'static str, plugins: &[&'static str], configuration: impl Into<Cow<'static, str>>) -> Subject {
+    let components = plugins.iter().map(|plugin| Component { plugin, copy: None }).collect();
+    let program = Program::Router { configuration: configuration.into(), components };
+    Subject { name: name.into(), program, ends: vec![SINK], baseline: None }
+}

@@ -1,0 +1,47 @@
+//! What the system tells of another process: its CPU time and its memory.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// User and system time of the process and its threads so far, ended ones included. (The files in /proc round to ten
+/// milliseconds, and forget threads that have ended.)
+#[cfg(target_os = "linux")]
+pub(crate) fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    use anyhow::ensure;
+
+    let pid = libc::pid_t::try_from(pid).context("a process id is out of range")?;
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both calls write to the places given, and to nothing else.
+    let read = unsafe {
+        libc::clock_getcpuclockid(pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    ensure!(read, "the system does not tell the CPU time of process {pid}");
+    Ok(Duration::new(time.tv_sec.try_into()?, time.tv_nsec.try_into()?))
+}
+
+/// Other systems have no such clock of another process.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn cpu(_pid: u32) -> anyhow::Result<Duration> {
+    anyhow::bail!("this benchmark reads CPU times as Linux tells them")
+}
+
+/// Most bytes of memory that the process has had resident at once.
+pub(crate) fn peak_memory(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+/// Bytes of memory that the process has resident now.
+pub(crate) fn resident_memory(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, line: &str) -> anyhow::Result<u64> {
+    let file = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&file).with_context(|| format!("can't read {file}"))?;
+    let value = status.lines().find_map(|found| found.strip_prefix(line)?.trim().strip_suffix(" kB"));
+    let kibibytes: u64 = value.with_context(|| format!("{file} has no {line}"))?.trim().parse()?;
+    Ok(kibibytes * 1024)
+}

@@ -1,0 +1,179 @@
+//! The parts that copy topics.
+
+use crate::catalogue::{
+    bare, bare_json, control, fan_out, faulty, header_filter, header_filter_half, identity, identity_by, json_filter,
+    json_transform, no_stage, plugins, routes,
+};
+use crate::figure::Bound;
+use crate::part::{Goal, Group, Kind, Part, Picture};
+use crate::subject::{BARE, Subject};
+use crate::workload::Workload;
+
+/// What the command line says of the extent.
+#[derive(Clone, Copy)]
+pub(crate) struct Extent {
+    /// Records of 200 bytes, in place of a part's own number; of larger ones there are fewer.
+    pub(crate) records: Option<u64>,
+    pub(crate) repetitions: Option<u32>,
+}
+
+impl Extent {
+    fn workload(self, records: u64) -> Workload {
+        Workload::of(self.records.unwrap_or(records))
+    }
+
+    pub(crate) fn repetitions(self, repetitions: u32) -> u32 {
+        self.repetitions.unwrap_or(repetitions)
+    }
+}
+
+const SMALL: &str = "200 B";
+
+pub(crate) fn short(extent: Extent) -> Part {
+    let goal =
+        |what, figure, of, against, bound| Goal { what, figure, of: (SMALL, of), against: (SMALL, against), bound };
+    Part {
+        name: "short",
+        title: "What the router costs, in short",
+        repetitions: extent.repetitions(7),
+        groups: vec![Group {
+            label: SMALL.into(),
+            workload: extent.workload(500_000),
+            subjects: vec![bare(), control(), bare_json(), identity(), header_filter(), json_transform()],
+            point: None,
+        }],
+        goals: vec![
+            goal("header-filter: CPU, × bare", Kind::Cpu, "header-filter", BARE, Bound::AtMost(1.15)),
+            goal("identity: CPU, × bare", Kind::Cpu, "identity", BARE, Bound::AtMost(1.2)),
+            goal("json-transform: CPU, × bare-json", Kind::Cpu, "json-transform", "bare-json", Bound::AtMost(1.5)),
+            goal("identity: throughput, × bare", Kind::Rate, "identity", BARE, Bound::AtLeast(0.85)),
+        ],
+        picture: Picture::CpuAndRate,
+    }
+}
+
+pub(crate) fn subjects(extent: Extent) -> Part {
+    // So many that a run takes about two seconds, whatever their size.
+    let sizes = [(SMALL, 200, 1.0), ("1 KiB", 1 << 10, 0.5), ("10 KiB", 10 << 10, 0.08)];
+    let group = |(label, value_bytes, share): (&str, usize, f64)| {
+        let records = (extent.records.unwrap_or(1_500_000) as f64 * share) as u64;
+        Group {
+            label: label.into(),
+            workload: Workload::of(records).sized(value_bytes),
+            subjects: vec![
+                bare(),
+                control(),
+                bare_json(),
+                no_stage(),
+                identity(),
+                header_filter(),
+                header_filter_half(),
+                json_filter(),
+                json_transform(),
+                fan_out(),
+            ],
+            point: None,
+        }
+    };
+    Part {
+        name: "subjects",
+        title: "What each kind of plugin costs, on records of three sizes",
+        repetitions: extent.repetitions(5),
+        groups: sizes.map(group).into(),
+        goals: Vec::new(),
+        picture: Picture::Cpu,
+    }
+}
+
+pub(crate) fn batches(extent: Extent) -> Part {
+    let sizes = [16, 64, 256, 1024, 4096];
+    Part {
+        name: "batches",
+        title: "What the size of a batch makes of it",
+        repetitions: extent.repetitions(5),
+        groups: vec![Group {
+            label: SMALL.into(),
+            workload: extent.workload(1_000_000),
+            subjects: [bare(), control()].into_iter().chain(sizes.map(identity_by)).collect(),
+            point: None,
+        }],
+        goals: Vec::new(),
+        picture: Picture::CpuAndRate,
+    }
+}
+
+pub(crate) fn partitions(extent: Extent) -> Part {
+    let group = |partitions: u32| point(extent.workload(1_000_000), PARTITIONS, partitions, vec![bare(), identity()]);
+    Part {
+        name: "partitions",
+        title: "What the number of partitions makes of it",
+        repetitions: extent.repetitions(5),
+        groups: [1, 4, 32].map(group).into(),
+        goals: Vec::new(),
+        picture: Picture::CpuAndRate,
+    }
+}
+
+pub(crate) fn failures(extent: Extent) -> Part {
+    const NONE: &str = "no failures";
+    let beside = |subject: Subject| Subject { baseline: Some(NONE), ..subject };
+    let goal = |what, of, bound| Goal { what, figure: Kind::Rate, of: (SMALL, of), against: (SMALL, NONE), bound };
+    Part {
+        name: "failures",
+        title: "What records that fail cost their neighbours",
+        repetitions: extent.repetitions(5),
+        groups: vec![Group {
+            label: SMALL.into(),
+            workload: extent.workload(1_000_000),
+            subjects: vec![
+                bare(),
+                faulty(NONE, "reject", None),
+                beside(faulty("0.01 % rejected", "reject", Some(10_000))),
+                beside(faulty("0.1 % rejected", "reject", Some(1000))),
+                beside(faulty("1 % rejected", "reject", Some(100))),
+                beside(faulty("0.01 % trap", "trap", Some(10_000))),
+                beside(faulty("0.1 % trap", "trap", Some(1000))),
+                beside(faulty("1 % trap", "trap", Some(100))),
+            ],
+            point: None,
+        }],
+        goals: vec![
+            goal("1 % rejected: throughput, × no failures", "1 % rejected", Bound::AtLeast(0.95)),
+            goal("0.1 % trap: throughput, × no failures", "0.1 % trap", Bound::AtLeast(0.85)),
+        ],
+        picture: Picture::CpuAndRate,
+    }
+}
+
+const PARTITIONS: &str = "partitions";
+
+pub(crate) fn scaling(extent: Extent) -> Part {
+    let workload = extent.workload(1_000_000);
+    let by_partitions = [1, 4, 32, 128, 512].map(|count| point(workload, PARTITIONS, count, vec![bare(), identity()]));
+    let by_routes = [1, 10, 100].map(|count| point(workload, "routes", count, vec![routes(count)]));
+    let by_plugins = [1, 10, 50].map(|count| point(workload, "plugins", count, vec![plugins(count)]));
+    Part {
+        name: "scaling",
+        title: "What many partitions, routes and plugins cost each event",
+        repetitions: extent.repetitions(5),
+        groups: by_partitions.into_iter().chain(by_routes).chain(by_plugins).collect(),
+        goals: vec![Goal {
+            what: "identity: CPU with 512 partitions, × with 4",
+            figure: Kind::Cpu,
+            of: ("512 partitions", "identity"),
+            against: ("4 partitions", "identity"),
+            bound: Bound::AtMost(1.3),
+        }],
+        picture: Picture::Scale,
+    }
+}
+
+/// A group at a point of a scale: so many partitions of one topic, or so many topics.
+fn point(workload: Workload, of: &'static str, count: u32, subjects: Vec<Subject>) -> Group {
+    let workload = match of {
+        PARTITIONS => workload.partitioned(count.cast_signed()),
+        _ => workload.shared_by(count),
+    };
+    let label = format!("{count} {}", if count == 1 { of.trim_end_matches('s') } else { of });
+    Group { label, workload, subjects, point: Some((of, count)) }
+}

@@ -1,0 +1,113 @@
+//! One run of one subject: from the first record of its source to the last; and what it costs to start one.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use pointsman_tests::kafka::{Lag, Watermarks};
+use pointsman_tests::wait;
+
+use crate::process::Process;
+use crate::setting::{Bench, Setting};
+use crate::subject::Subject;
+use crate::workload::Source;
+
+/// How long a process may take for the records.
+const RUN_DEADLINE: Duration = Duration::from_secs(900);
+/// How long it may take to commit, once all is delivered.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a process that has its partitions is given to be ready: until its producer has an id, and its client has taken
+/// in many partitions.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// What one run has come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    /// From the start of the process until the last record was seen where it ends. (What comes then is waiting for the next
+    /// commit.)
+    pub(crate) cpu: Duration,
+    /// Records of the source a second, from the first fifth of those that are seen where they end to the last: it takes
+    /// half a second until an idempotent producer has its id, and what was fetched until then comes in one go. NaN where
+    /// there were too few to see them come.
+    pub(crate) rate: f64,
+    /// Most bytes of memory that were resident at once.
+    pub(crate) peak_memory: u64,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpu, rate, peak_memory } = self;
+        let mebibytes = peak_memory >> 20;
+        write!(f, "{cpu:.2?} of CPU, the start included, {mebibytes} MiB, ")?;
+        if rate.is_nan() { f.write_str("too few records for a rate") } else { write!(f, "{rate:.0} records/s") }
+    }
+}
+
+/// Runs a subject once, into topics of its own that are deleted afterwards.
+pub(crate) fn once(bench: &Bench, subject: &Subject, source: &Source) -> anyhow::Result<Measured> {
+    let setting = Setting::new(bench, subject, source)?;
+    let mut process = setting.start(false)?;
+    let measured = process.telling(|process| measure(bench, subject, source, &setting, process));
+    let measured = measured.with_context(|| format!("{} failed", subject.name))?;
+    process.kill()?;
+    setting.clean_up()?;
+    Ok(measured)
+}
+
+/// Starts a subject on topics without records, and tells the CPU that it takes to be ready.
+pub(crate) fn start(bench: &Bench, subject: &Subject, empty: &Source) -> anyhow::Result<Duration> {
+    let setting = Setting::new(bench, subject, empty)?;
+    let mut process = setting.start(false)?;
+    let cpu = process.telling(|process| {
+        process.wait_until_assigned(subject.announcements(&empty.workload))?;
+        wait::pass(SETTLING);
+        process.check()?;
+        process.cpu()
+    });
+    let cpu = cpu.with_context(|| format!("{} did not start", subject.name))?;
+    process.kill()?;
+    setting.clean_up()?;
+    Ok(cpu)
+}
+
+fn measure(
+    bench: &Bench,
+    subject: &Subject,
+    source: &Source,
+    setting: &Setting<'_>,
+    process: &mut Process,
+) -> anyhow::Result<Measured> {
+    let kafka = &bench.kafka;
+    let ends = setting.ends();
+    // Not before it has made the topics that it makes itself.
+    process.wait_until_assigned(1)?;
+    let watermarks = Watermarks::new(kafka, &ends)?;
+    let deliveries = i64::try_from(subject.deliveries(&source.workload))?;
+    let (begun, first) = wait::closely("the first records at their ends", RUN_DEADLINE, || {
+        process.check()?;
+        let count = watermarks.count()?;
+        Ok((count > deliveries / 5).then(|| (Instant::now(), count)))
+    })?;
+    // To look costs the broker time that it needs for the records: often only where the end is near.
+    wait::until_ok("most records at their ends", RUN_DEADLINE, || {
+        process.check()?;
+        Ok((watermarks.count()? >= deliveries - deliveries / 10).then_some(()))
+    })?;
+    let ended = wait::closely("the records at their ends", RUN_DEADLINE, || {
+        process.check()?;
+        Ok((watermarks.count()? >= deliveries).then(Instant::now))
+    })?;
+    let cpu = process.cpu()?;
+    let lag = Lag::new(kafka, setting.group(), &source.topics())?;
+    wait::until_ok("all to be committed", COMMIT_DEADLINE, || Ok((lag.records()? == 0).then_some(())))?;
+    for (end, topic) in subject.ends.iter().zip(&ends) {
+        let expected = i64::try_from(end.count.of(&source.workload))?;
+        let count = Watermarks::new(kafka, &[topic])?.count()?;
+        ensure!(count == expected, "{count} records are in {topic}, where {expected} were to come");
+    }
+    let share = (deliveries - first) as f64 / deliveries as f64;
+    let seen = if share > 0.5 { share * source.workload.records() as f64 } else { f64::NAN };
+    let rate = seen / (ended - begun).as_secs_f64();
+    Ok(Measured { cpu, rate, peak_memory: process.peak_memory()? })
+}

@@ -1,0 +1,139 @@
+//! A subject set up to run: its topics, its files, its environment.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::Context as _;
+use pointsman_tests::kafka::{Kafka, TopicSpec, Watermarks};
+use pointsman_tests::places::Scratch;
+use pointsman_tests::{plugins, router};
+
+use crate::bare::{self, Work};
+use crate::process::Process;
+use crate::subject::{Component, Program, Subject};
+use crate::workload::{Source, delete, spec};
+
+/// What all runs share.
+pub(crate) struct Bench {
+    pub(crate) kafka: Kafka,
+    /// Where routers keep compiled components: not among those of whoever runs the benchmark.
+    cache: Scratch,
+}
+
+impl Bench {
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        // First what can fail for lack of a tool.
+        plugins::component("identity")?;
+        Ok(Self { kafka: Kafka::start()?, cache: Scratch::new("passthrough-cache-")? })
+    }
+}
+
+/// A subject that can be started, as often as one likes.
+pub(crate) struct Setting<'a> {
+    bench: &'a Bench,
+    subject: &'a Subject,
+    source: &'a Source,
+    /// Of the router and its group; names of sink topics begin with it.
+    name: String,
+    folder: Scratch,
+}
+
+impl<'a> Setting<'a> {
+    /// Makes the topics and writes the files.
+    pub(crate) fn new(bench: &'a Bench, subject: &'a Subject, source: &'a Source) -> anyhow::Result<Self> {
+        // The dot ends the number that makes it unique: no other name begins with all of it.
+        let name = format!("{}.out", Kafka::unique("run"));
+        let setting = Self { bench, subject, source, name, folder: Scratch::new("passthrough-")? };
+        let given = subject.ends.iter().filter(|end| !end.is_own).map(|end| setting.topic(end.suffix));
+        let given: Vec<String> = given.collect();
+        let specs: Vec<TopicSpec<'_>> = given.iter().map(|name| spec(name, source.workload.partitions)).collect();
+        bench.kafka.create_topics(&specs)?;
+        // A partition has a leader some time before that leader takes records: whoever can be asked for its end is there.
+        Watermarks::new(&bench.kafka, &given)?.count()?;
+        if let Program::Router { configuration, components } = &subject.program {
+            setting.write("router.toml", format!("{HEAD}{configuration}").as_bytes())?;
+            for component in components {
+                setting.write(&component.file_name(), &bytes(component)?)?;
+            }
+        }
+        Ok(setting)
+    }
+
+    /// The name of the group.
+    pub(crate) fn group(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn source(&self) -> &'a Source {
+        self.source
+    }
+
+    /// The topics in which its records end.
+    pub(crate) fn ends(&self) -> Vec<String> {
+        self.subject.ends.iter().map(|end| self.topic(end.suffix)).collect()
+    }
+
+    /// Starts the process. `prompt` has the bare pass-through save latency rather than CPU; the router has one way.
+    pub(crate) fn start(&self, prompt: bool) -> anyhow::Result<Process> {
+        let command = match &self.subject.program {
+            Program::Bare(work) => self.bare(*work, prompt)?,
+            Program::Router { .. } => self.router()?,
+        };
+        Process::start(command, self.folder.path().join("log"))
+    }
+
+    /// Deletes the topics, also those that the router has made.
+    pub(crate) fn clean_up(self) -> anyhow::Result<()> {
+        delete(&self.bench.kafka, &self.name)
+    }
+
+    fn topic(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.name)
+    }
+
+    fn bare(&self, work: Work, prompt: bool) -> anyhow::Result<Command> {
+        let mut command = Command::new(std::env::current_exe().context("can't find the path of this program")?);
+        command.args(["bare", "--bootstrap", self.bench.kafka.bootstrap(), "--sink", &self.name]);
+        command.args(["--source", &format!("{}-0", self.source.name)]);
+        command.args(["--partitions", &self.source.workload.partitions.to_string()]);
+        command.args(["--work", bare::name_of(work)]).args(prompt.then_some("--prompt"));
+        Ok(command)
+    }
+
+    fn router(&self) -> anyhow::Result<Command> {
+        let mut command = router::command()?;
+        command
+            .args(["run", "--log-format", "json"])
+            .arg(self.folder.path().join("router.toml"))
+            .env("BOOTSTRAP", self.bench.kafka.bootstrap())
+            .env("SOURCE", &self.source.name)
+            .env("SINK", &self.name)
+            .env("XDG_CACHE_HOME", self.bench.cache.path());
+        Ok(command)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let file = self.folder.path().join(name);
+        fs::write(&file, bytes).with_context(|| format!("can't write {}", file.display()))
+    }
+}
+
+/// What every router's file begins with: all else is as the router has it by default.
+const HEAD: &str = r#"version = 1
+[router]
+name = "${SINK}"
+[broker]
+bootstrap = "${BOOTSTRAP}"
+"#;
+
+/// A component; a copy has a custom section more, which makes no difference but to its digest.
+fn bytes(component: &Component) -> anyhow::Result<Vec<u8>> {
+    let file = plugins::component(component.plugin)?;
+    let mut bytes = fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
+    if let Some(copy) = component.copy {
+        // The section's id and length; the length of its name, the name, and four bytes.
+        bytes.extend(*b"\0\x09\x04copy");
+        bytes.extend(copy.to_le_bytes());
+    }
+    Ok(bytes)
+}
