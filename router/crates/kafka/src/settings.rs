@@ -177,8 +177,10 @@ impl KafkaSettings {
                 ("message.max.bytes", message_max.as_str()),
                 // Batches worth their request. Who has nothing more to send says so (`Sink::hurry`), and then
                 // nothing lingers. librdkafka's thread runs in circles while records have lingered for longer than this
-                // behind a request under way for their partition: it is to be longer than requests take.
-                ("linger.ms", "100"),
+                // behind a request under way for their partition: it is to be longer than most requests take. But a record for
+                // a topic that gets few lingers for all of it while its worker is busy, and its lane can't go on for longer
+                // than `in_flight` lets it: so not much longer.
+                ("linger.ms", "20"),
                 // A topic that has got more partitions is known to have them soon; until then deliveries to them wait.
                 ("topic.metadata.refresh.interval.ms", "30000"),
             ],
