@@ -306,10 +306,10 @@ impl Worker {
                     elapsed: &|| begun.elapsed(),
                     look_anyway,
                 };
-                let mut step = lane.step(&mut tools);
+                let mut step = lane.turn(&mut tools);
                 while step == Step::Progress && begun.elapsed() < turn_time {
                     busy = true;
-                    step = lane.step(&mut tools);
+                    step = lane.turn(&mut tools);
                 }
                 match step {
                     Step::Progress => busy = true,

@@ -216,7 +216,7 @@ impl Stage {
                     elapsed: &|| Duration::ZERO,
                     look_anyway: true,
                 };
-                match lane.step(&mut tools) {
+                match lane.turn(&mut tools) {
                     Step::Progress | Step::AwaitingCredit => busy = true,
                     Step::Idle => {}
                     Step::NotBefore(at) => wake_at = Some(wake_at.map_or(at, |earliest: Instant| earliest.min(at))),

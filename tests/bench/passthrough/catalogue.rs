@@ -42,96 +42,29 @@ topic = "${SINK}"
 
 /// A plugin that looks at nothing: what the border costs.
 pub(crate) fn identity() -> Subject {
-    router(
-        "identity",
-        &["identity"],
-        r#"
-[plugins.identity]
-component = "identity.wasm"
-[[routes]]
-name = "copy"
-from = ["${SOURCE}-0"]
-stages = ["identity"]
-[[routes.outputs]]
-topic = "${SINK}"
-"#,
-    )
+    one_stage("identity", "identity", "", "")
 }
 
 /// A plugin that looks at a header of each event, and keeps them all: as many records are written as by the limit.
 pub(crate) fn header_filter() -> Subject {
-    router(
-        "header-filter",
-        &["header-filter"],
-        r#"
-[plugins.header-filter]
-component = "header-filter.wasm"
-config = { header = "environment", drop = ["staging"] }
-[[routes]]
-name = "copy"
-from = ["${SOURCE}-0"]
-stages = ["header-filter"]
-[[routes.outputs]]
-topic = "${SINK}"
-"#,
-    )
+    one_stage("header-filter", "header-filter", r#"config = { header = "environment", drop = ["staging"] }"#, "")
 }
 
 /// The same plugin, which drops half of the events.
 pub(crate) fn header_filter_half() -> Subject {
-    let half = router(
-        "header-filter-half",
-        &["header-filter"],
-        r#"
-[plugins.header-filter]
-component = "header-filter.wasm"
-config = { header = "environment", drop = ["test"] }
-[[routes]]
-name = "copy"
-from = ["${SOURCE}-0"]
-stages = ["header-filter"]
-[[routes.outputs]]
-topic = "${SINK}"
-"#,
-    );
+    let half =
+        one_stage("header-filter-half", "header-filter", r#"config = { header = "environment", drop = ["test"] }"#, "");
     Subject { ends: vec![End { count: Count::Every(2), ..SINK }], ..half }
 }
 
 /// A plugin that reads each value as JSON, and keeps them all by one of its fields.
 pub(crate) fn json_filter() -> Subject {
-    router(
-        "json-filter",
-        &["json-filter"],
-        r#"
-[plugins.json-filter]
-component = "json-filter.wasm"
-config = { currency = "EUR" }
-[[routes]]
-name = "copy"
-from = ["${SOURCE}-0"]
-stages = ["json-filter"]
-[[routes.outputs]]
-topic = "${SINK}"
-"#,
-    )
+    one_stage("json-filter", "json-filter", r#"config = { currency = "EUR" }"#, "")
 }
 
 /// A plugin that reads each value as JSON, changes it and writes it again.
 pub(crate) fn json_transform() -> Subject {
-    let transform = router(
-        "json-transform",
-        &["json-transform"],
-        r#"
-[plugins.json-transform]
-component = "json-transform.wasm"
-[[routes]]
-name = "copy"
-from = ["${SOURCE}-0"]
-stages = ["json-transform"]
-[[routes.outputs]]
-topic = "${SINK}"
-"#,
-    );
+    let transform = one_stage("json-transform", "json-transform", "", "");
     Subject { baseline: Some(BARE_JSON), ..transform }
 }
 
@@ -164,24 +97,8 @@ topic = "${SINK}-c"
 /// A plugin that fails in this way (`reject`, `trap`) on one event in so many, or, without a number, on none.
 pub(crate) fn faulty(name: &'static str, fault: &str, every: Option<u64>) -> Subject {
     let every_key = every.map_or_else(String::new, |every| format!(", every = {every}"));
-    let faulty = router(
-        name,
-        &["faulty"],
-        format!(
-            r#"
-[plugins.faulty]
-component = "faulty.wasm"
-config = {{ fault = "{fault}"{every_key} }}
-[[routes]]
-name = "copy"
-from = ["${{SOURCE}}-0"]
-stages = ["faulty"]
-dead_letter = {{ topic = "${{SINK}}-dead-letter" }}
-[[routes.outputs]]
-topic = "${{SINK}}"
-"#
-        ),
-    );
+    let config = format!(r#"config = {{ fault = "{fault}"{every_key} }}"#);
+    let faulty = one_stage(name, "faulty", &config, r#"dead_letter = { topic = "${SINK}-dead-letter" }"#);
     let Some(every) = every else { return faulty };
     let good = End { count: Count::AllBut(every), ..SINK };
     let dead = End { suffix: "-dead-letter", count: Count::Every(every), is_own: true };
@@ -190,23 +107,7 @@ topic = "${{SINK}}"
 
 /// [`identity`], handed so many records at most in each call.
 pub(crate) fn identity_by(records: u32) -> Subject {
-    let identity = router(
-        "",
-        &["identity"],
-        format!(
-            r#"
-[plugins.identity]
-component = "identity.wasm"
-[[routes]]
-name = "copy"
-from = ["${{SOURCE}}-0"]
-stages = ["identity"]
-batch = {{ records = {records} }}
-[[routes.outputs]]
-topic = "${{SINK}}"
-"#
-        ),
-    );
+    let identity = one_stage("", "identity", "", &format!("batch = {{ records = {records} }}"));
     Subject { name: format!("identity by {records}").into(), ..identity }
 }
 
@@ -250,6 +151,25 @@ stages = [{stages}]
 topic = "${{SINK}}"
 "#
     )
+}
+
+/// A route of one stage, with more lines for the plugin, and for the route.
+fn one_stage(name: &'static str, plugin: &'static str, of_plugin: &str, of_route: &str) -> Subject {
+    let configuration = format!(
+        r#"
+[plugins.{plugin}]
+component = "{plugin}.wasm"
+{of_plugin}
+[[routes]]
+name = "copy"
+from = ["${{SOURCE}}-0"]
+stages = ["{plugin}"]
+{of_route}
+[[routes.outputs]]
+topic = "${{SINK}}"
+"#
+    );
+    router(name, &[plugin], configuration)
 }
 
 fn router(name: &'static str, plugins: &[&'static str], configuration: impl Into<Cow<'static, str>>) -> Subject {
