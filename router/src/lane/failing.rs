@@ -101,6 +101,8 @@ impl Lane {
             last_failed_ms: tools.now.unix_ms,
             due_ms,
             truncated,
+            replay_count: self.outbox.origin().map_or(0, |(_, parked)| parked.replay_count),
+            deferred: false,
         }
         .headers();
         let record = input.record;

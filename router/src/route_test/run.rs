@@ -120,6 +120,8 @@ fn parked_record(given: &Given, (partition, offset): &Place, route: &RoutePlan, 
         last_failed_ms: now_ms,
         due_ms: Some(now_ms),
         truncated: false,
+        replay_count: 0,
+        deferred: false,
     };
     let mut record = given.record.clone();
     record.timestamp_ms = now_ms;
