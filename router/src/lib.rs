@@ -12,6 +12,7 @@ mod intake;
 mod judge;
 mod lane;
 pub mod plugin_build;
+pub mod reading;
 pub mod record_text;
 mod route_test;
 pub mod running;

@@ -8,6 +8,7 @@ use pointsman_core::record::TopicPartition;
 use thiserror::Error;
 
 use crate::cli::Exit;
+use crate::reading::Span;
 use crate::record_text::{LineError, parse_time};
 
 /// Where to start in each partition.
@@ -41,16 +42,6 @@ impl FromStr for From {
             ..error
         })
     }
-}
-
-/// What is to be read of one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) partition: TopicPartition,
-    /// The first offset.
-    pub(super) start: i64,
-    /// One past the last offset there is now.
-    pub(super) end: i64,
 }
 
 /// It can't be started there.
