@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod counters;
 mod credit;
+pub mod dead_letter;
 mod demo;
 mod dispatch;
 mod hurry;

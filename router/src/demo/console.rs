@@ -104,13 +104,11 @@ impl Picture {
             text.push_str(&format!("\n  counted by {}: {counter} {count}", self.plan.plugins[plugin].name));
         }
         text.push_str(&format!("\n\nRecords in the topics\n{}", self.topics()));
-        let dead_letters = self.plan.topics.iter().find(|topic| matches!(topic.role, TopicRole::DeadLetter { .. }));
-        if let Some(topic) = dead_letters {
+        if self.plan.routes.iter().any(|route| route.dead_letter.is_some()) {
             text.push_str(&format!(
-                "\n\nA dead letter, from another terminal:\n  {} consume {} {} --max 1\nCtrl-C stops.",
+                "\n\nDead letters, from another terminal:\n  {} dead-letter stats {}\nCtrl-C stops.",
                 program(),
-                self.file,
-                topic.name
+                self.file
             ));
         }
         text

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::block::{Block, Provenance, ProvenanceError};
+use super::block::{Block, Provenance, ProvenanceError, cut};
 use super::family::Family;
 use super::name;
+use crate::failure::Failure;
 use crate::record::{Header, Headers, TopicPartition};
 
 /// Who wrote a dead letter, by its headers.
@@ -60,7 +61,8 @@ impl KnownOrigin {
     }
 }
 
-/// What the headers of a dead letter tell. Everything that a writer does not say, or that can't be read, is `None`.
+/// What the headers of a dead letter tell. Everything that a writer does not say, or that can't be read, is `None`. Texts are
+/// cut to [`Failure::MESSAGE_MAX_BYTES`].
 ///
 /// | | ours | Spring | Connect | Streams | share groups |
 /// | --- | --- | --- | --- | --- | --- |
@@ -118,16 +120,28 @@ impl Account {
         Self::default()
     }
 
-    /// The headers that the record had before it became this dead letter; `None` where that is not known, because our block
-    /// is torn. A record that nobody says to be a dead letter has them all.
+    /// Whether the record had the header at `index` of `headers` before it became this dead letter; `None` where that is not
+    /// known, because our block is torn. A record that nobody says to be a dead letter had them all.
+    #[must_use]
+    pub fn is_original(&self, headers: Headers<'_>, index: usize) -> Option<bool> {
+        match &self.writer {
+            Writer::Pointsman { originals } => Some(index < *originals),
+            Writer::Torn(_) => None,
+            Writer::Foreign(family) => Some(headers.get(index).is_some_and(|header| !family.owns(header.name))),
+            Writer::Unknown => Some(true),
+        }
+    }
+
+    /// The headers that the record had before it became this dead letter; `None` where that is not known.
     #[must_use]
     pub fn originals<'a>(&self, headers: Headers<'a>) -> Option<Vec<Header<'a>>> {
-        match &self.writer {
-            Writer::Pointsman { originals } => Some(headers.prefix(*originals).iter().collect()),
-            Writer::Torn(_) => None,
-            Writer::Foreign(family) => Some(headers.iter().filter(|header| !family.owns(header.name)).collect()),
-            Writer::Unknown => Some(headers.iter().collect()),
-        }
+        let all = headers.iter().enumerate();
+        all.filter_map(|(index, header)| match self.is_original(headers, index) {
+            None => Some(None),
+            Some(true) => Some(Some(header)),
+            Some(false) => None,
+        })
+        .collect()
     }
 
     /// Reads our block, of which the header at `index` is one.
@@ -162,12 +176,12 @@ impl Account {
                 offset: Some(origin.offset),
                 timestamp_ms: Some(origin.timestamp_ms).filter(|time| *time >= 0),
             },
-            route: Some(blame.route.to_string()),
-            stage: blame.stage.as_deref().map(str::to_owned),
-            plugin_sha256: blame.plugin_sha256.as_deref().map(str::to_owned),
+            route: Some(short(&blame.route)),
+            stage: blame.stage.as_deref().map(short),
+            plugin_sha256: blame.plugin_sha256.as_deref().map(short),
             class: Some(provenance.class.to_string()),
-            code: Some(provenance.code),
-            message: Some(provenance.message),
+            code: Some(short(&provenance.code)),
+            message: Some(short(&provenance.message)),
             attempts: Some(provenance.attempts),
             first_failed_ms: Some(provenance.first_failed_ms),
             last_failed_ms: Some(provenance.last_failed_ms),
@@ -178,7 +192,7 @@ impl Account {
     }
 
     fn from_torn(block: &Block<'_>) -> Self {
-        let text = |name| block.optional(name).ok().flatten().map(str::to_owned);
+        let text = |name| block.optional(name).ok().flatten().map(short);
         let is_true = |name| block.optional(name).ok().flatten() == Some("true");
         Self {
             writer: Writer::Unknown,
@@ -202,6 +216,11 @@ impl Account {
             truncated: is_true(name::TRUNCATED),
         }
     }
+}
+
+/// Nobody writes more than that, but anybody may.
+fn short(text: &str) -> String {
+    cut(text, Failure::MESSAGE_MAX_BYTES).to_owned()
 }
 
 /// What all names of ours begin with.
