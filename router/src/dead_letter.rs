@@ -2,7 +2,7 @@
 //!
 //! [`Topic`] says where letters are and how long they stay; [`visit`] goes through those that a [`Selection`] picks, oldest
 //! first and in bounded memory; [`Causes`] groups them by why they failed; [`find`] gives one of them in full, its payload
-//! fetched from the origin where the letter has none. Nothing here writes, joins a group or commits.
+//! fetched from the origin where the letter has none; [`original`] is the record that became a letter. Nothing here writes, joins a group or commits.
 //!
 //! A record that nobody says to be a dead letter, or whose headers are torn, is a [`Letter`] like any other: it is told as what
 //! it is, with what is known of it. A selection that can't be decided for it counts it ([`Tally::unsure`]) and does not pass it
@@ -14,6 +14,7 @@
 mod causes;
 mod find;
 mod letter;
+mod original;
 mod pattern;
 mod selection;
 mod summary;
@@ -25,6 +26,7 @@ mod visit;
 pub use causes::{Cause, Causes, Group};
 pub use find::{FindError, Found, Payload, find};
 pub use letter::{Letter, Place, PlaceError};
+pub use original::{NoOriginal, original};
 pub use pattern::pattern;
 pub use selection::{HeaderFilter, Judgement, OriginError, OriginFilter, Selection, Text};
 pub use summary::{OriginSummary, Summary};

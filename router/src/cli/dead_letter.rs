@@ -207,8 +207,9 @@ fn expiry(expiry: Expiry) -> String {
     }
 }
 
-/// `reject: no-country`, as far as it is known.
+/// `reject: no-country`, as far as it is known; a code that only repeats the class is left out.
 fn cause(class: Option<&str>, code: Option<&str>) -> String {
+    let code = code.filter(|code| class != Some(code));
     let parts: Vec<String> = class.into_iter().chain(code).map(printable::line).collect();
     if parts.is_empty() { "?".to_owned() } else { parts.join(": ") }
 }

@@ -93,22 +93,28 @@ pub fn find(
 ) -> Result<Found, FindError> {
     let record = fetch(log, &place, stop, note)?;
     let account = Account::read(record.as_record().headers);
-    let payload = if account.truncated { from_origin(log, &account, stop, note) } else { Payload::Here };
+    let payload = match account.truncated.then(|| from_origin(log, &account, stop, note)) {
+        None => Payload::Here,
+        Some(Ok(record)) => Payload::AtOrigin(record),
+        Some(Err(why)) => Payload::Gone(why),
+    };
     Ok(Found { place, record, account, payload })
 }
 
-fn from_origin(log: &dyn Log, account: &Account, stop: &dyn Fn() -> bool, note: &mut dyn FnMut(&str)) -> Payload {
-    let Some((partition, offset)) = account.origin.place() else {
-        return Payload::Gone("the letter does not tell its origin".into());
-    };
-    match fetch(log, &Place { partition, offset }, stop, note) {
-        Err(error) => Payload::Gone(error.to_string()),
-        // A topic that was made anew has other records at the same offsets.
-        Ok(record) if account.origin.timestamp_ms.is_some_and(|told| told != record.timestamp_ms) => {
-            Payload::Gone("the record at its origin is another one by now: it has another timestamp".into())
-        }
-        Ok(record) => Payload::AtOrigin(record),
+/// The record at the origin of a letter, if it is the one that became the letter; else why not, in a clause.
+pub(super) fn from_origin(
+    log: &dyn Log,
+    account: &Account,
+    stop: &dyn Fn() -> bool,
+    note: &mut dyn FnMut(&str),
+) -> Result<OwnedRecord, String> {
+    let (partition, offset) = account.origin.place().ok_or("the letter does not tell its origin")?;
+    let record = fetch(log, &Place { partition, offset }, stop, note).map_err(|error| error.to_string())?;
+    // A topic that was made anew has other records at the same offsets.
+    if account.origin.timestamp_ms.is_some_and(|told| told != record.timestamp_ms) {
+        return Err("the record at its origin is another one by now: it has another timestamp".into());
     }
+    Ok(record)
 }
 
 fn fetch(

@@ -308,6 +308,32 @@ fn one_letter_is_found_with_its_payload_wherever_that_is() {
     assert!(matches!(stopped, Err(FindError::Stopped(_))));
 }
 
+/// I9: byte for byte, wherever the payload is.
+#[test]
+fn the_record_that_became_a_letter_is_given_back() {
+    let (_folder, log) = sample();
+    let of = |place: &str| {
+        let found = found(&log, place).unwrap();
+        original(&log, &found.letter(), &never, &mut |_| {})
+    };
+    let ours = of("dead/0/0").unwrap();
+    assert_eq!(
+        (ours.topic.as_deref(), ours.partition, ours.offset, ours.timestamp_ms),
+        (Some("orders.v1"), Some(0), Some(0), Some(T0 - MINUTE))
+    );
+    assert_eq!((ours.key.as_deref(), ours.headers), (Some(&b"a"[..]), vec![OwnedHeader::text("trace", "t-0")]));
+    let spring = of("dead/0/1").unwrap();
+    assert_eq!(
+        (spring.topic.as_deref(), spring.partition, spring.offset, spring.timestamp_ms),
+        (Some("payments"), Some(7), Some(256), None)
+    );
+    assert_eq!(spring.headers, [OwnedHeader::text("trace", "t-2")]);
+    let large = of("dead/1/2").unwrap();
+    assert_eq!((large.key.as_deref(), large.offset, large.headers.len()), (Some(&b"large"[..]), Some(0), 0));
+    assert!(matches!(of("dead/0/2"), Err(NoOriginal::Torn(_))));
+    assert_eq!(of("dead/1/3"), Err(NoOriginal::NoLetter));
+}
+
 #[test]
 fn a_payload_that_is_gone_is_told_and_not_replaced_by_another() {
     let (_folder, log) = log_of(&["dead", "orders.v1"]);

@@ -65,7 +65,7 @@ struct Filter {
     #[arg(long, value_name = "TEXT", help_heading = "Which letters")]
     text: Option<String>,
     /// A condition in CEL: what those of a route know (value, key, headers, topic …), and writer, route, stage,
-    /// `plugin_sha256`, class, code, message, `first_failed`, `last_failed`, replays, deferred, truncated.
+    /// plugin_sha256, class, code, message, first_failed, last_failed, replays, deferred, truncated.
     #[arg(long = "where", value_name = "CEL", value_parser = condition, help_heading = "Which letters")]
     condition: Option<DeadLetterCondition>,
 }

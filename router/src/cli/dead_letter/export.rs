@@ -9,20 +9,25 @@ use serde::Serialize;
 
 use super::choice::Choice;
 use super::{Desk, Failed, all_seen, counted, note_unsure, say_json};
-use crate::dead_letter::{Letter, Tally, Topic, visit};
+use crate::cli::printable;
+use crate::dead_letter::{Letter, Tally, Topic, original, visit};
 use crate::record_text::{Values, append_line};
 
 /// Write dead letters as JSON lines: whole records with all their headers, as `consume` prints them and `produce` reads them
-/// back.
+/// back; or the records that they were.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(super) choice: Choice,
+    /// Write the records that became the letters, as they were at their origin: without the headers that make them letters, and
+    /// with the payload of those that were too large. What can't be told so is left out, and named.
+    #[arg(long)]
+    originals: bool,
     /// Write the lines to this new file, and what was written to standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Write values that are JSON as JSON and not as strings, where they read back to the same bytes.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "originals")]
     json_values: bool,
     /// Say what was written as JSON.
     #[arg(long)]
@@ -39,6 +44,8 @@ struct Answer {
     unsure: u64,
     /// How many of the written have no payload: it is only at their origin.
     without_payload: u64,
+    /// How many were left out since the records that they were can't be had.
+    without_original: u64,
 }
 
 pub(super) fn print(
@@ -91,12 +98,25 @@ fn write(
 ) -> Result<Answer, Failed> {
     let (topics, selection) = arguments.choice.find(desk, note)?;
     let values = if arguments.json_values { Values::Json } else { Values::Text };
-    let (mut line, mut without_payload) = (String::new(), 0);
+    let (mut line, mut written, mut without_payload) = (String::new(), 0, 0);
+    let (mut without_original, mut first) = (0, None);
     let mut append = |_: &Topic, letter: &Letter<'_>| {
         line.clear();
-        append_line(&mut line, letter.partition, letter.record, values);
+        if arguments.originals {
+            match original(desk.log, letter, desk.stop, &mut |_| {}) {
+                Ok(record) => line.push_str(&record.to_line()),
+                Err(why) => {
+                    without_original += 1;
+                    first.get_or_insert_with(|| (letter.place(), why));
+                    return ControlFlow::Continue(());
+                }
+            }
+        } else {
+            without_payload += u64::from(letter.account.truncated);
+            append_line(&mut line, letter.partition, letter.record, values);
+        }
         line.push('\n');
-        without_payload += u64::from(letter.account.truncated);
+        written += 1;
         match lines.write_all(line.as_bytes()) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
@@ -105,6 +125,10 @@ fn write(
     let visited = visit(desk.log, &topics, &selection, &mut append, desk.stop, note)?;
     all_seen(visited.ended)?;
     note_unsure(&visited.tally, note);
-    let Tally { read, selected, unsure, .. } = visited.tally;
-    Ok(Answer { written: selected, read, unsure, without_payload })
+    if let Some((place, why)) = first {
+        let why = printable::line(&why.to_string());
+        note(&format!("note: {} left out; the first is {place}: {why}", counted(without_original, "letter")));
+    }
+    let Tally { read, unsure, .. } = visited.tally;
+    Ok(Answer { written, read, unsure, without_payload, without_original })
 }

@@ -125,6 +125,7 @@ fn an_export_reads_back_to_the_same_records() {
         let copied = run(&again, &[&["export", "--topic", "dead"], values].concat(), None, false);
         assert_eq!(copied.out, exported.out);
     }
+    assert_snapshot!("export_originals", said(&log, &["export", "--topic", "dead", "--originals"]));
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("letters.jsonl");
     let line = ["export", "--topic", "dead", "--class", "trap", "--json", "--output", file.to_str().unwrap()];
