@@ -92,7 +92,7 @@ pub fn find(
     note: &mut dyn FnMut(&str),
 ) -> Result<Found, FindError> {
     let record = fetch(log, &place, stop, note)?;
-    let account = Account::read(record.as_record().headers);
+    let account = Letter::new(&place.partition, record.as_record()).account;
     let payload = match account.truncated.then(|| from_origin(log, &account, stop, note)) {
         None => Payload::Here,
         Some(Ok(record)) => Payload::AtOrigin(record),

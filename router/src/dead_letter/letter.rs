@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use pointsman_core::provenance::Account;
+use pointsman_core::provenance::{Account, Family, Writer};
 use pointsman_core::record::{Header, Record, TopicPartition};
 use thiserror::Error;
 
@@ -55,9 +55,15 @@ pub struct Letter<'a> {
 
 impl<'a> Letter<'a> {
     /// Reads the headers of a record.
+    ///
+    /// A letter of a share group has a payload only where the group is told to copy it; without key and value it counts as
+    /// truncated.
     #[must_use]
     pub fn new(partition: &'a TopicPartition, record: Record<'a>) -> Self {
-        Self { partition, record, account: Account::read(record.headers) }
+        let mut account = Account::read(record.headers);
+        let is_bare = record.key.is_none() && record.value.is_none();
+        account.truncated |= is_bare && account.writer == Writer::Foreign(Family::ShareGroup);
+        Self { partition, record, account }
     }
 
     /// Where it lies.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pointsman_core::condition::DeadLetterCondition;
 use pointsman_core::delivery::TopicId;
 use pointsman_core::failure::FailureClass;
-use pointsman_core::port::{Log as _, NewTopic, Token};
+use pointsman_core::port::{Log as _, NewTopic, Token, TopicSettings};
 use pointsman_core::provenance::{Blame, Origin, Provenance, name};
 use pointsman_core::record::{OwnedHeader, TopicPartition};
 use pointsman_embedded::{EmbeddedLog, Options};
@@ -332,6 +332,33 @@ fn the_record_that_became_a_letter_is_given_back() {
     assert_eq!((large.key.as_deref(), large.offset, large.headers.len()), (Some(&b"large"[..]), Some(0), 0));
     assert!(matches!(of("dead/0/2"), Err(NoOriginal::Torn(_))));
     assert_eq!(of("dead/1/3"), Err(NoOriginal::NoLetter));
+}
+
+/// The brokers copy a payload only where they are told to, and headers never.
+#[test]
+fn a_letter_of_a_share_group_without_payload_is_fetched_from_its_origin() {
+    let (_folder, log) = log_of(&["dead", "orders.v1"]);
+    let told = ["topic", "partition", "offset"].into_iter().zip(["orders.v1", "1", "0"]);
+    let told: Vec<_> = told.map(|(name, text)| OwnedHeader::text(&format!("__dlq.errors.{name}"), text)).collect();
+    write(&log, "orders.v1", &[letter(1, 0, b"k", Some(b"whole"), &[])]);
+    let bare = RecordLine { key: None, value: None, headers: told.clone(), ..letter(0, 0, b"", None, &[]) };
+    let copied = RecordLine { headers: told, ..letter(0, 1, b"k", Some(b"copied"), &[]) };
+    write(&log, "dead", &[bare, copied]);
+    let value = |place: &str| found(&log, place).unwrap().whole().unwrap().value.clone();
+    assert_eq!(
+        (value("dead/0/0").as_deref(), value("dead/0/1").as_deref()),
+        (Some(&b"whole"[..]), Some(&b"copied"[..]))
+    );
+}
+
+#[test]
+fn what_a_topic_may_lose_is_told() {
+    let topic = |settings| Topic { name: "dead".into(), partitions: 1, settings };
+    let kept = TopicSettings { retention: None, retention_bytes: None, compacted: false, max_batch_bytes: None };
+    assert_eq!(topic(Some(kept.clone())).cautions(), [""; 0]);
+    let bounded = topic(Some(TopicSettings { retention_bytes: Some(1000), compacted: true, ..kept })).cautions();
+    assert!(bounded[0].contains("of letters with one key") && bounded[1].contains("1000 bytes"), "{bounded:?}");
+    assert!(topic(None).cautions()[0].contains("DescribeConfigs"));
 }
 
 #[test]

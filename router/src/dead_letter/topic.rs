@@ -86,6 +86,26 @@ impl Topic {
         }
     }
 
+    /// What may go before its time, or is not known: sentences for a person.
+    #[must_use]
+    pub fn cautions(&self) -> Vec<String> {
+        let name = &self.name;
+        let Some(settings) = &self.settings else {
+            return vec![format!(
+                "until when {name} keeps its letters is not known: that takes the right DescribeConfigs on the topic"
+            )];
+        };
+        let mut cautions = Vec::new();
+        if settings.compacted {
+            cautions.push(format!("{name} is compacted: of letters with one key it keeps only the last"));
+        }
+        if let Some(bytes) = settings.retention_bytes {
+            cautions
+                .push(format!("{name} keeps at most {bytes} bytes of a partition: letters may go before they expire"));
+        }
+        cautions
+    }
+
     /// Its partitions.
     pub fn all_partitions(&self) -> impl Iterator<Item = TopicPartition> {
         let count = i32::try_from(self.partitions).unwrap_or(i32::MAX);

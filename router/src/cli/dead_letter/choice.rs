@@ -96,8 +96,14 @@ impl Choice {
 }
 
 impl Whereabouts {
-    /// Looks the topics up; says which are not there.
+    /// Looks the topics up; says which are not there, and what they may lose.
     pub(super) fn topics(&self, desk: &Desk<'_>, note: &mut dyn FnMut(&str)) -> Result<Vec<Topic>, Failed> {
+        let topics = self.look_up(desk, note)?;
+        topics.iter().flat_map(Topic::cautions).for_each(|caution| note(&format!("note: {caution}")));
+        Ok(topics)
+    }
+
+    fn look_up(&self, desk: &Desk<'_>, note: &mut dyn FnMut(&str)) -> Result<Vec<Topic>, Failed> {
         let route = self.route.as_deref().map(|name| route(name, desk)).transpose()?;
         if let Some(topic) = &self.topic {
             return Ok(vec![Topic::of(desk.log, &log::find_topic(desk.log, topic, "")?)]);

@@ -91,7 +91,7 @@ impl Arguments {
 fn answer(found: &Found, letter: Summary) -> Result<Answer, serde_json::Error> {
     let line = |partition: &TopicPartition, record: &OwnedRecord| {
         let mut line = String::new();
-        append_line(&mut line, partition, record.as_record(), Values::Json);
+        append_line(&mut line, partition, record.as_record(), Values::Text);
         RawValue::from_string(line)
     };
     let (payload, at_origin, gone) = match &found.payload {
