@@ -78,6 +78,8 @@ fn a_block_without_the_later_headers_reads_as_never_replayed_and_failed_itself()
     );
     let (_, read) = Provenance::split(Headers::Owned(&written)).unwrap();
     assert_eq!((read.replay_count, read.deferred), (0, false));
+    let once = Provenance { replay_count: 1, ..provenance(1, String::new(), None) };
+    assert_eq!(Provenance::split(Headers::Owned(&once.headers())).unwrap().1, once);
     let mut torn = written;
     torn.push(OwnedHeader::text(name::REPLAY_COUNT, "often"));
     assert_eq!(Provenance::split(Headers::Owned(&torn)), Err(ProvenanceError::Torn(name::REPLAY_COUNT)));
@@ -232,6 +234,11 @@ fn the_families_of_other_tools_are_understood() {
                 ("__connect.errors.exception.message", b"\xff!"),
             ]),
             Account { writer: Writer::Foreign(Family::Connect), message: text("\u{fffd}!"), ..Account::default() },
+        ),
+        (
+            "a negative number in binary, and one of too many bytes",
+            headers(&[("__streams.errors.offset", &[0xff; 4]), ("__streams.errors.partition", &[1; 9])]),
+            Account { writer: Writer::Foreign(Family::Streams), ..Account::default() },
         ),
         (
             "no dead letter: a count of deliveries, and what outputs are stamped with",
