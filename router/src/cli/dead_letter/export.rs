@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::choice::Choice;
 use super::{Desk, Failed, all_seen, counted, note_unsure, say_json};
 use crate::cli::printable;
-use crate::dead_letter::{Letter, Tally, Topic, original, visit};
+use crate::dead_letter::{Letter, Selection, Tally, Topic, original, visit};
 use crate::record_text::{Values, append_line};
 
 /// Write dead letters as JSON lines: whole records with all their headers, as `consume` prints them and `produce` reads them
@@ -54,16 +54,18 @@ pub(super) fn print(
     out: &mut dyn io::Write,
     note: &mut dyn FnMut(&str),
 ) -> Result<(), Failed> {
+    // Before a file is made that would be in the way of the next try.
+    let found = arguments.choice.find(desk, note)?;
     let answer = match &arguments.output {
         None => {
-            let answer = write(arguments, desk, out, note)?;
+            let answer = write(arguments, &found, desk, out, note)?;
             out.flush()?;
             answer
         }
         Some(path) => {
             let failed = |error| Failed::File { path: path.display().to_string(), error };
             let mut file = BufWriter::new(File::create_new(path).map_err(failed)?);
-            let written = write(arguments, desk, &mut file, note).map_err(|error| match error {
+            let written = write(arguments, &found, desk, &mut file, note).map_err(|error| match error {
                 Failed::Output(error) => failed(error),
                 error => error,
             });
@@ -76,7 +78,8 @@ pub(super) fn print(
     if arguments.json {
         say_json(&answer, &mut report)?;
     } else {
-        write!(report, "{} written", counted(answer.written, "letter"))?;
+        let noun = if arguments.originals { "record" } else { "letter" };
+        write!(report, "{} written", counted(answer.written, noun))?;
         if answer.without_payload > 0 {
             write!(report, ", {} without payload: it is only at their origin", answer.without_payload)?;
         }
@@ -92,11 +95,11 @@ pub(super) fn print(
 
 fn write(
     arguments: &Arguments,
+    (topics, selection): &(Vec<Topic>, Selection),
     desk: &Desk<'_>,
     lines: &mut dyn io::Write,
     note: &mut dyn FnMut(&str),
 ) -> Result<Answer, Failed> {
-    let (topics, selection) = arguments.choice.find(desk, note)?;
     let values = if arguments.json_values { Values::Json } else { Values::Text };
     let (mut line, mut written, mut without_payload) = (String::new(), 0, 0);
     let (mut without_original, mut first) = (0, None);
@@ -122,7 +125,7 @@ fn write(
             Err(error) => ControlFlow::Break(error),
         }
     };
-    let visited = visit(desk.log, &topics, &selection, &mut append, desk.stop, note)?;
+    let visited = visit(desk.log, topics, selection, &mut append, desk.stop, note)?;
     all_seen(visited.ended)?;
     note_unsure(&visited.tally, note);
     if let Some((place, why)) = first {

@@ -133,6 +133,10 @@ fn an_export_reads_back_to_the_same_records() {
     let report: Value = serde_json::from_str(&exported.out).unwrap();
     assert_eq!((&report["written"], &report["unsure"]), (&Value::from(1), &Value::from(1)));
     assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+    // What can't be begun leaves no file behind.
+    let nothing = folder.path().join("nothing.jsonl");
+    let begun = run(&log, &["export", "--topic", "daed", "--output", nothing.to_str().unwrap()], None, false);
+    assert_eq!((begun.exit, nothing.exists()), (Exit::No, false));
     // What is there is not written over.
     let refused = run(&log, &line, None, false);
     assert_eq!(refused.exit, Exit::Configuration);
