@@ -7,7 +7,7 @@
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::port::CallError;
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, Verdicts};
 
 /// A failed batch is split into this many parts. Every level of splitting may cost one deadline, so there are to be few:
 /// 256 events take two.
@@ -16,8 +16,41 @@ const PARTS: usize = 16;
 /// The outcome of one event: a verdict, or a failure that it is guilty of alone.
 pub type Outcome = Result<Verdict, Box<Failure>>;
 
+/// The outcomes of a batch of events, from the first one on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// How many.
+    pub len: usize,
+    /// Those that are not [`Verdict::Pass`], by the index of the event.
+    pub others: Vec<(usize, Outcome)>,
+}
+
+impl Outcomes {
+    /// Adds the outcome of the next event.
+    pub fn push(&mut self, outcome: Outcome) {
+        if !matches!(outcome, Ok(Verdict::Pass)) {
+            self.others.push((self.len, outcome));
+        }
+        self.len += 1;
+    }
+
+    fn add(&mut self, verdicts: Verdicts) {
+        let (before, more) = (self.len, verdicts.len());
+        self.others.extend(verdicts.into_others().map(|(index, verdict)| (before + index, Ok(verdict))));
+        self.len += more;
+    }
+}
+
+impl FromIterator<Outcome> for Outcomes {
+    fn from_iter<I: IntoIterator<Item = Outcome>>(outcomes: I) -> Self {
+        let mut all = Self::default();
+        outcomes.into_iter().for_each(|outcome| all.push(outcome));
+        all
+    }
+}
+
 /// Calls a plugin for some events.
-pub type Call<'a> = dyn FnMut(&[Event<'_>]) -> Result<Vec<Verdict>, CallError> + 'a;
+pub type Call<'a> = dyn FnMut(&[Event<'_>]) -> Result<Verdicts, CallError> + 'a;
 
 /// No instance can be had; no event is to blame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +82,12 @@ pub fn run(
     limit: &mut BatchLimit,
     pace: &dyn Fn() -> Pace,
     call: &mut Call<'_>,
-) -> Result<Vec<Outcome>, Unavailable> {
-    let mut outcomes: Vec<Outcome> = Vec::with_capacity(events.len());
+) -> Result<Outcomes, Unavailable> {
+    let mut outcomes = Outcomes::default();
     // The batches that failed and are being run again in parts, each within the one before.
     let mut split: Vec<Split> = Vec::new();
-    while outcomes.len() < events.len() {
-        let at = outcomes.len();
+    while outcomes.len < events.len() {
+        let at = outcomes.len;
         let (end, most) = split.last().map_or((events.len(), limit.get()), |split| (split.end, split.part));
         let over = match pace() {
             Pace::GoOn => false,
@@ -69,7 +102,7 @@ pub fn run(
         match call(part) {
             Ok(verdicts) => {
                 debug_assert_eq!(verdicts.len(), part.len(), "the host gives one verdict for each event");
-                outcomes.extend(verdicts.into_iter().map(Ok));
+                outcomes.add(verdicts);
                 if split.is_empty() {
                     limit.learn(part.len(), true);
                 }
@@ -85,7 +118,7 @@ pub fn run(
                 split.push(Split { end: at + part, whole: part, part: part.div_ceil(PARTS), explained: false });
             }
         }
-        while let Some(done) = split.pop_if(|split| split.end <= outcomes.len()) {
+        while let Some(done) = split.pop_if(|split| split.end <= outcomes.len) {
             if split.is_empty() {
                 limit.learn(done.whole, done.explained);
             }
@@ -148,7 +181,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{BatchLimit, Pace, run};
+    use super::{BatchLimit, Outcome, Outcomes, Pace, run};
     use crate::event::Event;
     use crate::failure::FailureClass;
     use crate::port::CallError;
@@ -176,6 +209,13 @@ mod tests {
         if over { Pace::Finish } else { Pace::GoOn }
     }
 
+    /// Every outcome, those that pass too.
+    fn one_each(outcomes: Outcomes) -> Vec<Outcome> {
+        let mut all = vec![Ok(Verdict::Pass); outcomes.len];
+        outcomes.others.into_iter().for_each(|(index, outcome)| all[index] = outcome);
+        all
+    }
+
     proptest! {
         #[test]
         fn exactly_the_guilty_fail(
@@ -195,8 +235,8 @@ mod tests {
                     if part.iter().any(|event| guilty.contains(&event.offset)) { return Err(trap()); }
                     Ok(part.iter().map(|event| Verdict::Drop { reason: event.offset.to_string() }).collect())
                 }).expect("instances can be had");
-                prop_assert!(!step.is_empty(), "every step gets on");
-                outcomes.extend(step);
+                prop_assert!(step.len > 0, "every step gets on");
+                outcomes.extend(one_each(step));
             }
             for (offset, outcome) in (0..).zip(&outcomes) {
                 match outcome {
@@ -229,7 +269,7 @@ mod tests {
                 Ok(part.iter().map(|_| Verdict::Pass).collect())
             })
             .expect("instances can be had");
-            assert!(outcomes.iter().all(Result::is_ok));
+            assert!(one_each(outcomes).iter().all(Result::is_ok));
         }
         assert!(limit.get() <= 128);
         assert!(failed <= 6, "{failed} failed calls");
@@ -256,9 +296,9 @@ mod tests {
                 Err(trap())
             })
             .expect("instances can be had");
-            assert!(outcomes.iter().all(Result::is_err));
+            assert!(one_each(outcomes.clone()).iter().all(Result::is_err));
             assert!(in_this_step.get() <= 12, "{} calls in one step", in_this_step.get());
-            done += outcomes.len();
+            done += outcomes.len;
             calls += in_this_step.get();
         }
         assert!(calls < 400, "{calls} calls for 256 events");
@@ -276,6 +316,6 @@ mod tests {
             Ok(part.iter().map(|_| Verdict::Pass).collect())
         })
         .expect("two calls went well");
-        assert_eq!(outcomes.len(), 4);
+        assert_eq!(outcomes.len, 4);
     }
 }
