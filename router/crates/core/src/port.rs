@@ -330,6 +330,13 @@ pub trait Log: Send + Sync {
     /// [`LogError`].
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Commit>>, LogError>;
 
+    /// Sets what a group has committed, all of it or nothing, as a tool does for a group at rest: one that has a member
+    /// keeps what it has.
+    ///
+    /// # Errors
+    /// [`LogError`]: the group has a member, among others.
+    fn set_committed(&self, group: &str, commits: &[Commit]) -> Result<(), LogError>;
+
     /// Opens a sink for these topics; [`TopicId`](crate::delivery::TopicId) is the index in `topics`. `waker` is called
     /// when reports may have come in.
     ///
