@@ -19,7 +19,7 @@ use pointsman_core::port::{
 use pointsman_core::provenance::Provenance;
 use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord, TopicPartition};
 use pointsman_core::settled::Settled;
-use pointsman_core::verdict::{Output, Patch, Verdict};
+use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
 
 use super::{Lane, Step, Tools};
 use crate::counters::Counters;
@@ -97,7 +97,7 @@ struct ScriptedPlugin {
 }
 
 impl PluginHost for ScriptedPlugin {
-    fn call(&mut self, _: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Vec<Verdict>, CallError> {
+    fn call(&mut self, _: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError> {
         if self.random.u8(..) < 8 {
             return Err(CallError::Unavailable { message: "simulated: no instance".into() });
         }
@@ -150,7 +150,7 @@ impl Sink for TroubledSink {
         QUEUE_BYTES
     }
 
-    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
         self.trouble(delivery, token).unwrap_or_else(|| self.inner.produce(delivery, token))
     }
 
@@ -160,9 +160,9 @@ impl Sink for TroubledSink {
         index: usize,
         forward: &Forward<'_>,
         token: Token,
-    ) -> Result<(), ProduceError> {
+    ) -> Result<usize, ProduceError> {
         match self.trouble(&forward.of(batch.record(index)), token) {
-            Some(accepted) => accepted.map(|()| take_headers(batch, index)),
+            Some(accepted) => accepted.inspect(|_| take_headers(batch, index)),
             None => self.inner.forward(batch, index, forward, token),
         }
     }
@@ -185,7 +185,7 @@ impl Sink for TroubledSink {
 
 impl TroubledSink {
     /// The answer to a delivery that fails at once or later.
-    fn trouble(&mut self, delivery: &Delivery<'_>, token: Token) -> Option<Result<(), ProduceError>> {
+    fn trouble(&mut self, delivery: &Delivery<'_>, token: Token) -> Option<Result<usize, ProduceError>> {
         let luck = if self.calm { u8::MAX } else { self.random.u8(..) };
         let unavailable = || DeliveryError::Unavailable { code: "sim".into(), message: "simulated outage".into() };
         let later = match luck {
@@ -200,7 +200,7 @@ impl TroubledSink {
             _ => return None,
         };
         self.waiting.push(Report { token, result: Err(Box::new(later)) });
-        Some(Ok(()))
+        Some(Ok(delivery.rough_bytes()))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::delivery::{Delivery, Forward};
 use crate::event::Event;
 use crate::failure::FailureClass;
 use crate::record::{Record, TopicPartition};
-use crate::verdict::Verdict;
+use crate::verdict::Verdicts;
 
 /// Records of one partition, in offset order, in the buffers they were fetched into. Offsets may have gaps (compaction,
 /// transaction markers).
@@ -127,11 +127,12 @@ pub trait Sink: Send {
     fn capacity_bytes(&self) -> usize;
 
     /// Queues one record; never blocks. What it needs of `delivery` it copies. Each record that is taken is reported
-    /// exactly once by [`serve`](Self::serve), unless the sink fails as a whole.
+    /// exactly once by [`serve`](Self::serve), unless the sink fails as a whole. The answer is
+    /// [about how many bytes](Delivery::rough_bytes) of its queue the record takes.
     ///
     /// # Errors
     /// [`ProduceError`]; nothing was queued.
-    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError>;
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError>;
 
     /// [`produce`](Self::produce), of the record at `index` of `batch`. A sink of the same log as the batch may take the
     /// record's headers along rather than copy them; until they are [restored](Batch::restore), the record is undecodable.
@@ -144,7 +145,7 @@ pub trait Sink: Send {
         index: usize,
         forward: &Forward<'_>,
         token: Token,
-    ) -> Result<(), ProduceError> {
+    ) -> Result<usize, ProduceError> {
         self.produce(&forward.of(batch.record(index)), token)
     }
 
@@ -329,6 +330,13 @@ pub trait Log: Send + Sync {
     /// [`LogError`].
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Commit>>, LogError>;
 
+    /// Sets what a group has committed, all of it or nothing, as a tool does for a group at rest: one that has a member
+    /// keeps what it has.
+    ///
+    /// # Errors
+    /// [`LogError`]: the group has a member, among others.
+    fn set_committed(&self, group: &str, commits: &[Commit]) -> Result<(), LogError>;
+
     /// Opens a sink for these topics; [`TopicId`](crate::delivery::TopicId) is the index in `topics`. `waker` is called
     /// when reports may have come in.
     ///
@@ -450,7 +458,7 @@ pub trait PluginHost {
     ///
     /// # Errors
     /// [`CallError`].
-    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Vec<Verdict>, CallError>;
+    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError>;
 
     /// Hands `see` what plugins have counted since the last time, in calls that returned cleanly: plugin, name of the
     /// counter, sum. The number of names is bounded.

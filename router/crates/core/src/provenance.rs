@@ -18,14 +18,15 @@ pub use account::{Account, KnownOrigin, Writer};
 pub use block::{Blame, Origin, Provenance, ProvenanceError, cut};
 pub use family::Family;
 
-use crate::record::{OwnedHeader, TopicPartition};
+use crate::event::Event;
+use crate::record::OwnedHeader;
 
 /// The headers that `origin_headers = true` stamps on outputs.
 #[must_use]
-pub fn origin_stamps(partition: &TopicPartition, offset: i64) -> Vec<OwnedHeader> {
+pub fn origin_stamps(event: &Event<'_>) -> Vec<OwnedHeader> {
     vec![
-        OwnedHeader::text(name::ORIGIN_TOPIC, partition.topic.to_string()),
-        OwnedHeader::text(name::ORIGIN_PARTITION, partition.partition.to_string()),
-        OwnedHeader::text(name::ORIGIN_OFFSET, offset.to_string()),
+        OwnedHeader::text(name::ORIGIN_TOPIC, event.topic),
+        OwnedHeader::text(name::ORIGIN_PARTITION, event.partition.to_string()),
+        OwnedHeader::text(name::ORIGIN_OFFSET, event.offset.to_string()),
     ]
 }

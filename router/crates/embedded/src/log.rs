@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use pointsman_core::port::{
     Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings, Waker,
@@ -13,10 +14,12 @@ use tracing::warn;
 use crate::catalog::{self, Partition};
 use crate::database::Database;
 use crate::feed::PageFeed;
+use crate::lease;
 use crate::member::Member;
 use crate::offsets;
 use crate::open::{self, OpenError};
 use crate::options::Options;
+use crate::owner::Owner;
 use crate::retention;
 use crate::sink::GroupSink;
 use crate::watch::Watches;
@@ -154,6 +157,34 @@ impl Log for EmbeddedLog {
                 partitions.iter().map(|partition| offsets::committed(snapshot, group, partition)).collect()
             })
             .map_err(|fault| fault.to_log_error(format!("can't read what group {group} has committed")))
+    }
+
+    fn set_committed(&self, group: &str, commits: &[Commit]) -> Result<(), LogError> {
+        let what = || format!("can't set what group {group} has committed");
+        let refused = |code: &str, message: String| LogError { what: what(), code: code.into(), message };
+        if let Some((commit, reason)) =
+            commits.iter().find_map(|commit| offsets::objection(commit).map(|reason| (commit, reason)))
+        {
+            return Err(refused("invalid-commit", format!("{}: {reason}", commit.partition)));
+        }
+        let database = &self.shared.database;
+        let written = database.write(|transaction| {
+            // Nobody renews it: it ends with the transaction.
+            let now_ms = database.now_ms();
+            let lease = match lease::acquire(transaction, group, &Owner::current(), now_ms, Duration::ZERO)? {
+                Ok(lease) => lease,
+                Err(held) => return Ok(Err(refused("lease-held", held.to_string()))),
+            };
+            for commit in commits {
+                let Some(partition) = catalog::partition(transaction, &commit.partition)? else {
+                    return Ok(Err(refused("unknown-partition", format!("there is no {}", commit.partition))));
+                };
+                offsets::store(transaction, lease.group, partition.id, commit.offset, &commit.metadata)?;
+            }
+            lease.release(transaction)?;
+            Ok(Ok(()))
+        });
+        written.map_err(|fault| fault.to_log_error(what()))?
     }
 
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pointsman_core::port::{Commit, LogError, NewTopic, TopicInfo, TopicSettings};
 use pointsman_core::record::TopicPartition;
 
-use crate::classify::{no_such_topic, remedy, topic_exists, topic_in_the_making};
+use crate::classify::{group_in_use, no_such_topic, remedy, topic_exists, topic_in_the_making};
 use crate::error::{client_error, log_error};
 use crate::native::{Client, Code, Kind, PartitionList, Topic, TopicConfig, TopicMetadata};
 use crate::settings::KafkaSettings;
@@ -199,6 +199,28 @@ pub(crate) fn committed_by(
             }))
         })
         .collect()
+}
+
+/// Sets what a group without members has committed.
+pub(crate) fn set_committed(
+    client: &Arc<Client>,
+    group: &str,
+    commits: &[Commit],
+    timeout: Duration,
+) -> Result<(), LogError> {
+    if commits.is_empty() {
+        return Ok(());
+    }
+    let mut list = PartitionList::with_capacity(commits.len());
+    for Commit { partition, offset, metadata } in commits {
+        list.push(&partition.topic, partition.partition, *offset, metadata);
+    }
+    client.alter_group_offsets(group, &list, timeout).map_err(|(code, message)| {
+        let remedy = "; the group has members: stop the routers that are in it, and wait until the broker knows that they are gone";
+        let remedy = if group_in_use(code) { remedy } else { "" };
+        let message = format!("{message}{}{remedy}", client.complaint().clause());
+        coded(format!("can't set what the group {group} has committed"), code, message)
+    })
 }
 
 fn coded(what: String, code: Code, message: String) -> LogError {

@@ -134,6 +134,18 @@ pub(crate) fn remedy(code: Code) -> &'static str {
     }
 }
 
+/// Whether a group's offsets can't be set since it has members.
+pub(crate) fn group_in_use(code: Code) -> bool {
+    use Known as K;
+    [
+        K::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+        K::RD_KAFKA_RESP_ERR_NON_EMPTY_GROUP,
+        K::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+    ]
+    .into_iter()
+    .any(|known| Code::of(known) == code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -89,6 +89,11 @@ impl Log for KafkaLog {
         admin::committed(&self.settings, group, partitions)
     }
 
+    /// By an administrative request, which brokers grant for a group without members only.
+    fn set_committed(&self, group: &str, commits: &[Commit]) -> Result<(), LogError> {
+        admin::set_committed(&self.client, group, commits, self.settings.request_timeout)
+    }
+
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError> {
         Ok(Box::new(sink::KafkaSink::open(&self.settings, topics, waker)?))
     }

@@ -383,6 +383,10 @@ impl Log for SimulatedLog {
         Err(not_simulated())
     }
 
+    fn set_committed(&self, _: &str, _: &[Commit]) -> Result<(), LogError> {
+        Err(not_simulated())
+    }
+
     fn sink(&self, _: &[Arc<str>], _: Waker) -> Result<Box<dyn Sink>, LogError> {
         Err(not_simulated())
     }
