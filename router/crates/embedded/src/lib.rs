@@ -59,6 +59,7 @@ mod options;
 mod owner;
 mod page;
 mod position;
+mod queue;
 mod retention;
 mod sink;
 mod turnstile;
