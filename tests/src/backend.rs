@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
-use pointsman_core::port::{Log as _, NewTopic, ProduceError, Sink, Token};
+use pointsman_core::port::{Log, NewTopic, ProduceError, Sink, Token};
 use pointsman_core::record::{Headers, OwnedRecord, TopicPartition};
 use pointsman_embedded::{EmbeddedLog, Options};
+use pointsman_kafka::{KafkaLog, KafkaSettings};
 
 use crate::kafka::{Kafka, Sample};
 use crate::wait;
@@ -33,6 +34,17 @@ impl Backend<'_> {
             Self::Kafka(kafka) => format!("[broker]\nbootstrap = \"{}\"\n", kafka.bootstrap()),
             Self::Embedded(folder) => format!("[broker]\nembedded = \"{}\"\n", folder.display()),
         }
+    }
+
+    /// The log itself.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub fn log(&self) -> anyhow::Result<Box<dyn Log>> {
+        Ok(match self {
+            Self::Kafka(kafka) => Box::new(KafkaLog::new(KafkaSettings::new(kafka.bootstrap()))?),
+            Self::Embedded(folder) => Box::new(open(folder)?),
+        })
     }
 
     /// Makes a topic.

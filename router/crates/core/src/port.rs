@@ -17,6 +17,7 @@ mod feed;
 mod group;
 mod plugins;
 mod sink;
+mod transactions;
 
 pub use feed::{Batch, Feed, FeedError};
 pub use group::{
@@ -24,6 +25,7 @@ pub use group::{
 };
 pub use plugins::{CallError, PluginHost, PluginId};
 pub use sink::{DeliveryError, ProduceError, Report, Sink, SinkFailed, Token};
+pub use transactions::{Group, Transaction, TransactionError, Transactions, WriterPlan};
 
 /// Wakes the worker that a feed or a sink belongs to, when it may have something. Cheap, callable from any thread, and
 /// spurious calls are harmless.
@@ -81,6 +83,13 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// [`LogError`].
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError>;
+
+    /// Opens a writer of transactions, and ends what a writer with the same id has left: when this returns, it is decided
+    /// whether its last transaction was committed.
+    ///
+    /// # Errors
+    /// [`TransactionError::Aborted`] where it can't be done now, [`TransactionError::Fatal`] where it can't be done so.
+    fn transactional(&self, plan: WriterPlan) -> Result<Box<dyn Transactions>, TransactionError>;
 
     /// Joins a group. Partitions come and go through `host`, from the moment of the call.
     ///

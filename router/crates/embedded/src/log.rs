@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use pointsman_core::port::{
-    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings, Waker,
+    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings,
+    TransactionError, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
 use tracing::warn;
@@ -19,6 +20,7 @@ use crate::open::{self, OpenError};
 use crate::options::Options;
 use crate::retention;
 use crate::sink::GroupSink;
+use crate::transactions::Writer;
 use crate::watch::Watches;
 
 /// An open embedded log. Feeds, sinks and memberships that came from it may outlive it.
@@ -158,6 +160,10 @@ impl Log for EmbeddedLog {
 
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError> {
         Ok(Box::new(GroupSink::new(Arc::clone(&self.shared), topics, waker)))
+    }
+
+    fn transactional(&self, plan: WriterPlan) -> Result<Box<dyn Transactions>, TransactionError> {
+        Ok(Box::new(Writer::open(Arc::clone(&self.shared), plan)?))
     }
 
     fn join(&self, group: GroupPlan, host: Arc<dyn LaneHost>) -> Result<Box<dyn Membership>, LogError> {

@@ -104,6 +104,46 @@ pub(crate) fn queue_full(code: Code) -> bool {
     code == Code::of(Known::RD_KAFKA_RESP_ERR__QUEUE_FULL)
 }
 
+/// What follows for a transaction from an error that is about it, where the code alone tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransactionFault {
+    /// The transactional id has another owner: another producer, or the broker itself, which has aborted what took too long.
+    Fenced,
+    /// It would be so again.
+    Lasting,
+    /// Anything else.
+    Other,
+}
+
+/// Judges the error of a transaction.
+pub(crate) fn transaction_fault(code: Code) -> TransactionFault {
+    let fenced = [
+        Known::RD_KAFKA_RESP_ERR__FENCED,
+        Known::RD_KAFKA_RESP_ERR_PRODUCER_FENCED,
+        Known::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+    ];
+    let lasting = [
+        Known::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        Known::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
+        Known::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
+        Known::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        Known::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT,
+        Known::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE,
+        Known::RD_KAFKA_RESP_ERR_INVALID_GROUP_ID,
+        Known::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION,
+        Known::RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        Known::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE,
+    ];
+    let among = |codes: &[Known]| codes.iter().any(|known| Code::of(*known) == code);
+    if among(&fenced) {
+        TransactionFault::Fenced
+    } else if among(&lasting) {
+        TransactionFault::Lasting
+    } else {
+        TransactionFault::Other
+    }
+}
+
 /// What an operator can do about an error, as the end of a sentence.
 pub(crate) fn remedy(code: Code) -> &'static str {
     use Known as K;
@@ -123,6 +163,12 @@ pub(crate) fn remedy(code: Code) -> &'static str {
         || of(K::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
     {
         "; `pointsman check --acls` prints the permissions that the routes need"
+    } else if of(K::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED) {
+        "; allow this user to describe and to write the transactional id"
+    } else if of(K::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT) {
+        "; raise the brokers' `transaction.max.timeout.ms`"
+    } else if of(K::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE) || of(K::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION) {
+        "; the brokers are too old for it, or are none of Apache Kafka's"
     } else if of(K::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
         "; another process runs with the same `instance_id`: give each its own"
     } else if of(K::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) || of(K::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE) {
