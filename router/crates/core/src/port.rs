@@ -71,7 +71,8 @@ pub trait Log: Send + Sync {
     /// [`LogError`].
     fn read(&self, partition: &TopicPartition, start: i64) -> Result<Box<dyn Feed>, LogError>;
 
-    /// What the group has committed for the partitions, in their order; `None` where nothing.
+    /// What the group has committed for the partitions, in their order; `None` where nothing. Waits for transactions that
+    /// are open and hold commits of this group.
     ///
     /// # Errors
     /// [`LogError`].

@@ -82,6 +82,17 @@ pub(crate) fn group_moved_on(code: Code) -> bool {
     .any(|known| Code::of(known) == code)
 }
 
+/// Whether the broker that was asked does not know the group, since another one does or will in a moment.
+pub(crate) fn coordinator_moves(code: Code) -> bool {
+    [
+        Known::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+        Known::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+        Known::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+    ]
+    .into_iter()
+    .any(|known| Code::of(known) == code)
+}
+
 /// Whether a topic is said not to be there.
 pub(crate) fn no_such_topic(code: Code) -> bool {
     [Known::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, Known::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC]

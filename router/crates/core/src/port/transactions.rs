@@ -65,7 +65,8 @@ pub trait Transaction {
     /// [`TransactionError`].
     fn add_offsets(&mut self, group: Group<'_>, commits: &[Commit]) -> Result<(), TransactionError>;
 
-    /// Makes all of it visible and durable.
+    /// Makes all of it visible and durable. On Kafka readers may see the records some moments later;
+    /// [`Log::committed`](super::Log::committed) waits for that.
     ///
     /// # Errors
     /// [`TransactionError`].
