@@ -110,23 +110,14 @@ fn too_old(kafka: &Kafka) -> anyhow::Result<()> {
         WriterPlan { timeout: Duration::from_secs(1), ..WriterPlan::new(topic.as_str(), vec![topic.as_str().into()]) };
     let mut writer = log.transactional(plan.clone())?;
     let mut transaction = writer.begin()?;
-    let began = Instant::now();
-    // Whoever is busy with its records for too long.
-    let error = loop {
-        if let Err(error) = transaction.produce(&delivery(b"old"), Token(0)) {
-            break error;
-        }
-        // Something that takes a while.
-        kafka.unstable_end(&topic)?;
-        ensure!(began.elapsed() < Duration::from_secs(60), "a transaction does not end");
-    };
-    let too_old = matches!(&error, TransactionError::Aborted { code, .. } if code == "too-old");
-    ensure!(too_old || matches!(error, TransactionError::Indeterminate { .. }), "{error}");
-    drop(transaction);
-    if !error.is_recoverable() {
-        drop(writer);
-        writer = log.transactional(plan)?;
-    }
+    sent(kafka, &topic, || Ok(transaction.produce(&delivery(b"old"), Token(0))?))?;
+    // The broker aborts it, and fences its producer as if another had come.
+    wait::until_ok("the marker of the abort", DEADLINE, || Ok((kafka.unstable_end(&topic)? == 2).then_some(())))?;
+    let error = transaction.commit().err().context("it is committed all the same")?;
+    ensure!(matches!(error, TransactionError::Indeterminate { .. }), "{error}");
+    drop(writer);
+
+    let mut writer = log.transactional(plan)?;
     let mut transaction = writer.begin()?;
     transaction.produce(&delivery(b"in time"), Token(0))?;
     transaction.commit()?;

@@ -216,10 +216,27 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_is_tried_again_unless_its_id_or_its_rights_are_gone() {
+        for (code, fault) in [
+            (Known::RD_KAFKA_RESP_ERR__FENCED, TransactionFault::Fenced),
+            (Known::RD_KAFKA_RESP_ERR_PRODUCER_FENCED, TransactionFault::Fenced),
+            (Known::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, TransactionFault::Lasting),
+            (Known::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, TransactionFault::Lasting),
+            (Known::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE, TransactionFault::Lasting),
+            (Known::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, TransactionFault::Other),
+            (Known::RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, TransactionFault::Other),
+            (Known::RD_KAFKA_RESP_ERR__TIMED_OUT, TransactionFault::Other),
+        ] {
+            assert_eq!(transaction_fault(Code::of(code)), fault, "{code:?}");
+        }
+    }
+
+    #[test]
     fn a_code_that_nobody_knows_is_an_outage() {
         for code in [-150, 31_000, i32::MIN, i32::MAX] {
             assert_eq!(delivery_fault(Code(code)), DeliveryFault::Other);
             assert_eq!(fetch_fault(Code(code)), FetchFault::Other);
+            assert_eq!(transaction_fault(Code(code)), TransactionFault::Other);
             assert!(!Code(code).describe().is_empty() && !Code(code).to_string().is_empty());
         }
     }

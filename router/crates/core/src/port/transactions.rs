@@ -43,7 +43,7 @@ pub trait Transactions: Send {
     /// How many bytes of keys, values and headers one transaction takes, about. One record it always takes.
     fn capacity_bytes(&self) -> usize;
 
-    /// Begins a transaction. Dropped before it is committed, it is aborted.
+    /// Begins a transaction. Dropped before it is committed, it is aborted, which takes as long as a call may.
     ///
     /// # Errors
     /// Of [`TransactionError`], those after which this writer is of no more use. Also where the log has done something
