@@ -77,9 +77,10 @@ impl KafkaTransactions {
 
     /// Code and message of a failure.
     fn describe(&self, what: &str, complaint: &TransactionComplaint) -> (String, String) {
-        let TransactionComplaint { code, message, .. } = complaint;
-        let (id, clause) = (&self.plan.id, self.client.complaint().clause());
-        (code.to_string(), format!("{what} {id}: {message}{clause}{}", remedy(*code)))
+        let TransactionComplaint { code, message, remains } = complaint;
+        // Where time has run out, the client's log knows what for; elsewhere it says the same again.
+        let clause = if *remains == Remains::Resume { self.client.complaint().clause() } else { String::new() };
+        (code.to_string(), format!("{what} {}: {message}{clause}{}", self.plan.id, remedy(*code)))
     }
 }
 

@@ -132,8 +132,15 @@ impl<'w> KafkaTransaction<'w> {
         let (code, message) = self.writer.describe(what, complaint);
         match transaction_fault(complaint.code) {
             TransactionFault::Fenced if !self.is_old() => TransactionError::Fenced { code, message },
+            TransactionFault::Fenced => TransactionError::Indeterminate {
+                code,
+                message: format!(
+                    "{message}; it was open for longer than {:?}: brokers abort that",
+                    self.writer.plan.timeout
+                ),
+            },
             TransactionFault::Lasting => TransactionError::Fatal { code, message },
-            TransactionFault::Fenced | TransactionFault::Other => TransactionError::Indeterminate { code, message },
+            TransactionFault::Other => TransactionError::Indeterminate { code, message },
         }
     }
 
