@@ -138,7 +138,8 @@ fn delivery(topic: u32, value: &[u8]) -> Delivery<'_> {
     Delivery {
         topic: TopicId(topic),
         partition: PartitionChoice::Exactly(1),
-        timestamp_ms: 1_000_000,
+        // An old one would have Kafka remove the record before it is looked at.
+        timestamp_ms: -1,
         key: None,
         value: Some(value),
         headers: Headers::NONE,
@@ -190,7 +191,9 @@ pub fn transactions_are_committed_whole(backend: &Backend<'_>) -> anyhow::Result
     let headers = [Header { name: b"twice", value: None }, Header { name: b"twice", value: Some(b"\xff") }];
     let stamps = [OwnedHeader::text("stamp", "last")];
     let mut transaction = writer.begin()?;
+    let timestamp_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_millis())? - 1000;
     let odd = Delivery {
+        timestamp_ms,
         partition: PartitionChoice::ByKey,
         key: Some(b"key"),
         value: None,
@@ -204,7 +207,7 @@ pub fn transactions_are_committed_whole(backend: &Backend<'_>) -> anyhow::Result
         let [one, other] = ledger.partitions(0).map(|partition| read_to_end(&*ledger.log, &partition));
         Ok(one?.into_iter().chain(other?).next())
     })?;
-    ensure!(record.key.as_deref() == Some(b"key") && record.value.is_none() && record.timestamp_ms == 1_000_000);
+    ensure!(record.key.as_deref() == Some(b"key") && record.value.is_none() && record.timestamp_ms == timestamp_ms);
     let names: Vec<_> = record.headers.iter().map(|header| (&*header.name, header.value.as_deref())).collect();
     ensure!(names == [(&b"twice"[..], None), (b"twice", Some(&b"\xff"[..])), (b"stamp", Some(b"last"))]);
 
@@ -351,10 +354,12 @@ partition = "same"
     for round in 1..=2 {
         let mut router = crate::router::Router::start(folder.path(), "copying", &config)?;
         router.wait_until_assigned()?;
-        wait::until_ok("the copies", DEADLINE, || {
+        let seen = wait::until_ok("the copies", DEADLINE, || {
             router.check()?;
             Ok((ledger.values(1)?.len() >= kept.len() + round - 1).then_some(()))
-        })?;
+        });
+        let state = || format!("in run {round}; the end of its log:\n{}", router.log_tail());
+        seen.with_context(state)?;
         router.stop_well()?;
         // The second run has nothing to repeat, and what comes now.
         backend.fill(from, [Sample { partition: Some(1), value: Some(b"more".into()), ..Sample::default() }])?;
