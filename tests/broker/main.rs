@@ -10,10 +10,11 @@ mod client_traps;
 mod flows;
 mod harness;
 mod record_text;
+mod transactions;
 
 fn main() -> ExitCode {
     pointsman_tests::trials::run(
         &Arguments::from_args(),
-        &[harness::TRIALS, flows::TRIALS, client_traps::TRIALS, record_text::TRIALS],
+        &[harness::TRIALS, flows::TRIALS, client_traps::TRIALS, record_text::TRIALS, transactions::TRIALS],
     )
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use pointsman_core::port::{
-    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings, Waker,
+    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings,
+    TransactionError, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
 use tracing::warn;
@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::owner::Owner;
 use crate::retention;
 use crate::sink::GroupSink;
+use crate::transactions::Writer;
 use crate::watch::Watches;
 
 /// An open embedded log. Feeds, sinks and memberships that came from it may outlive it.
@@ -169,19 +170,23 @@ impl Log for EmbeddedLog {
         }
         let database = &self.shared.database;
         let written = database.write(|transaction| {
-            // Nobody renews it: it ends with the transaction.
-            let now_ms = database.now_ms();
-            let lease = match lease::acquire(transaction, group, &Owner::current(), now_ms, Duration::ZERO)? {
+            // Given up before the transaction ends. A member whose lease has run out is fenced by it, and can't undo this.
+            let (now_ms, length) = (database.now_ms(), database.options().lease);
+            let lease = match lease::acquire(transaction, group, &Owner::current(), now_ms, length)? {
                 Ok(lease) => lease,
                 Err(held) => return Ok(Err(refused("lease-held", held.to_string()))),
             };
+            lease.release(transaction)?;
+            let mut found = Vec::with_capacity(commits.len());
             for commit in commits {
                 let Some(partition) = catalog::partition(transaction, &commit.partition)? else {
                     return Ok(Err(refused("unknown-partition", format!("there is no {}", commit.partition))));
                 };
-                offsets::store(transaction, lease.group, partition.id, commit.offset, &commit.metadata)?;
+                found.push((partition.id, commit));
             }
-            lease.release(transaction)?;
+            for (partition, commit) in found {
+                offsets::store(transaction, lease.group, partition, commit.offset, &commit.metadata)?;
+            }
             Ok(Ok(()))
         });
         written.map_err(|fault| fault.to_log_error(what()))?
@@ -189,6 +194,10 @@ impl Log for EmbeddedLog {
 
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError> {
         Ok(Box::new(GroupSink::new(Arc::clone(&self.shared), topics, waker)))
+    }
+
+    fn transactional(&self, plan: WriterPlan) -> Result<Box<dyn Transactions>, TransactionError> {
+        Ok(Box::new(Writer::open(Arc::clone(&self.shared), plan)?))
     }
 
     fn join(&self, group: GroupPlan, host: Arc<dyn LaneHost>) -> Result<Box<dyn Membership>, LogError> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pointsman_core::port::{Commit, LogError, NewTopic, TopicInfo, TopicSettings};
 use pointsman_core::record::TopicPartition;
 
-use crate::classify::{group_in_use, no_such_topic, remedy, topic_exists, topic_in_the_making};
+use crate::classify::{coordinator_moves, group_in_use, no_such_topic, remedy, topic_exists, topic_in_the_making};
 use crate::error::{client_error, log_error};
 use crate::native::{Client, Code, Kind, PartitionList, Topic, TopicConfig, TopicMetadata};
 use crate::settings::KafkaSettings;
@@ -171,8 +171,15 @@ pub(crate) fn committed(
     }
     let client = Client::new(Kind::Reader, &settings.onlooker(group))
         .map_err(|message| log_error(what.as_str(), "client", message))?;
-    committed_by(&client, partitions, settings.request_timeout)
-        .map_err(|code| client_error(what.as_str(), code, &client))
+    let deadline = Instant::now() + settings.request_timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match committed_by(&client, partitions, left) {
+            // librdkafka has asked a broker that is not the group's any more, or not yet, and looks for the one that is.
+            Err(code) if coordinator_moves(code) && !left.is_zero() => std::thread::sleep(Duration::from_millis(50)),
+            answer => return answer.map_err(|code| client_error(what.as_str(), code, &client)),
+        }
+    }
 }
 
 /// What a client's own group has committed, in the order of `partitions`.

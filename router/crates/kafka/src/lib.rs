@@ -19,11 +19,13 @@ mod native;
 mod reader;
 mod settings;
 mod sink;
+mod transactions;
 
 use std::sync::Arc;
 
 use pointsman_core::port::{
-    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings, Waker,
+    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings,
+    TransactionError, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
 
@@ -96,6 +98,11 @@ impl Log for KafkaLog {
 
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError> {
         Ok(Box::new(sink::KafkaSink::open(&self.settings, topics, waker)?))
+    }
+
+    /// By a producer of its own, which asks for the settings of the topics first.
+    fn transactional(&self, plan: WriterPlan) -> Result<Box<dyn Transactions>, TransactionError> {
+        Ok(Box::new(transactions::KafkaTransactions::open(&self.settings, &self.client, plan)?))
     }
 
     fn join(&self, group: GroupPlan, host: Arc<dyn LaneHost>) -> Result<Box<dyn Membership>, LogError> {
