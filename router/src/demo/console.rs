@@ -100,6 +100,18 @@ impl Picture {
         if !failures.is_empty() {
             text.push_str(&format!("\n  failures: {failures}"));
         }
+        for (index, route) in self.plan.routes.iter().enumerate() {
+            let paused = self.counters.paused(index);
+            if paused > 0 {
+                text.push_str(&format!("\n  paused, since failures are the rule: lanes of {} {paused}", route.name));
+            }
+        }
+        for (index, plugin) in self.plan.plugins.iter().enumerate() {
+            let slow = self.counters.slow_calls(index);
+            if slow > 0 {
+                text.push_str(&format!("\n  slow records in {}: {slow}", plugin.name));
+            }
+        }
         for (plugin, counter, count) in self.counters.plugin_counts() {
             text.push_str(&format!("\n  counted by {}: {counter} {count}", self.plan.plugins[plugin].name));
         }

@@ -452,6 +452,11 @@ pub trait PluginHost {
     /// [`CallError`].
     fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Vec<Verdict>, CallError>;
 
+    /// CPU time of the last call, where that had one event only and returned cleanly, and the host measures it.
+    fn last_took(&self) -> Option<Duration> {
+        None
+    }
+
     /// Hands `see` what plugins have counted since the last time, in calls that returned cleanly: plugin, name of the
     /// counter, sum. The number of names is bounded.
     fn take_counts(&mut self, see: &mut dyn FnMut(PluginId, &str, u64));
