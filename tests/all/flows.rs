@@ -15,3 +15,9 @@ fn a_lane_at_its_rate_limit_holds_up_nobody_and_drops_nothing() -> anyhow::Resul
     let folder = Scratch::new("embedded-")?;
     flows::rate_limit(&Backend::Embedded(folder.path().join("log")))
 }
+
+#[test]
+fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_the_embedded_log() -> anyhow::Result<()> {
+    let folder = Scratch::new("embedded-")?;
+    flows::outage(&Backend::Embedded(folder.path().join("log")))
+}

@@ -11,6 +11,10 @@ pub(crate) const TRIALS: &[Trial] = &[
         an_endless_loop_costs_its_neighbours_nothing_on_kafka,
     ),
     Trial::shared("flows::killed_routers_lose_nothing", killed_routers_lose_nothing),
+    Trial::shared(
+        "flows::an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka",
+        an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka,
+    ),
 ];
 
 fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
@@ -19,4 +23,8 @@ fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyho
 
 fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
     flows::killed_routers_lose_nothing(kafka)
+}
+
+fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::outage(&Backend::Kafka(kafka))
 }

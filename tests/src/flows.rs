@@ -2,8 +2,10 @@
 
 mod endless_loop;
 mod killed;
+mod outage;
 mod rate_limit;
 
 pub use endless_loop::endless_loop;
 pub use killed::killed_routers_lose_nothing;
+pub use outage::outage;
 pub use rate_limit::rate_limit;

@@ -50,6 +50,10 @@ impl Lane {
         if self.outstanding > 0 {
             return Some(Step::Idle);
         }
+        // So may each whose delivery has failed, which is no fault of the stages.
+        if !self.is_paused() && !self.again.is_empty() {
+            return None;
+        }
         self.open(tools.now);
         let probe_at = self.guard.as_ref()?.breaker.probe_at()?;
         (probe_at > tools.now.instant).then_some(Step::NotBefore(probe_at))

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pointsman_core::delivery::TopicId;
+
 use super::for_each_seed;
 use super::plugin::{OUTAGE, Outage, Script, passing};
 use super::world::{RECORDS, World};
@@ -22,12 +24,17 @@ impl World {
     /// Goes on until `over`.
     fn go_on_until(&mut self, over: impl Fn(&mut Self) -> bool) {
         for round in 0.. {
-            assert!(round < 200_000, "it does not come to an end");
+            assert!(round < 30_000, "it does not come to an end");
             if over(self) {
                 return;
             }
             self.go_on();
         }
+    }
+
+    fn topic(&self, name: &str) -> Option<TopicId> {
+        let index = self.shared.plan.topics.iter().position(|topic| *topic.name == *name)?;
+        u32::try_from(index).ok().map(TopicId)
     }
 
     fn delivered(&self) -> usize {
@@ -53,7 +60,7 @@ fn simulate(seed: u64) {
 
     let (began, lanes) = (world.now.instant, world.lanes);
     world.plugin.outage = Some([Outage::Reject, Outage::Retry, Outage::Trap][seed as usize % 3]);
-    let lasts = Duration::from_secs(world.random.u64(1..900));
+    let lasts = Duration::from_secs(world.random.u64(1..300));
     world.go_on_until(|world| world.now.instant >= began + lasts);
     let minutes = (world.now.instant - began).as_secs() / 60 + 1;
     let tokens = MAX + (world.lanes - lanes) * INITIAL + minutes;
@@ -150,6 +157,42 @@ fn where_all_records_are_retried_the_first_to_run_out_of_attempts_pause_the_lane
     world.plugin.outage = None;
     world.go_on_until(World::is_done);
     world.check_all_delivered();
+    assert_eq!(world.lost_to_the_outage() as u64, INITIAL);
+}
+
+/// Four pills are one more than there are tokens, and what is beside them can't be delivered for a while.
+#[test]
+fn trouble_of_an_output_pauses_no_lane() {
+    fn some_trap(_: u64, offset: i64, _: u32) -> Script {
+        if offset < 4 { Script::Trap } else { Script::Pass }
+    }
+    let mut world = World::with(5, some_trap, BREAKER);
+    world.be_calm(true);
+    world.sink.outage = world.topic("main");
+    let began = world.now.instant;
+    while world.now.instant < began + Duration::from_secs(40) {
+        let step = world.round();
+        world.pass_time(step);
+        assert_eq!(world.shared.counters.paused(0), 0);
+    }
+    assert_eq!(world.shared.counters.fate(0, Fate::DeadLettered), INITIAL);
+    world.sink.outage = None;
+    world.go_on_until(World::is_done);
+    world.check_fates();
+}
+
+#[test]
+fn a_dead_letter_is_paid_for_once_however_long_its_topic_takes_nothing() {
+    let mut world = World::with(5, passing, &BREAKER.replace("1m", "30d"));
+    world.be_calm(true);
+    world.plugin.outage = Some(Outage::Reject);
+    world.sink.outage = world.topic("sim.r.dead-letter");
+    for _ in 0..50 {
+        let step = world.round();
+        world.pass_time(step);
+    }
+    world.sink.outage = None;
+    world.go_on_until(|world| world.shared.counters.paused(0) == 1);
     assert_eq!(world.lost_to_the_outage() as u64, INITIAL);
 }
 
