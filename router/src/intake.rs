@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 
+use pointsman_core::event::Event;
 use pointsman_core::port::{AssignedFeed, Batch, Commit, Feed, FeedError, Waker};
+use pointsman_core::provenance::Provenance;
 use pointsman_core::record::{Record, TopicPartition};
 use pointsman_core::settled::Settled;
 use pointsman_core::tracker::{Admission, CommitPoint, Ticket, Tracker};
@@ -170,6 +172,25 @@ impl Intake {
         let flight = self.flights.get(self.place(seq))?;
         let held = self.held.get(flight.held.wrapping_sub(self.first_held) as usize)?;
         held.batch.as_ref().map(|batch| batch.record(flight.index as usize))
+    }
+
+    /// The record as an event: for a parked one without our headers, which say what it was at its origin.
+    pub(crate) fn event<'a>(&'a self, seq: u64, parked: Option<&'a (usize, Provenance)>) -> Option<Event<'a>> {
+        let Record { offset, timestamp_ms, key, value, headers } = self.record(seq)?;
+        let TopicPartition { topic, partition } = &self.partition;
+        let fetched = Event { topic, partition: *partition, offset, timestamp_ms, key, value, headers, attempt: 1 };
+        Some(match parked {
+            None => fetched,
+            Some((count, Provenance { origin, attempts, .. })) => Event {
+                topic: &origin.partition.topic,
+                partition: origin.partition.partition,
+                offset: origin.offset,
+                timestamp_ms: origin.timestamp_ms,
+                headers: headers.prefix(*count),
+                attempt: attempts.saturating_add(1),
+                ..fetched
+            },
+        })
     }
 
     /// The batch of the record, its place in it, and its state, while it is in flight.

@@ -1,48 +1,29 @@
 //! From records to rulings: the stages and the outputs of a route, over one batch. Nothing leaves here; what is ruled is
 //! delivered by the [lane](crate::lane).
 
+use std::borrow::Cow;
 use std::cell::{Cell, LazyCell};
 use std::mem::size_of_val;
 
-use pointsman_config::plan::{Matching, RoutePlan, Select, StagePlan};
+use pointsman_config::plan::{Matching, OutputPlan, RoutePlan, Select, StagePlan};
 use pointsman_core::condition::{Condition, EventView};
 use pointsman_core::event::Event;
 use pointsman_core::failure::{Failure, FailureClass};
-use pointsman_core::isolate::{self, BatchLimit, Pace, Unavailable};
+use pointsman_core::isolate::{self, BatchLimit, Outcomes, Pace, Unavailable};
 use pointsman_core::port::PluginHost;
 use pointsman_core::provenance::{ProvenanceError, cut};
-use pointsman_core::record::{Headers, Record, TopicPartition};
+use pointsman_core::record::Headers;
 use pointsman_core::verdict::{Patch, Verdict};
 
 use changes::{Changes, Version};
 
 pub(crate) mod changes;
 
-/// One record to be judged, with the router's own headers taken off.
-#[derive(Clone, Copy)]
-pub(crate) struct Input<'a> {
-    /// Where it came from.
-    pub(crate) origin: &'a TopicPartition,
-    /// Its key, value, headers, and the offset and timestamp it has at its origin.
-    pub(crate) record: Record<'a>,
-    /// Number of this run, from 1.
-    pub(crate) attempt: u32,
-    /// A parked record whose headers don't say where it came from.
-    pub(crate) unreadable: Option<&'a ProvenanceError>,
-}
-
-impl<'a> Input<'a> {
-    /// The record as an event.
-    fn event(&self) -> Event<'a> {
-        let Self { origin, record, attempt, .. } = *self;
-        let Record { offset, timestamp_ms, key, value, headers } = record;
-        Event { topic: &origin.topic, partition: origin.partition, offset, timestamp_ms, key, value, headers, attempt }
-    }
-}
-
 /// What is to become of one record.
 #[derive(Debug)]
 pub(crate) enum Ruling {
+    /// The record as it is, to this output.
+    Unchanged { output: usize },
     /// These of [`Judgement::routed`], at least one, in order.
     Deliver(std::ops::Range<usize>),
     /// Nothing.
@@ -70,8 +51,10 @@ pub(crate) enum Course {
 }
 
 impl Ruling {
-    /// Of a record that may still go on.
-    const OPEN: Self = Self::Deliver(0..0);
+    /// Of a record that may go on.
+    fn open(usual: Option<usize>) -> Self {
+        usual.map_or(Self::Deliver(0..0), |output| Self::Unchanged { output })
+    }
 
     /// The first failure of a record is the one that is told.
     fn fail(&mut self, failure: Failure) {
@@ -134,7 +117,23 @@ struct Item {
     version: Version,
 }
 
-/// Runs the stages of `route` over `inputs`, of which there is at least one, and chooses outputs.
+/// The events inside the stages.
+enum Live {
+    /// Every record, as it came in.
+    All,
+    /// These, in the order of their records.
+    Items(Vec<Item>),
+}
+
+/// Where events go that no stage changes, if it is the same for all of them: then there is nothing to choose.
+fn usual_output(route: &RoutePlan) -> Option<usize> {
+    let asks = |output: &OutputPlan| matches!(output.select, Select::When(_));
+    let default = route.outputs.iter().position(|output| matches!(output.select, Select::Default));
+    default.filter(|_| !route.outputs.iter().any(asks))
+}
+
+/// Runs the stages of `route` over `records`, of which there is at least one, and chooses outputs. Of `unreadable` ones, by
+/// index and in order, it is not known where they came from.
 ///
 /// The record is the unit: if one event that came of it fails, in whatever stage, the whole record fails, and none of
 /// its events leaves. Where the pace or the bytes held end the work early, the rulings are on the first records, one at
@@ -144,19 +143,32 @@ struct Item {
 /// [`Unavailable`]: a plugin can't be called at all; nothing is ruled.
 pub(crate) fn judge(
     route: &RoutePlan,
-    mut inputs: &[Input<'_>],
+    mut records: &[Event<'_>],
+    unreadable: &[(usize, ProvenanceError)],
     means: &mut Means<'_>,
 ) -> Result<Judgement, Unavailable> {
-    // What is known of the records besides their live items.
-    let mut rulings: Vec<Ruling> = inputs.iter().map(decode).collect();
-    let mut items: Vec<Item> = (0..inputs.len()).map(|root| Item { root, version: None }).collect();
+    // What is known of the records besides their live events.
+    let usual = usual_output(route);
+    let mut rulings = decode(records, unreadable, usual);
+    let mut live = Live::All;
+    if rulings.iter().any(Ruling::is_failure) {
+        live = Live::Items(items_of(records.len()).collect());
+    }
     let mut changes = Changes::default();
     let held = Cell::new(0);
     for (index, stage) in route.stages.iter().enumerate() {
-        items.retain(|item| !rulings[item.root].is_failure());
-        let Some(first) = items.first().map(|item| item.root) else { break };
-        let of_the_first = items.iter().take_while(|item| item.root == first).count();
-        let events: Vec<Event<'_>> = items.iter().map(|item| changes.event(&inputs[item.root], item.version)).collect();
+        if let Live::Items(items) = &mut live {
+            items.retain(|item| !rulings[item.root].is_failure());
+        }
+        let (events, first, of_the_first) = match &live {
+            Live::All => (Cow::Borrowed(records), 0, 1),
+            Live::Items(items) => {
+                let Some(first) = items.first().map(|item| item.root) else { break };
+                let events = items.iter().map(|item| changes.event(&records[item.root], item.version));
+                let of_the_first = items.iter().take_while(|item| item.root == first).count();
+                (Cow::Owned(events.collect()), first, of_the_first)
+            }
+        };
         let outcomes = match stage {
             StagePlan::Plugin(plugin) => {
                 let Means { plugins, limits, now_ms, pace, held_bytes } = &mut *means;
@@ -168,25 +180,37 @@ pub(crate) fn judge(
                 };
                 isolate::run(&events, of_the_first, &mut limits[index], &pace, &mut |part| {
                     let verdicts = plugins.call(*plugin, part, *now_ms)?;
-                    held.set(verdicts.iter().map(bytes_of).fold(held.get(), usize::saturating_add));
+                    let others = verdicts.others().iter().map(|(_, verdict)| bytes_of(verdict));
+                    held.set(others.fold(held.get(), usize::saturating_add));
                     Ok(verdicts)
                 })?
             }
             StagePlan::Filter(condition) => events.iter().map(|event| filter(condition, event)).collect(),
         };
         drop(events);
-        if outcomes.len() < of_the_first {
+        if outcomes.len < of_the_first {
             rulings[first].fail(Failure { stage: u32::try_from(index).ok(), ..too_much(held.get(), means) });
-            inputs = &inputs[..=first];
-        } else if let Some(unjudged) = items.get(outcomes.len()) {
-            inputs = &inputs[..unjudged.root];
+            records = &records[..=first];
+        } else {
+            let unjudged = match &live {
+                Live::All => Some(outcomes.len),
+                Live::Items(items) => items.get(outcomes.len).map(|item| item.root),
+            };
+            records = &records[..unjudged.unwrap_or(records.len())];
         }
-        items = apply(&items, outcomes, index, &mut rulings, &mut changes);
+        live = apply(live, outcomes, index, &mut rulings, &mut changes);
         // Of records that are left to another time nothing goes on.
-        rulings.truncate(inputs.len());
-        items.retain(|item| item.root < inputs.len());
+        rulings.truncate(records.len());
+        if let Live::Items(items) = &mut live {
+            items.retain(|item| item.root < records.len());
+        }
     }
-    Ok(rule(route, inputs, &items, rulings, changes))
+    Ok(rule(route, usual, records, live, rulings, changes))
+}
+
+/// Of each of so many records the event that it came in as.
+fn items_of(records: usize) -> impl Iterator<Item = Item> {
+    (0..records).map(|root| Item { root, version: None })
 }
 
 fn filter(condition: &Condition, event: &Event<'_>) -> isolate::Outcome {
@@ -226,33 +250,40 @@ fn too_much(held: usize, means: &Means<'_>) -> Failure {
     )
 }
 
-/// Finds records that no plugin can be shown.
-fn decode(input: &Input<'_>) -> Ruling {
+/// Finds records that no plugin can be shown. The others may go on as they are.
+fn decode(records: &[Event<'_>], unreadable: &[(usize, ProvenanceError)], usual: Option<usize>) -> Vec<Ruling> {
     let undecodable = |code: &str, message| {
         Ruling::Fail(Box::new(Failure::new(FailureClass::Undecodable, code, message)), Course::Decide)
     };
-    if let Some(error) = input.unreadable {
-        return undecodable("retry-headers", format!("a record in the retry topic can't be read: {error}"));
-    }
-    match input.record.headers.first_undecodable() {
+    let found = records.iter().map(|record| match record.headers.first_undecodable() {
         Some(header) => {
             let name = header.name.escape_ascii();
             undecodable("header-name", format!("the name of a header is not UTF-8: {name}"))
         }
-        None => Ruling::OPEN,
+        None => Ruling::open(usual),
+    });
+    let mut rulings: Vec<Ruling> = found.collect();
+    for (index, error) in unreadable {
+        rulings[*index] = undecodable("retry-headers", format!("a record in the retry topic can't be read: {error}"));
     }
+    rulings
 }
 
 /// The events after a stage.
-fn apply(
-    items: &[Item],
-    outcomes: Vec<isolate::Outcome>,
-    stage: usize,
-    rulings: &mut [Ruling],
-    changes: &mut Changes,
-) -> Vec<Item> {
+fn apply(live: Live, outcomes: Outcomes, stage: usize, rulings: &mut [Ruling], changes: &mut Changes) -> Live {
+    let Outcomes { len, others } = outcomes;
+    let items = match live {
+        Live::All if others.is_empty() => return Live::All,
+        Live::All => items_of(len).collect(),
+        Live::Items(items) => items,
+    };
+    let mut others = others.into_iter().peekable();
     let mut next = Vec::with_capacity(items.len());
-    for (&Item { root, version }, outcome) in items.iter().zip(outcomes) {
+    for (index, Item { root, version }) in items.into_iter().take(len).enumerate() {
+        let Some((_, outcome)) = others.next_if(|(other, _)| *other == index) else {
+            next.push(Item { root, version });
+            continue;
+        };
         let failure = match outcome {
             Ok(Verdict::Pass) => {
                 next.push(Item { root, version });
@@ -277,25 +308,34 @@ fn apply(
         };
         rulings[root].fail(Failure { stage: u32::try_from(stage).ok(), ..failure });
     }
-    next
+    Live::Items(next)
 }
 
 /// Chooses the outputs of what came through, and rules on every record.
 fn rule(
     route: &RoutePlan,
-    inputs: &[Input<'_>],
-    items: &[Item],
+    usual: Option<usize>,
+    records: &[Event<'_>],
+    live: Live,
     mut rulings: Vec<Ruling>,
     changes: Changes,
 ) -> Judgement {
+    let items = match live {
+        Live::All if usual.is_some() => return Judgement { rulings, routed: Vec::new(), changes },
+        Live::All => items_of(records.len()).collect(),
+        Live::Items(items) => items,
+    };
     let mut routed = Vec::with_capacity(items.len());
     // Stages keep the events in the order of their records, so each record's are together.
-    let mut items = items.iter().peekable();
+    let mut items = items.into_iter().peekable();
     for (index, ruling) in rulings.iter_mut().enumerate() {
         let from = routed.len();
+        let mut unchanged = false;
         while let Some(item) = items.next_if(|item| item.root == index) {
-            if !ruling.is_failure()
-                && let Err(failure) = choose(route, &inputs[index], item.version, &changes, &mut routed)
+            if usual.is_some() && item.version.is_none() {
+                unchanged = true;
+            } else if !ruling.is_failure()
+                && let Err(failure) = choose(route, &records[index], item.version, &changes, &mut routed)
             {
                 ruling.fail(failure);
             }
@@ -304,7 +344,8 @@ fn rule(
             Ruling::Fail(..) => routed.truncate(from),
             _ if routed.len() > from => *ruling = Ruling::Deliver(from..routed.len()),
             Ruling::Drop { .. } => {}
-            Ruling::Deliver(_) => ruling.drop(Verdict::EMITTED_NOTHING.into()),
+            Ruling::Unchanged { .. } if unchanged => {}
+            Ruling::Unchanged { .. } | Ruling::Deliver(_) => ruling.drop(Verdict::EMITTED_NOTHING.into()),
         }
     }
     Judgement { rulings, routed, changes }
@@ -313,14 +354,14 @@ fn rule(
 /// Sends one event to the outputs that take it.
 fn choose(
     route: &RoutePlan,
-    input: &Input<'_>,
+    record: &Event<'_>,
     version: Version,
     changes: &Changes,
     routed: &mut Vec<Routed>,
 ) -> Result<(), Failure> {
     let port = changes.port(version);
     // Most routes ask nothing of the event.
-    let view = LazyCell::new(|| EventView::new(changes.event(input, version)));
+    let view = LazyCell::new(|| EventView::new(changes.event(record, version)));
     let before = routed.len();
     for (output, plan) in route.outputs.iter().enumerate() {
         let takes = match &plan.select {

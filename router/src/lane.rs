@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use pointsman_config::plan::{RoutePlan, StagePlan};
 use pointsman_core::delivery::TopicId;
+use pointsman_core::event::Event;
 use pointsman_core::failure::Failure;
 use pointsman_core::isolate::{BatchLimit, Pace};
 use pointsman_core::port::{Assignment, Commit, PluginHost, Report, Sink};
@@ -22,7 +23,7 @@ use tracing::{Span, info_span};
 use crate::counters::{Fate, Tally};
 use crate::credit::Credit;
 use crate::intake::Intake;
-use crate::judge::{self, Course, Input, Judgement, Means, Ruling};
+use crate::judge::{self, Course, Judgement, Means, Ruling};
 use crate::shared::{Grant, Now, Shared};
 use sending::{SEQ_MASK, record_of};
 
@@ -336,14 +337,19 @@ impl Lane {
         let count = self.at_once(count?, tools.now);
         let mut units: Vec<Unit> = self.ready[..count].to_vec();
         let parked = units.iter().any(|unit| unit.which == Which::Retry);
-        let splits: Vec<_> = if parked { units.iter().map(|unit| self.origin_of(*unit)).collect() } else { Vec::new() };
-        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(units.len());
-        for (index, unit) in units.iter().enumerate() {
-            if let Some(input) = self.input(*unit, splits.get(index)) {
-                inputs.push(input);
-            }
+        let (mut origins, mut unreadable) = (Vec::new(), Vec::new());
+        for (index, unit) in units.iter().enumerate().filter(|_| parked) {
+            origins.push(self.origin_of(*unit).unwrap_or_else(|error| {
+                unreadable.push((index, error));
+                None
+            }));
         }
-        assert_eq!(inputs.len(), units.len(), "a record that is ready is in flight");
+        let mut records: Vec<Event<'_>> = Vec::with_capacity(units.len());
+        for (index, unit) in units.iter().enumerate() {
+            let origin = origins.get(index).and_then(Option::as_deref);
+            records.extend(self.intake(unit.which).and_then(|intake| intake.event(unit.seq, origin)));
+        }
+        assert_eq!(records.len(), units.len(), "a record that is ready is in flight");
         let mut limits = self.limits.clone();
         let mut plugins = timing::Timed { plugins: &mut *tools.plugins, plan: &self.shared.plan, slow: Vec::new() };
         let mut means = Means {
@@ -353,9 +359,9 @@ impl Lane {
             pace: &|| self.pace((tools.elapsed)()),
             held_bytes: self.held_bytes,
         };
-        let judged = judge::judge(self.plan(), &inputs, &mut means);
+        let judged = judge::judge(self.plan(), &records, &unreadable, &mut means);
         let slow = plugins.slow;
-        drop(inputs);
+        drop(records);
         self.limits = limits;
         self.tell_slow(slow, tools.now);
         match judged {
@@ -364,7 +370,6 @@ impl Lane {
                 self.grant = Grant::of(count - judgement.rulings.len());
                 units.truncate(judgement.rulings.len());
                 self.ready.drain(..units.len());
-                let origins = splits.into_iter().map(|split| split.ok().flatten()).collect();
                 self.outbox = Outbox { units, origins, judgement, next: 0, sent: 0 };
                 Ok(())
             }
@@ -393,19 +398,6 @@ impl Lane {
             }
             _ => Ok(None),
         }
-    }
-
-    /// The record as it was at its origin.
-    fn input<'a>(
-        &'a self,
-        unit: Unit,
-        split: Option<&'a Result<Option<Parked>, ProvenanceError>>,
-    ) -> Option<Input<'a>> {
-        let intake = self.intake(unit.which)?;
-        let record = intake.record(unit.seq)?;
-        let split = split.map(Result::as_ref).transpose();
-        let parked = split.ok().flatten().and_then(Option::as_deref);
-        Some(Input { unreadable: split.err(), ..sending::original(&intake.partition, record, parked) })
     }
 
     /// Deliveries of this lane were acknowledged, or failed.

@@ -22,7 +22,7 @@ use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::port::{CallError, PluginHost, PluginId};
 use pointsman_core::record::{Header, Headers};
-use pointsman_core::verdict::{Output, Patch, Verdict};
+use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
 use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
 use proptest::collection::vec;
 use proptest::option;
@@ -158,7 +158,7 @@ fn worker(plugin: &str, config: &Value) -> Result<WorkerPlugins, String> {
 }
 
 fn call(worker: &mut WorkerPlugins, events: &[Event<'_>]) -> Result<Vec<Verdict>, CallError> {
-    worker.call(PluginId(0), events, 0)
+    worker.call(PluginId(0), events, 0).map(Verdicts::into_vec)
 }
 
 const fn event<'a>(value: &'a str, headers: &'a [Header<'a>]) -> Event<'a> {

@@ -9,7 +9,7 @@ use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::port::{CallError, PluginHost as _, PluginId};
 use pointsman_core::record::Headers;
-use pointsman_core::verdict::{Patch, Verdict};
+use pointsman_core::verdict::{Patch, Verdict, Verdicts};
 use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -141,7 +141,7 @@ impl Parrot {
         let bytes = &bytes[..bytes.len().min(ANSWER_MAX as usize)];
         let rest = (1..events).map(|offset| event(offset as i64, &b"-"[..]));
         let batch: Vec<Event<'_>> = std::iter::once(event(0, bytes)).chain(rest).collect();
-        self.worker.call(PluginId(0), &batch, 0)
+        self.worker.call(PluginId(0), &batch, 0).map(Verdicts::into_vec)
     }
 
     /// Whatever the bytes: an answer within the limits, or a failure that blames the guest; and the next call is served.

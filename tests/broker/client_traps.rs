@@ -52,7 +52,7 @@ fn value(i: u64) -> Sample {
 /// Sends one record, waiting where the sink is full.
 fn send(sink: &mut dyn Sink, reports: &mut Vec<Report>, delivery: &Delivery<'_>, token: u64) -> anyhow::Result<()> {
     wait::until_ok("room in the sink", DEADLINE, || match sink.produce(delivery, Token(token)) {
-        Ok(()) => Ok(Some(())),
+        Ok(_) => Ok(Some(())),
         Err(ProduceError::Full) => {
             sink.serve(reports)?;
             Ok(None)

@@ -116,7 +116,7 @@ fn fill_embedded(log: &EmbeddedLog, topic: &str, samples: impl IntoIterator<Item
         };
         loop {
             match sink.produce(&delivery, Token(sent)) {
-                Ok(()) => break,
+                Ok(_) => break,
                 Err(ProduceError::Full) => durable += serve(&mut *sink)?,
                 Err(error) => return Err(error.into()),
             }

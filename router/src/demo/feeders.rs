@@ -126,7 +126,7 @@ impl Feed {
             while owed >= 1.0 {
                 let line = &self.lines[usize::try_from(next).unwrap_or(0) % self.lines.len()];
                 match sink.produce(&number(line, next)?.delivery(TopicId(0)), Token(next)) {
-                    Ok(()) => {}
+                    Ok(_) => {}
                     // The log is behind: what is owed stays owed, up to a beat.
                     Err(ProduceError::Full) => break,
                     Err(error) => return Err(error.into()),

@@ -5,8 +5,6 @@ use pointsman_core::event::Event;
 use pointsman_core::record::{Headers, OwnedHeader};
 use pointsman_core::verdict::{Output, Patch};
 
-use super::Input;
-
 /// Names an event: as its record has it, or as the change of this number left it.
 pub(crate) type Version = Option<u32>;
 
@@ -30,21 +28,17 @@ impl Changes {
         number
     }
 
-    /// The event, with what has become of its record.
-    pub(crate) fn event<'a>(&'a self, input: &Input<'a>, version: Version) -> Event<'a> {
-        let record = &input.record;
+    /// What has become of the event that `record` came in as.
+    pub(crate) fn event<'a>(&'a self, record: &Event<'a>, version: Version) -> Event<'a> {
         if version.is_none() {
-            return input.event();
+            return *record;
         }
         Event {
-            topic: &input.origin.topic,
-            partition: input.origin.partition,
-            offset: record.offset,
             timestamp_ms: self.timestamp_ms(version).unwrap_or(record.timestamp_ms),
             key: self.key(version).unwrap_or(record.key),
             value: self.value(version).unwrap_or(record.value),
             headers: self.headers(version).map_or(record.headers, Headers::Owned),
-            attempt: input.attempt,
+            ..*record
         }
     }
 

@@ -7,9 +7,9 @@ use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::failure::{Failure, FailureClass};
 use pointsman_core::policy::{self, Decision, History};
 use pointsman_core::provenance::{Blame, Origin, Provenance};
-use pointsman_core::record::Headers;
+use pointsman_core::record::{Headers, TopicPartition};
 
-use super::sending::Full;
+use super::sending::{Full, token};
 use super::{Again, Intent, Lane, Resume, Tools, Unit, Why};
 use crate::counters::Fate;
 use crate::judge::Course;
@@ -89,13 +89,13 @@ impl Lane {
         (failure, history, due_ms): (&Failure, History, Option<i64>),
         intent: Intent,
     ) -> Result<(), Full> {
-        let Some(input) = self.outbox_input(unit) else { return Ok(()) };
+        let Some(record) = self.outbox_record(unit) else { return Ok(()) };
         let truncated = matches!(intent, Intent::DeadLetter { truncated: true, .. });
         let stamps = Provenance {
             origin: Origin {
-                partition: input.origin.clone(),
-                offset: input.record.offset,
-                timestamp_ms: input.record.timestamp_ms,
+                partition: TopicPartition::new(record.topic, record.partition),
+                offset: record.offset,
+                timestamp_ms: record.timestamp_ms,
             },
             blame: self.blame(failure),
             class: failure.class,
@@ -108,7 +108,6 @@ impl Lane {
             truncated,
         }
         .headers();
-        let record = input.record;
         let delivery = Delivery {
             topic,
             partition,
@@ -119,7 +118,7 @@ impl Lane {
             headers: if truncated { Headers::NONE } else { record.headers },
             stamps: &stamps,
         };
-        let produced = self.send(tools.sink, unit, &delivery);
+        let produced = tools.sink.produce(&delivery, token(self.id, unit));
         if produced.is_ok() {
             self.shared.counters.produced(topic);
         }

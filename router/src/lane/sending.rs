@@ -2,14 +2,14 @@
 
 use pointsman_config::plan::OutputPlan;
 use pointsman_core::delivery::{Delivery, Forward, PartitionChoice};
-use pointsman_core::port::{DeliveryError, ProduceError, Sink, Token};
-use pointsman_core::provenance::{Provenance, origin_stamps};
-use pointsman_core::record::{Record, TopicPartition};
+use pointsman_core::event::Event;
+use pointsman_core::port::{DeliveryError, ProduceError, Token};
+use pointsman_core::provenance::origin_stamps;
 
 use super::{Again, Intent, Lane, Resume, Step, Tools, Unit, Which, Why};
 use crate::counters::Fate;
 use crate::credit::Credit;
-use crate::judge::{Course, Input, Judgement, Routed, Ruling};
+use crate::judge::{Course, Routed, Ruling};
 use crate::shared::Now;
 
 /// The producer queue is full.
@@ -33,7 +33,7 @@ pub(super) fn record_of(Token(bits): Token) -> (Which, u64) {
     (which, bits & SEQ_MASK)
 }
 
-fn token(lane: u32, unit: Unit) -> Token {
+pub(super) fn token(lane: u32, unit: Unit) -> Token {
     let which = match unit.which {
         Which::Source => 0,
         Which::Retry => 1,
@@ -41,30 +41,8 @@ fn token(lane: u32, unit: Unit) -> Token {
     Token(u64::from(lane) << (SEQ_BITS + 1) | which << SEQ_BITS | unit.seq & SEQ_MASK)
 }
 
-/// The record as it was at its origin: for a parked one without our headers, at the place they name.
-pub(super) fn original<'a>(
-    partition: &'a TopicPartition,
-    record: Record<'a>,
-    parked: Option<&'a (usize, Provenance)>,
-) -> Input<'a> {
-    match parked {
-        None => Input { origin: partition, record, attempt: 1, unreadable: None },
-        Some((count, provenance)) => Input {
-            origin: &provenance.origin.partition,
-            record: Record {
-                offset: provenance.origin.offset,
-                timestamp_ms: provenance.origin.timestamp_ms,
-                headers: record.headers.prefix(*count),
-                ..record
-            },
-            attempt: provenance.attempts.saturating_add(1),
-            unreadable: None,
-        },
-    }
-}
-
-fn partition_choice(output: &OutputPlan, origin: &TopicPartition) -> PartitionChoice {
-    if output.same_partition { PartitionChoice::Exactly(origin.partition) } else { PartitionChoice::ByKey }
+fn partition_choice(output: &OutputPlan, origin: i32) -> PartitionChoice {
+    if output.same_partition { PartitionChoice::Exactly(origin) } else { PartitionChoice::ByKey }
 }
 
 impl Lane {
@@ -77,6 +55,10 @@ impl Lane {
             let at = self.outbox.next;
             let unit = self.outbox.units[at];
             let carried_out = match &mut self.outbox.judgement.rulings[at] {
+                Ruling::Unchanged { output } => {
+                    let routed = Routed { version: None, output: *output };
+                    self.send_alone(tools, unit, routed)
+                }
                 Ruling::Deliver(routed) => {
                     let routed = routed.clone();
                     self.send_outputs(tools, unit, routed)
@@ -106,72 +88,73 @@ impl Lane {
 
     /// Produces the outputs of one record.
     fn send_outputs(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: std::ops::Range<usize>) -> Result<(), Full> {
-        if routed.len() == 1 && self.keeps_headers(unit, routed.start) {
-            return self.forward(tools, unit, routed.start);
+        if routed.len() == 1 {
+            return self.send_alone(tools, unit, self.outbox.judgement.routed[routed.start]);
         }
         for index in routed.skip(self.outbox.sent) {
-            let produced = self.send_output(tools.sink, unit, index);
-            if produced.is_ok() {
-                self.tally.produced(self.outbox.judgement.routed[index].output);
-            }
-            self.produced(unit, produced, tools.credit)?;
+            self.send_output(tools, unit, self.outbox.judgement.routed[index])?;
             self.outbox.sent += 1;
         }
         self.all_sent(unit, Intent::Deliver, tools.now);
         Ok(())
     }
 
-    /// The answer is what the delivery takes of the producer queue.
-    fn send_output(&self, sink: &mut dyn Sink, unit: Unit, index: usize) -> Result<usize, ProduceError> {
-        let routed = self.outbox.judgement.routed[index];
-        let plan = self.plan();
+    /// Produces the only output of one record.
+    fn send_alone(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: Routed) -> Result<(), Full> {
+        let keeps_headers = self.outbox.judgement.changes.headers(routed.version).is_none();
+        if unit.which == Which::Source && keeps_headers && !self.plan().origin_headers {
+            return self.forward(tools, unit, routed);
+        }
+        self.send_output(tools, unit, routed)?;
+        self.all_sent(unit, Intent::Deliver, tools.now);
+        Ok(())
+    }
+
+    fn send_output(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: Routed) -> Result<(), Full> {
+        let plan = &self.shared.plan.routes[self.route];
         let output = &plan.outputs[routed.output];
-        let Some(input) = self.outbox_input(unit) else { return Ok(0) };
-        let event = self.outbox.judgement.changes.event(&input, routed.version);
-        let Input { origin, record, .. } = input;
-        let stamps = if plan.origin_headers { origin_stamps(origin, record.offset) } else { Vec::new() };
+        let Some(record) = self.outbox_record(unit) else { return Ok(()) };
+        let event = self.outbox.judgement.changes.event(&record, routed.version);
+        let stamps = if plan.origin_headers { origin_stamps(&event) } else { Vec::new() };
         let delivery = Delivery {
             topic: output.topic,
-            partition: partition_choice(output, origin),
+            partition: partition_choice(output, event.partition),
             timestamp_ms: event.timestamp_ms,
             key: event.key,
             value: event.value,
             headers: event.headers,
             stamps: &stamps,
         };
-        self.send(sink, unit, &delivery)
-    }
-
-    /// Whether the event leaves with just the headers that its record was fetched with.
-    fn keeps_headers(&self, unit: Unit, index: usize) -> bool {
-        let Judgement { routed, changes, .. } = &self.outbox.judgement;
-        unit.which == Which::Source && !self.plan().origin_headers && changes.headers(routed[index].version).is_none()
+        let produced = tools.sink.produce(&delivery, token(self.id, unit));
+        if produced.is_ok() {
+            self.tally.produced(routed.output);
+        }
+        self.produced(unit, produced, tools.credit)
     }
 
     /// Produces the only output of one record, with the record's own headers and not a copy of them. If the delivery fails,
     /// they are [restored](pointsman_core::port::Batch::restore): so no other delivery may need them meanwhile.
     ///
     /// Most records come by here, and nowhere else on their way out: so it is done with one look at the record's flight.
-    fn forward(&mut self, tools: &mut Tools<'_>, unit: Unit, index: usize) -> Result<(), Full> {
-        let Judgement { routed, changes, .. } = &self.outbox.judgement;
-        let Routed { version, output: number } = routed[index];
+    fn forward(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: Routed) -> Result<(), Full> {
+        let Routed { version, output: number } = routed;
         let output = &self.shared.plan.routes[self.route].outputs[number];
         let mut forward = Forward {
             topic: output.topic,
-            partition: partition_choice(output, &self.source.partition),
+            partition: partition_choice(output, self.source.partition.partition),
             timestamp_ms: None,
             key: None,
             value: None,
         };
         if version.is_some() {
+            let changes = &self.outbox.judgement.changes;
             forward.timestamp_ms = changes.timestamp_ms(version);
             forward.key = changes.key(version);
             forward.value = changes.value(version);
         }
         let Some((batch, place, flight)) = self.source.in_flight(unit.seq) else { return Ok(()) };
-        let bytes = forward.of(batch.record(place)).rough_bytes();
         match tools.sink.forward(batch, place, &forward, token(self.id, unit)) {
-            Ok(()) => {
+            Ok(bytes) => {
                 flight.outstanding += 1;
                 flight.queued_bytes += bytes;
                 flight.sent = true;
@@ -191,16 +174,8 @@ impl Lane {
     }
 
     /// The record that the outbox stands at, as it was at its origin.
-    pub(super) fn outbox_input(&self, unit: Unit) -> Option<Input<'_>> {
-        let intake = self.intake(unit.which)?;
-        let record = intake.record(unit.seq)?;
-        Some(original(&intake.partition, record, self.outbox.origin()))
-    }
-
-    /// Produces one record. The answer is what it takes of the producer queue.
-    pub(super) fn send(&self, sink: &mut dyn Sink, unit: Unit, delivery: &Delivery<'_>) -> Result<usize, ProduceError> {
-        sink.produce(delivery, token(self.id, unit))?;
-        Ok(delivery.rough_bytes())
+    pub(super) fn outbox_record(&self, unit: Unit) -> Option<Event<'_>> {
+        self.intake(unit.which)?.event(unit.seq, self.outbox.origin())
     }
 
     /// Notes what became of a call of `produce`.

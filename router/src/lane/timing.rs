@@ -6,7 +6,7 @@ use std::time::Duration;
 use pointsman_config::Plan;
 use pointsman_core::event::Event;
 use pointsman_core::port::{CallError, PluginHost, PluginId};
-use pointsman_core::verdict::Verdict;
+use pointsman_core::verdict::Verdicts;
 
 use super::Lane;
 use crate::shared::Now;
@@ -28,7 +28,7 @@ pub(super) struct Slow {
 }
 
 impl PluginHost for Timed<'_> {
-    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Vec<Verdict>, CallError> {
+    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError> {
         let verdicts = self.plugins.call(plugin, events, now_ms)?;
         if let [Event { topic, partition, offset, .. }] = *events
             && let Some(took) = self.plugins.last_took()

@@ -6,7 +6,7 @@ use pointsman_config::plan::Plan;
 use pointsman_core::condition::EventView;
 use pointsman_core::event::Event;
 use pointsman_core::port::{CallError, PluginHost, PluginId};
-use pointsman_core::verdict::Verdict;
+use pointsman_core::verdict::Verdicts;
 use pointsman_wasm::WorkerPlugins;
 
 use super::case::{Case, HandVerdict, MeantFor, Says};
@@ -50,7 +50,7 @@ impl<'a> CasePlugins<'a> {
 }
 
 impl PluginHost for CasePlugins<'_> {
-    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Vec<Verdict>, CallError> {
+    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError> {
         let name = &self.plan.plugins[plugin.0 as usize].name;
         let answer = match (self.by_hand.get_mut(&plugin), self.numbers.get(&plugin)) {
             (Some(hand), _) => hand.answer(name, events),
@@ -81,7 +81,7 @@ impl<'a> Hand<'a> {
         Self { verdicts, used: vec![false; verdicts.len()], again: VecDeque::new() }
     }
 
-    fn answer(&mut self, plugin: &str, events: &[Event<'_>]) -> Result<Vec<Verdict>, CallError> {
+    fn answer(&mut self, plugin: &str, events: &[Event<'_>]) -> Result<Verdicts, CallError> {
         let mut given = Vec::with_capacity(events.len());
         for event in events {
             let index = match self.again.pop_front() {

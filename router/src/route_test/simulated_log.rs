@@ -259,7 +259,7 @@ impl Sink for SimulatedSink {
         usize::MAX
     }
 
-    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
         let Some(topic) = self.topics.get(delivery.topic.0 as usize) else {
             let message = format!("the sink was opened for {} topics", self.topics.len());
             return Err(DeliveryError::Refused { code: "unknown-topic".into(), message }.into());
@@ -279,7 +279,7 @@ impl Sink for SimulatedSink {
         }
         self.queued_bytes += bytes;
         self.queue.push(Queued { topic: Arc::clone(topic), partition: delivery.partition, record, token });
-        Ok(())
+        Ok(bytes)
     }
 
     fn forward(
@@ -288,10 +288,10 @@ impl Sink for SimulatedSink {
         index: usize,
         forward: &Forward<'_>,
         token: Token,
-    ) -> Result<(), ProduceError> {
-        self.produce(&forward.of(batch.record(index)), token)?;
+    ) -> Result<usize, ProduceError> {
+        let bytes = self.produce(&forward.of(batch.record(index)), token)?;
         take_headers(batch, index);
-        Ok(())
+        Ok(bytes)
     }
 
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {

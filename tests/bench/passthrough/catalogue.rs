@@ -45,6 +45,12 @@ pub(crate) fn identity() -> Subject {
     one_stage("identity", "identity", "", "")
 }
 
+/// The same, of records that have their partition from their key, as is the default.
+pub(crate) fn identity_by_key() -> Subject {
+    let configuration = format!("[plugins.identity]\ncomponent = \"identity.wasm\"\n{}", route(0, r#""identity""#));
+    router("identity by key", &["identity"], configuration)
+}
+
 /// A plugin that looks at a header of each event, and keeps them all: as many records are written as by the limit.
 pub(crate) fn header_filter() -> Subject {
     one_stage("header-filter", "header-filter", r#"config = { header = "environment", drop = ["staging"] }"#, "")
@@ -153,7 +159,7 @@ topic = "${{SINK}}"
     )
 }
 
-/// A route of one stage, with more lines for the plugin, and for the route.
+/// A route of one stage, with more lines for the plugin, and for the route. Records keep their partition, as in the limit.
 fn one_stage(name: &'static str, plugin: &'static str, of_plugin: &str, of_route: &str) -> Subject {
     let configuration = format!(
         r#"
@@ -167,6 +173,7 @@ stages = ["{plugin}"]
 {of_route}
 [[routes.outputs]]
 topic = "${{SINK}}"
+partition = "same"
 "#
     );
     router(name, &[plugin], configuration)

@@ -1,8 +1,8 @@
 //! The parts that copy topics.
 
 use crate::catalogue::{
-    bare, bare_json, control, fan_out, faulty, header_filter, header_filter_half, identity, identity_by, json_filter,
-    json_transform, no_stage, plugins, routes,
+    bare, bare_json, control, fan_out, faulty, header_filter, header_filter_half, identity, identity_by,
+    identity_by_key, json_filter, json_transform, no_stage, plugins, routes,
 };
 use crate::figure::Bound;
 use crate::part::{Goal, Group, Kind, Part, Picture};
@@ -66,6 +66,7 @@ pub(crate) fn subjects(extent: Extent) -> Part {
                 bare_json(),
                 no_stage(),
                 identity(),
+                identity_by_key(),
                 header_filter(),
                 header_filter_half(),
                 json_filter(),

@@ -35,13 +35,15 @@ pub struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
+    /// What a header counts for in [`rough_bytes`](Self::rough_bytes).
+    pub const HEADER_BYTES: usize = 64;
+
     /// Bytes of key, value and headers, roughly: headers count as if all were of one size.
     #[inline]
     #[must_use]
     pub fn rough_bytes(&self) -> usize {
-        const HEADER: usize = 64;
         let headers = self.headers.len() + self.stamps.len();
-        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + HEADER * headers
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + Self::HEADER_BYTES * headers
     }
 }
 

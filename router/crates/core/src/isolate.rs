@@ -2,22 +2,55 @@
 //!
 //! After a failed call the batch is run again in parts, on fresh instances, down to single events. Only an event that
 //! fails alone, on an instance that has done nothing before (the host sees to that), is guilty. Where none does (the batch
-//! was too much for one deadline, the plugin fails now and then, or leaks) all pass, and batches shrink.
+//! was too much for one deadline, the plugin fails now and then, or leaks) all pass. Either way batches shrink, and grow again.
 
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::port::CallError;
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, Verdicts};
 
 /// A failed batch is split into this many parts. Every level of splitting may cost one deadline, so there are to be few:
-/// 256 events take two.
+/// 256 events take two, 4096 three.
 const PARTS: usize = 16;
 
 /// The outcome of one event: a verdict, or a failure that it is guilty of alone.
 pub type Outcome = Result<Verdict, Box<Failure>>;
 
+/// The outcomes of a batch of events, from the first one on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// How many.
+    pub len: usize,
+    /// Those that are not [`Verdict::Pass`], by the index of the event.
+    pub others: Vec<(usize, Outcome)>,
+}
+
+impl Outcomes {
+    /// Adds the outcome of the next event.
+    pub fn push(&mut self, outcome: Outcome) {
+        if !matches!(outcome, Ok(Verdict::Pass)) {
+            self.others.push((self.len, outcome));
+        }
+        self.len += 1;
+    }
+
+    fn add(&mut self, verdicts: Verdicts) {
+        let (before, more) = (self.len, verdicts.len());
+        self.others.extend(verdicts.into_others().map(|(index, verdict)| (before + index, Ok(verdict))));
+        self.len += more;
+    }
+}
+
+impl FromIterator<Outcome> for Outcomes {
+    fn from_iter<I: IntoIterator<Item = Outcome>>(outcomes: I) -> Self {
+        let mut all = Self::default();
+        outcomes.into_iter().for_each(|outcome| all.push(outcome));
+        all
+    }
+}
+
 /// Calls a plugin for some events.
-pub type Call<'a> = dyn FnMut(&[Event<'_>]) -> Result<Vec<Verdict>, CallError> + 'a;
+pub type Call<'a> = dyn FnMut(&[Event<'_>]) -> Result<Verdicts, CallError> + 'a;
 
 /// No instance can be had; no event is to blame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +82,12 @@ pub fn run(
     limit: &mut BatchLimit,
     pace: &dyn Fn() -> Pace,
     call: &mut Call<'_>,
-) -> Result<Vec<Outcome>, Unavailable> {
-    let mut outcomes: Vec<Outcome> = Vec::with_capacity(events.len());
+) -> Result<Outcomes, Unavailable> {
+    let mut outcomes = Outcomes::default();
     // The batches that failed and are being run again in parts, each within the one before.
     let mut split: Vec<Split> = Vec::new();
-    while outcomes.len() < events.len() {
-        let at = outcomes.len();
+    while outcomes.len < events.len() {
+        let at = outcomes.len;
         let (end, most) = split.last().map_or((events.len(), limit.get()), |split| (split.end, split.part));
         let over = match pace() {
             Pace::GoOn => false,
@@ -69,25 +102,24 @@ pub fn run(
         match call(part) {
             Ok(verdicts) => {
                 debug_assert_eq!(verdicts.len(), part.len(), "the host gives one verdict for each event");
-                outcomes.extend(verdicts.into_iter().map(Ok));
+                outcomes.add(verdicts);
                 if split.is_empty() {
-                    limit.learn(part.len(), true);
+                    limit.grow(part.len());
                 }
             }
             Err(CallError::Unavailable { .. }) if at >= at_least => break,
             Err(CallError::Unavailable { message }) => return Err(Unavailable { message }),
             Err(CallError::Guest { class, code, message }) if part.len() == 1 => {
                 outcomes.push(Err(Box::new(Failure::new(class, code, message))));
-                split.iter_mut().for_each(|split| split.explained = true);
             }
             Err(CallError::Guest { .. }) => {
                 let part = part.len();
-                split.push(Split { end: at + part, whole: part, part: part.div_ceil(PARTS), explained: false });
+                split.push(Split { end: at + part, part: part.div_ceil(PARTS) });
             }
         }
-        while let Some(done) = split.pop_if(|split| split.end <= outcomes.len()) {
+        while split.pop_if(|split| split.end <= outcomes.len).is_some() {
             if split.is_empty() {
-                limit.learn(done.whole, done.explained);
+                limit.shrink();
             }
         }
     }
@@ -98,15 +130,12 @@ pub fn run(
 struct Split {
     /// One past its last event.
     end: usize,
-    /// Its events.
-    whole: usize,
     /// Events of each part.
     part: usize,
-    /// Whether one of its events was found guilty.
-    explained: bool,
 }
 
-/// Most events of one call to one plugin. It shrinks when a batch failed and none of its events did, and grows again.
+/// Most events of one call to one plugin. It halves with every batch that failed, and grows by a sixteenth with every full one
+/// that did not: so at most about one batch in nine fails, however many events are guilty, and however long they take.
 #[derive(Clone, Debug)]
 pub struct BatchLimit {
     now: usize,
@@ -131,13 +160,14 @@ impl BatchLimit {
         self.now = batch.clamp(1, self.now);
     }
 
-    fn learn(&mut self, batch: usize, explained: bool) {
-        self.now = if explained {
-            // A sixteenth more for each full batch that went well.
-            if batch >= self.now { self.most.min(self.now + self.now.div_ceil(16)) } else { self.now }
-        } else {
-            (batch / 2).max(1)
-        };
+    fn grow(&mut self, batch: usize) {
+        if batch >= self.now {
+            self.now = self.most.min(self.now + self.now.div_ceil(16));
+        }
+    }
+
+    fn shrink(&mut self) {
+        self.now = (self.now / 2).max(1);
     }
 }
 
@@ -148,7 +178,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{BatchLimit, Pace, run};
+    use super::{BatchLimit, Outcome, Outcomes, Pace, run};
     use crate::event::Event;
     use crate::failure::FailureClass;
     use crate::port::CallError;
@@ -176,6 +206,13 @@ mod tests {
         if over { Pace::Finish } else { Pace::GoOn }
     }
 
+    /// Every outcome, those that pass too.
+    fn one_each(outcomes: Outcomes) -> Vec<Outcome> {
+        let mut all = vec![Ok(Verdict::Pass); outcomes.len];
+        outcomes.others.into_iter().for_each(|(index, outcome)| all[index] = outcome);
+        all
+    }
+
     proptest! {
         #[test]
         fn exactly_the_guilty_fail(
@@ -195,8 +232,8 @@ mod tests {
                     if part.iter().any(|event| guilty.contains(&event.offset)) { return Err(trap()); }
                     Ok(part.iter().map(|event| Verdict::Drop { reason: event.offset.to_string() }).collect())
                 }).expect("instances can be had");
-                prop_assert!(!step.is_empty(), "every step gets on");
-                outcomes.extend(step);
+                prop_assert!(step.len > 0, "every step gets on");
+                outcomes.extend(one_each(step));
             }
             for (offset, outcome) in (0..).zip(&outcomes) {
                 match outcome {
@@ -229,10 +266,28 @@ mod tests {
                 Ok(part.iter().map(|_| Verdict::Pass).collect())
             })
             .expect("instances can be had");
-            assert!(outcomes.iter().all(Result::is_ok));
+            assert!(one_each(outcomes).iter().all(Result::is_ok));
         }
         assert!(limit.get() <= 128);
         assert!(failed <= 6, "{failed} failed calls");
+    }
+
+    #[test]
+    fn where_guilty_events_are_frequent_batches_are_so_small_that_little_is_run_again() {
+        for one_in in [10_000, 1000, 100, 10] {
+            let mut limit = BatchLimit::new(1024);
+            let (mut run_in_all, mut calls) = (0, 0);
+            let events: Vec<_> = (0..300_000).map(event).collect();
+            for batch in events.chunks(1024) {
+                let outcomes = run(batch, 1, &mut limit, &|| Pace::GoOn, &mut |part| {
+                    (run_in_all, calls) = (run_in_all + part.len(), calls + 1);
+                    let guilty = part.iter().any(|event| event.offset % one_in == 0);
+                    if guilty { Err(trap()) } else { Ok(part.iter().map(|_| Verdict::Pass).collect()) }
+                });
+                assert_eq!(outcomes.expect("instances can be had").len, batch.len());
+            }
+            assert!(run_in_all < events.len() * 3 / 2, "1 in {one_in}: {run_in_all} events were run in {calls} calls");
+        }
     }
 
     #[test]
@@ -256,9 +311,9 @@ mod tests {
                 Err(trap())
             })
             .expect("instances can be had");
-            assert!(outcomes.iter().all(Result::is_err));
+            assert!(one_each(outcomes.clone()).iter().all(Result::is_err));
             assert!(in_this_step.get() <= 12, "{} calls in one step", in_this_step.get());
-            done += outcomes.len();
+            done += outcomes.len;
             calls += in_this_step.get();
         }
         assert!(calls < 400, "{calls} calls for 256 events");
@@ -276,6 +331,6 @@ mod tests {
             Ok(part.iter().map(|_| Verdict::Pass).collect())
         })
         .expect("two calls went well");
-        assert_eq!(outcomes.len(), 4);
+        assert_eq!(outcomes.len, 4);
     }
 }

@@ -16,7 +16,7 @@ use crate::delivery::{Delivery, Forward};
 use crate::event::Event;
 use crate::failure::FailureClass;
 use crate::record::{Record, TopicPartition};
-use crate::verdict::Verdict;
+use crate::verdict::Verdicts;
 
 /// Records of one partition, in offset order, in the buffers they were fetched into. Offsets may have gaps (compaction,
 /// transaction markers).
@@ -127,11 +127,12 @@ pub trait Sink: Send {
     fn capacity_bytes(&self) -> usize;
 
     /// Queues one record; never blocks. What it needs of `delivery` it copies. Each record that is taken is reported
-    /// exactly once by [`serve`](Self::serve), unless the sink fails as a whole.
+    /// exactly once by [`serve`](Self::serve), unless the sink fails as a whole. The answer is
+    /// [about how many bytes](Delivery::rough_bytes) of its queue the record takes.
     ///
     /// # Errors
     /// [`ProduceError`]; nothing was queued.
-    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError>;
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError>;
 
     /// [`produce`](Self::produce), of the record at `index` of `batch`. A sink of the same log as the batch may take the
     /// record's headers along rather than copy them; until they are [restored](Batch::restore), the record is undecodable.
@@ -144,7 +145,7 @@ pub trait Sink: Send {
         index: usize,
         forward: &Forward<'_>,
         token: Token,
-    ) -> Result<(), ProduceError> {
+    ) -> Result<usize, ProduceError> {
         self.produce(&forward.of(batch.record(index)), token)
     }
 
@@ -450,7 +451,7 @@ pub trait PluginHost {
     ///
     /// # Errors
     /// [`CallError`].
-    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Vec<Verdict>, CallError>;
+    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError>;
 
     /// CPU time of the last call, where that had one event only and returned cleanly, and the host measures it.
     fn last_took(&self) -> Option<Duration> {

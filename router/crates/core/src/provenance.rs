@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::event::Event;
 use crate::failure::{Failure, FailureClass};
 use crate::record::{Header, Headers, OwnedHeader, TopicPartition};
 
@@ -215,11 +216,11 @@ impl<'a> Block<'a> {
 
 /// The headers that `origin_headers = true` stamps on outputs.
 #[must_use]
-pub fn origin_stamps(partition: &TopicPartition, offset: i64) -> Vec<OwnedHeader> {
+pub fn origin_stamps(event: &Event<'_>) -> Vec<OwnedHeader> {
     vec![
-        OwnedHeader::text(name::ORIGIN_TOPIC, partition.topic.to_string()),
-        OwnedHeader::text(name::ORIGIN_PARTITION, partition.partition.to_string()),
-        OwnedHeader::text(name::ORIGIN_OFFSET, offset.to_string()),
+        OwnedHeader::text(name::ORIGIN_TOPIC, event.topic),
+        OwnedHeader::text(name::ORIGIN_PARTITION, event.partition.to_string()),
+        OwnedHeader::text(name::ORIGIN_OFFSET, event.offset.to_string()),
     ]
 }
 

@@ -38,6 +38,72 @@ impl Verdict {
     pub const EMITTED_NOTHING: &str = "emitted-nothing";
 }
 
+/// The answers of a plugin for a batch of events, in their order. Most events pass: only the other answers are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    len: usize,
+    /// By the index of the event.
+    others: Vec<(usize, Verdict)>,
+}
+
+impl Verdicts {
+    /// Adds the answer for the next event.
+    #[inline]
+    pub fn push(&mut self, verdict: Verdict) {
+        if !matches!(verdict, Verdict::Pass) {
+            self.others.push((self.len, verdict));
+        }
+        self.len += 1;
+    }
+
+    /// Number of answers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The answers that are not [`Verdict::Pass`], each with the index of its event.
+    #[must_use]
+    pub fn others(&self) -> &[(usize, Verdict)] {
+        &self.others
+    }
+
+    /// [`others`](Self::others), by value.
+    pub fn into_others(self) -> impl Iterator<Item = (usize, Verdict)> {
+        self.others.into_iter()
+    }
+
+    /// One answer for each event.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Verdict> {
+        let mut verdicts = vec![Verdict::Pass; self.len];
+        for (index, verdict) in self.others {
+            verdicts[index] = verdict;
+        }
+        verdicts
+    }
+}
+
+impl Extend<Verdict> for Verdicts {
+    fn extend<I: IntoIterator<Item = Verdict>>(&mut self, verdicts: I) {
+        verdicts.into_iter().for_each(|verdict| self.push(verdict));
+    }
+}
+
+impl FromIterator<Verdict> for Verdicts {
+    fn from_iter<I: IntoIterator<Item = Verdict>>(verdicts: I) -> Self {
+        let mut all = Self::default();
+        all.extend(verdicts);
+        all
+    }
+}
+
 /// One event that a plugin emits, told as the difference to the event it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {

@@ -84,7 +84,7 @@ impl Sink for GroupSink {
         self.shared.database.options().sink_queue_bytes
     }
 
-    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
         let stamps =
             delivery.stamps.iter().map(|stamp| stamp.name.len() + stamp.value.as_ref().map_or(0, |value| value.len()));
         let size = delivery.key.map_or(0, <[u8]>::len)
@@ -101,7 +101,7 @@ impl Sink for GroupSink {
         if empty {
             (self.waker)();
         }
-        Ok(())
+        Ok(delivery.rough_bytes())
     }
 
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {

@@ -74,7 +74,7 @@ impl KafkaBatch {
     }
 
     /// Where in `headers` those of a record are.
-    fn headers_of(&self, index: usize) -> std::ops::Range<usize> {
+    pub(crate) fn headers_of(&self, index: usize) -> std::ops::Range<usize> {
         let end = self.entries.get(index + 1).map_or(self.headers.len(), |next| next.headers);
         self.entries[index].headers..end
     }

@@ -105,8 +105,9 @@ impl Sink for KafkaSink {
         self.settings.producer_queue_bytes
     }
 
-    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
-        self.send(delivery, native_headers(delivery), token)
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
+        self.send(delivery, native_headers(delivery), token)?;
+        Ok(delivery.rough_bytes())
     }
 
     fn forward(
@@ -115,12 +116,16 @@ impl Sink for KafkaSink {
         index: usize,
         forward: &Forward<'_>,
         token: Token,
-    ) -> Result<(), ProduceError> {
+    ) -> Result<usize, ProduceError> {
         let Some(fetched) = (batch as &mut dyn Any).downcast_mut::<KafkaBatch>() else {
             return self.produce(&forward.of(batch.record(index)), token);
         };
+        let header_bytes = Delivery::HEADER_BYTES * fetched.headers_of(index).len();
         let (record, headers) = fetched.take_headers(index);
-        self.send(&forward.of(record), headers, token).inspect_err(|_| fetched.restore(index))
+        let delivery = forward.of(record);
+        let bytes = delivery.rough_bytes() + header_bytes;
+        self.send(&delivery, headers, token).inspect_err(|_| fetched.restore(index))?;
+        Ok(bytes)
     }
 
     fn hurry(&mut self) {

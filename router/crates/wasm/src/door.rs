@@ -1,7 +1,7 @@
 //! The two doors by which a plugin can be called: which of them it has, and calls through either.
 
 use pointsman_core::event::Event;
-use pointsman_core::verdict::Verdict;
+use pointsman_core::verdict::Verdicts;
 use wasmtime::component::{Component, Instance, InstancePre};
 use wasmtime::{Engine, Store};
 
@@ -116,7 +116,7 @@ impl Door {
         scratch: &mut Scratch,
         events: &[Event<'_>],
         limits: &Limits,
-    ) -> Result<Vec<Verdict>, Uncrossed> {
+    ) -> Result<Verdicts, Uncrossed> {
         match self {
             Self::Records(plugin) => {
                 let processor = plugin.pointsman_plugin_processor();
@@ -125,17 +125,12 @@ impl Door {
             }
             Self::Columns(plugin, fields) => {
                 let columns = plugin.pointsman_plugin_columns();
-                let mut verdicts = Vec::new();
+                let mut verdicts = Verdicts::default();
                 // A lane's records are of one partition, but for strangers in its retry partition.
                 for events in events.chunk_by(|a, b| (a.partition, a.topic) == (b.partition, b.topic)) {
                     let answer =
                         scratch.columns.lend(events, *fields, |batch| columns.call_process(&mut *store, batch))??;
-                    let accepted = columns::accept(answer, events.len(), limits).map_err(Uncrossed::Refused)?;
-                    if verdicts.is_empty() {
-                        verdicts = accepted;
-                    } else {
-                        verdicts.extend(accepted);
-                    }
+                    columns::accept(answer, events.len(), limits, &mut verdicts).map_err(Uncrossed::Refused)?;
                 }
                 Ok(verdicts)
             }

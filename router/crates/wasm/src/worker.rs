@@ -6,7 +6,7 @@ use std::time::Duration;
 use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::port::{CallError, PluginHost, PluginId};
-use pointsman_core::verdict::Verdict;
+use pointsman_core::verdict::Verdicts;
 use tracing::debug;
 use wasmtime::Store;
 
@@ -71,7 +71,7 @@ struct Slot {
 }
 
 impl PluginHost for WorkerPlugins {
-    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Vec<Verdict>, CallError> {
+    fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError> {
         let Self { plugins, slots, scratch, took } = self;
         *took = None;
         let known = plugins.get(plugin).zip(usize::try_from(plugin.0).ok().and_then(|index| slots.get_mut(index)));
@@ -113,7 +113,7 @@ impl Slot {
         scratch: &mut Scratch,
         events: &[Event<'_>],
         now_ms: i64,
-    ) -> Result<Vec<Verdict>, CallError> {
+    ) -> Result<Verdicts, CallError> {
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
             None => Instance::start(plugin, now_ms)
@@ -221,7 +221,7 @@ impl Instance {
         scratch: &mut Scratch,
         events: &[Event<'_>],
         now_ms: i64,
-    ) -> Result<Vec<Verdict>, CallError> {
+    ) -> Result<Verdicts, CallError> {
         begin(&mut self.store, plugin, events.len(), now_ms);
         let answer = self.door.process(&mut self.store, scratch, events, plugin.limits());
         answer.map_err(|uncrossed| {

@@ -289,12 +289,12 @@ impl Sink for SimulatedSink {
         Self::ROOM
     }
 
-    fn produce(&mut self, _: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
         if self.held.len() == Self::ROOM {
             return Err(ProduceError::Full);
         }
         self.held.push_front(token);
-        Ok(())
+        Ok(delivery.rough_bytes())
     }
 
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {

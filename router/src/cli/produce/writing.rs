@@ -215,7 +215,7 @@ impl Writing {
                 Err(TryRecvError::Disconnected) => return Fed::Ended,
             };
             match self.sink.produce(&numbered.record.delivery(TopicId(0)), Token(numbered.line)) {
-                Ok(()) => self.outstanding += 1,
+                Ok(_) => self.outstanding += 1,
                 Err(ProduceError::Full) => {
                     self.waiting = Some(numbered);
                     return Fed::Paused;

@@ -27,7 +27,7 @@ impl Sink for TroubledSink {
         QUEUE_BYTES
     }
 
-    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<(), ProduceError> {
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
         self.trouble(delivery, token).unwrap_or_else(|| self.inner.produce(delivery, token))
     }
 
@@ -37,9 +37,9 @@ impl Sink for TroubledSink {
         index: usize,
         forward: &Forward<'_>,
         token: Token,
-    ) -> Result<(), ProduceError> {
+    ) -> Result<usize, ProduceError> {
         match self.trouble(&forward.of(batch.record(index)), token) {
-            Some(accepted) => accepted.map(|()| take_headers(batch, index)),
+            Some(accepted) => accepted.inspect(|_| take_headers(batch, index)),
             None => self.inner.forward(batch, index, forward, token),
         }
     }
@@ -62,7 +62,7 @@ impl Sink for TroubledSink {
 
 impl TroubledSink {
     /// The answer to a delivery that fails at once or later.
-    fn trouble(&mut self, delivery: &Delivery<'_>, token: Token) -> Option<Result<(), ProduceError>> {
+    fn trouble(&mut self, delivery: &Delivery<'_>, token: Token) -> Option<Result<usize, ProduceError>> {
         let luck = if self.calm { u8::MAX } else { self.random.u8(..) };
         let unavailable = || DeliveryError::Unavailable { code: "sim".into(), message: "simulated outage".into() };
         let later = match luck {
@@ -77,6 +77,6 @@ impl TroubledSink {
             _ => return None,
         };
         self.waiting.push(Report { token, result: Err(Box::new(later)) });
-        Some(Ok(()))
+        Some(Ok(delivery.rough_bytes()))
     }
 }

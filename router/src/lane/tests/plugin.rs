@@ -6,7 +6,7 @@ use std::time::Duration;
 use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::port::{CallError, PluginHost, PluginId};
-use pointsman_core::verdict::{Output, Patch, Verdict};
+use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
 
 /// What the plugin says of a record on a run: the same whenever it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) struct ScriptedPlugin {
 }
 
 impl PluginHost for ScriptedPlugin {
-    fn call(&mut self, _: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Vec<Verdict>, CallError> {
+    fn call(&mut self, _: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError> {
         if !self.calm && self.random.u8(..) < 8 {
             return Err(CallError::Unavailable { message: "simulated: no instance".into() });
         }
@@ -116,7 +116,7 @@ impl PluginHost for ScriptedPlugin {
 }
 
 impl Outage {
-    fn answer(self, events: usize) -> Result<Vec<Verdict>, CallError> {
+    fn answer(self, events: usize) -> Result<Verdicts, CallError> {
         let verdict = match self {
             Self::Reject => Verdict::Reject { code: "sim".into(), message: OUTAGE.into() },
             Self::Retry => Verdict::Retry { reason: OUTAGE.into(), delay_ms: None },
@@ -124,6 +124,6 @@ impl Outage {
                 return Err(CallError::Guest { class: FailureClass::Trap, code: "sim".into(), message: OUTAGE.into() });
             }
         };
-        Ok(vec![verdict; events])
+        Ok(std::iter::repeat_n(verdict, events).collect())
     }
 }

@@ -15,7 +15,7 @@ use crate::names::{name_fault, topic_fault};
 use crate::plan::Matching;
 use crate::raw::{At, Route, Stage};
 
-const BATCH_RECORDS: u64 = 256;
+const BATCH_RECORDS: u64 = 1024;
 const BATCH_BYTES: u64 = 1 << 20;
 const IN_FLIGHT_RECORDS: u64 = 10_000;
 const IN_FLIGHT_BYTES: u64 = 16 << 20;

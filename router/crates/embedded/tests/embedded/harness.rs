@@ -104,7 +104,7 @@ pub(crate) fn write(log: &EmbeddedLog, partition: &TopicPartition, records: &[Ow
         let delivery = delivery(record, PartitionChoice::Exactly(partition.partition));
         loop {
             match sink.produce(&delivery, Token(index as u64)) {
-                Ok(()) => break,
+                Ok(_) => break,
                 Err(ProduceError::Full) => assert!(served(&mut *sink).iter().all(Result::is_ok)),
                 Err(ProduceError::Delivery(error)) => panic!("{error}"),
             }

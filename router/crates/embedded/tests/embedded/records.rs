@@ -166,7 +166,7 @@ fn a_sink_holds_no_more_than_its_bound_but_always_one_record() {
     for (record, most) in [(&small, 10), (&large, 1), (&empty, 100)] {
         let mut taken = 0;
         while match sink.produce(&delivery(record, PartitionChoice::ByKey), Token(0)) {
-            Ok(()) => true,
+            Ok(_) => true,
             Err(ProduceError::Full) => false,
             Err(ProduceError::Delivery(error)) => panic!("{error}"),
         } {

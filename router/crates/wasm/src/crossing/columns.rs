@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use pointsman_core::event::Event;
 use pointsman_core::record::OwnedHeader;
-use pointsman_core::verdict::{Output, Patch, Verdict};
+use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
 
 use super::{Count, NotText, put_away};
 use crate::bindings::columnar::exports::pointsman::plugin::columns as wit;
@@ -105,9 +105,14 @@ fn length(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(NULL - 1)
 }
 
-/// Checks the answer to a call with `events` events against the contract and the limits, and takes it over. Keys and
+/// Checks the answer to a call with `events` events against the contract and the limits, and adds it to `verdicts`. Keys and
 /// values stay where they are, in one piece of memory, until the last of them is done with.
-pub(crate) fn accept(answer: wit::Verdicts, events: usize, limits: &Limits) -> Result<Vec<Verdict>, Fault> {
+pub(crate) fn accept(
+    answer: wit::Verdicts,
+    events: usize,
+    limits: &Limits,
+    verdicts: &mut Verdicts,
+) -> Result<(), Fault> {
     let mut count = Count::default();
     count.verdicts(answer.kinds.len(), events)?;
     let mut rest = Rest {
@@ -116,13 +121,11 @@ pub(crate) fn accept(answer: wit::Verdicts, events: usize, limits: &Limits) -> R
         outputs: answer.outputs.iter(),
         bytes: Bytes::from(answer.bytes),
     };
-    let mut verdicts = Vec::with_capacity(events);
     for kind in answer.kinds {
         verdicts.push(rest.verdict(kind, &mut count)?);
     }
     rest.end()?;
-    count.check(limits)?;
-    Ok(verdicts)
+    count.check(limits)
 }
 
 /// What was not taken yet of the columns of an answer.

@@ -2,7 +2,7 @@
 
 use pointsman_core::event::Event;
 use pointsman_core::record::OwnedHeader;
-use pointsman_core::verdict::{Output, Patch, Verdict};
+use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
 
 use super::{Count, HEADER_BYTES, NotText, put_away, reuse};
 use crate::bindings::pointsman::plugin::types as wit;
@@ -55,7 +55,7 @@ impl Scratch {
 
 /// Checks the answer to a call with `events` events against the contract and the limits, and takes it over, without
 /// copying payloads.
-pub(crate) fn accept(answer: Vec<wit::Verdict>, events: usize, limits: &Limits) -> Result<Vec<Verdict>, Fault> {
+pub(crate) fn accept(answer: Vec<wit::Verdict>, events: usize, limits: &Limits) -> Result<Verdicts, Fault> {
     let mut count = Count::default();
     count.verdicts(answer.len(), events)?;
     let verdicts = answer.into_iter().map(|given| verdict(&mut count, given)).collect();

@@ -139,7 +139,7 @@ fn events_cross_the_border_and_come_back_as_they_were() {
                     sample.event(if lent { Headers::Borrowed(borrowed) } else { Headers::Owned(owned) })
                 })
                 .collect();
-            prop_assert_eq!(&worker.call(PLUGIN, &events, 0).unwrap(), &expected);
+            prop_assert_eq!(worker.call(PLUGIN, &events, 0).unwrap().into_vec(), expected.clone());
         }
         Ok(())
     };

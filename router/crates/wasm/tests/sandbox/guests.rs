@@ -1,5 +1,6 @@
 //! Components made from WebAssembly text, so that a test can do what no compiler would.
 
+use std::fmt::Debug;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use pointsman_core::event::Event;
 use pointsman_core::port::{CallError, PluginHost, PluginId};
 use pointsman_core::record::Headers;
-use pointsman_core::verdict::Verdict;
+use pointsman_core::verdict::{Verdict, Verdicts};
 use pointsman_wasm::{
     Limits, LoadError, LoadErrorReason, LoadedPlugin, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins,
 };
@@ -201,12 +202,12 @@ pub fn event(offset: i64, value: &[u8]) -> Event<'_> {
 
 /// Calls the plugin with three events.
 pub fn call(worker: &mut WorkerPlugins) -> Result<Vec<Verdict>, CallError> {
-    worker.call(PLUGIN, &[event(0, b"a"), event(1, b"b"), event(2, b"c")], 0)
+    worker.call(PLUGIN, &[event(0, b"a"), event(1, b"b"), event(2, b"c")], 0).map(Verdicts::into_vec)
 }
 
 /// Calls the plugin with one event at this offset.
 pub fn call_at(worker: &mut WorkerPlugins, offset: i64) -> Result<Vec<Verdict>, CallError> {
-    worker.call(PLUGIN, &[event(offset, b"a")], 0)
+    worker.call(PLUGIN, &[event(offset, b"a")], 0).map(Verdicts::into_vec)
 }
 
 /// CPU time that this thread has used.
@@ -215,7 +216,7 @@ pub fn thread_cpu_time() -> Duration {
 }
 
 /// Class and code of a failed call.
-pub fn fault(answer: Result<Vec<Verdict>, CallError>) -> (&'static str, String) {
+pub fn fault<T: Debug>(answer: Result<T, CallError>) -> (&'static str, String) {
     match answer {
         Err(CallError::Guest { class, code, .. }) => (class.name(), code),
         other => panic!("the guest must fail: {other:?}"),

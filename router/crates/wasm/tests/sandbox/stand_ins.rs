@@ -111,7 +111,7 @@ fn bench(process: &str, grants: &[&str]) -> Bench {
 
 /// What the guest said.
 fn said(worker: &mut WorkerPlugins, now_ms: i64) -> Vec<u8> {
-    let verdicts = worker.call(PLUGIN, &[event(0, b"")], now_ms).unwrap();
+    let verdicts = worker.call(PLUGIN, &[event(0, b"")], now_ms).unwrap().into_vec();
     match &verdicts[..] {
         [Verdict::Emit(outputs)] => match &outputs[..] {
             [Output { value: Patch::Set(bytes), .. }] => bytes.to_vec(),

@@ -109,10 +109,15 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
     ]
 }
 
+fn accepted(columns: wit::Verdicts, events: usize) -> Result<Vec<Verdict>, Fault> {
+    let mut verdicts = Verdicts::default();
+    accept(columns, events, &LIMITS, &mut verdicts).map(|()| verdicts.into_vec())
+}
+
 proptest! {
     #[test]
     fn verdicts_arrive_as_they_were_written(verdicts in vec(any_verdict(), 0..9)) {
-        prop_assert_eq!(accept(columns(&verdicts), verdicts.len(), &LIMITS), Ok(verdicts));
+        prop_assert_eq!(accepted(columns(&verdicts), verdicts.len()), Ok(verdicts));
     }
 
     /// Whatever a guest writes, and wherever it is cut or changed.
@@ -140,8 +145,8 @@ proptest! {
             _ => columns.bytes.truncate(cut.0.index(columns.bytes.len() + 1)),
         }
         let events = columns.kinds.len();
-        match accept(columns, events, &LIMITS) {
-            Ok(accepted) => prop_assert_eq!(accepted.len(), events),
+        match accepted(columns, events) {
+            Ok(verdicts) => prop_assert_eq!(verdicts.len(), events),
             Err(fault) => prop_assert_eq!(fault.class, FailureClass::BadOutput),
         }
     }
@@ -149,7 +154,7 @@ proptest! {
 
 /// What is wrong with an answer to one event.
 fn fault(columns: wit::Verdicts) -> (&'static str, String) {
-    let fault = accept(columns, 1, &LIMITS).unwrap_err();
+    let fault = accepted(columns, 1).unwrap_err();
     (fault.code, fault.message)
 }
 
@@ -191,7 +196,7 @@ fn each_malformed_answer_is_told_for_what_it_is() {
 #[test]
 fn of_a_reason_only_the_head_is_held() {
     let columns = wit::Verdicts { kinds: vec![1], lengths: vec![5000], bytes: vec![b'r'; 5000], ..nothing() };
-    assert_eq!(accept(columns, 1, &LIMITS), Ok(vec![Verdict::Drop { reason: "r".repeat(1024) }]));
+    assert_eq!(accepted(columns, 1), Ok(vec![Verdict::Drop { reason: "r".repeat(1024) }]));
 }
 
 #[test]
