@@ -17,16 +17,31 @@ use crate::shared::Now;
 /// The breaker of a lane, and what waits for it.
 pub(super) struct Guard {
     breaker: Breaker,
-    /// Failed, and to be dead-lettered once they are paid for. While the breaker is open there are none: what can't be paid
-    /// for is to be run again.
+    /// Failed, and to be dead-lettered once they are paid for.
     unpaid: VecDeque<(Unit, Box<Failure>)>,
+    /// Failed in what is an outage, as a probe has shown: to be run again.
+    failed: VecDeque<Unit>,
+    /// Whether a probe has failed since the breaker opened: then the lane is paused.
+    paused: bool,
+    /// Whether the next probe is to be a record that has not failed yet. Those and the failed ones take turns.
+    fresh: bool,
+    /// There was no such record when it was to be the probe.
+    starved: bool,
     /// Records that were dropped because they failed, which is no success.
     dropped_failures: u64,
 }
 
 impl Guard {
     pub(super) fn new(terms: &Terms, now: Instant) -> Self {
-        Self { breaker: Breaker::new(terms.clone(), now), unpaid: VecDeque::new(), dropped_failures: 0 }
+        Self {
+            breaker: Breaker::new(terms.clone(), now),
+            unpaid: VecDeque::new(),
+            failed: VecDeque::new(),
+            paused: false,
+            fresh: true,
+            starved: false,
+            dropped_failures: 0,
+        }
     }
 }
 
@@ -50,13 +65,42 @@ impl Lane {
         if self.outstanding > 0 {
             return Some(Step::Idle);
         }
+        let guard = self.guard.as_mut()?;
         // So may each whose delivery has failed, which is no fault of the stages.
-        if !self.is_paused() && !self.again.is_empty() {
+        if !guard.breaker.is_open() && !self.again.is_empty() {
             return None;
         }
-        self.open(tools.now);
-        let probe_at = self.guard.as_ref()?.breaker.probe_at()?;
-        (probe_at > tools.now.instant).then_some(Step::NotBefore(probe_at))
+        guard.breaker.open(tools.now.instant);
+        self.choose_probe(tools)
+    }
+
+    /// Puts the record that is to be the probe first in `ready`, once it is due.
+    fn choose_probe(&mut self, tools: &Tools<'_>) -> Option<Step> {
+        let Guard { breaker, fresh, starved, .. } = self.guard.as_mut()?;
+        let probe_at = breaker.probe_at()?;
+        let is_due = probe_at <= tools.now.instant;
+        if !is_due && !*starved {
+            return Some(Step::NotBefore(probe_at));
+        }
+        if (*fresh || *starved) && self.ready.is_empty() {
+            self.take_in(tools);
+        }
+        let Guard { unpaid, failed, fresh, starved, .. } = self.guard.as_mut()?;
+        let has_fresh = !self.ready.is_empty();
+        if (*fresh || *starved) && has_fresh {
+            (*fresh, *starved) = (false, false);
+            return None;
+        }
+        *starved |= *fresh;
+        if !is_due {
+            return Some(Step::NotBefore(probe_at));
+        }
+        *fresh = true;
+        let again = failed.pop_front().or_else(|| unpaid.pop_front().map(|(unit, _)| unit));
+        if let Some(unit) = again {
+            self.ready.insert(0, unit);
+        }
+        None
     }
 
     /// Puts into the outbox what has failed, and now can have its course.
@@ -85,23 +129,24 @@ impl Lane {
         self.outbox.push(unit, origin, Ruling::Fail(failure, course));
     }
 
-    fn open(&mut self, now: Now) {
-        let Some(Guard { breaker, unpaid, .. }) = &mut self.guard else { return };
-        let Some((first, failure)) = unpaid.front().filter(|_| !breaker.is_open()) else { return };
-        let (first, failure) = (*first, failure.clone());
-        breaker.open(now.instant);
-        let again: Vec<Unit> = unpaid.drain(..).map(|(unit, _)| unit).collect();
-        let records = again.len();
-        self.ready.splice(0..0, again);
+    /// A probe has failed: so failures are the rule.
+    fn pause_at(&mut self, unit: Unit, failure: &Failure) {
+        let offset = self.offset_of(unit);
+        let Some(Guard { unpaid, failed, paused, .. }) = &mut self.guard else { return };
+        failed.extend(unpaid.drain(..).map(|(unit, _)| unit));
+        failed.push_back(unit);
+        if std::mem::replace(paused, true) {
+            tracing::debug!(offset, class = %failure.class, "the probe has failed: {}", failure.line());
+            return;
+        }
         self.shared.counters.pause(self.route);
-        let offset = self.offset_of(first);
         tracing::error!(
-            from = first.which.name(),
+            from = unit.which.name(),
             offset,
             class = %failure.class,
-            records,
+            records = failed.len(),
             "the lane pauses: failures are the rule, and no token is left that would pay for a dead letter. It keeps its place, \
-             tries one record at growing intervals, and goes on by itself when one succeeds. The first that failed: {}",
+             tries one record at growing intervals, and goes on by itself when one succeeds. The last that failed: {}",
             failure.line()
         );
     }
@@ -138,12 +183,10 @@ impl Lane {
 
     /// Keeps a record that nothing pays for.
     pub(super) fn keep_back(&mut self, unit: Unit, failure: Box<Failure>) {
-        let Some(Guard { breaker, unpaid, .. }) = &mut self.guard else { return };
-        if breaker.is_open() {
-            tracing::debug!(class = %failure.class, "the probe has failed: {}", failure.line());
-            self.ready.insert(0, unit);
-        } else {
-            unpaid.push_back((unit, failure));
+        match &mut self.guard {
+            Some(guard) if guard.breaker.is_open() => self.pause_at(unit, &failure),
+            Some(guard) => guard.unpaid.push_back((unit, failure)),
+            None => {}
         }
     }
 
@@ -156,19 +199,23 @@ impl Lane {
 
     /// Hands on what the lane has counted: to its breaker, and to the counters of all.
     pub(super) fn hand_in(&mut self, now: Now) {
-        if let Some(Guard { breaker, dropped_failures, .. }) = &mut self.guard {
+        if let Some(Guard { breaker, dropped_failures, failed, paused, fresh, starved, .. }) = &mut self.guard {
             let successes = self.tally.successes().saturating_sub(std::mem::take(dropped_failures));
-            if let Some(paused) = breaker.earn(successes, now.instant) {
-                let _named = self.span.clone().entered();
-                tracing::info!(?paused, "the lane goes on: a record has succeeded");
-                self.shared.counters.resume(self.route);
+            if let Some(after) = breaker.earn(successes, now.instant) {
+                (*fresh, *starved) = (true, false);
+                self.ready.splice(0..0, failed.drain(..));
+                if std::mem::take(paused) {
+                    let _named = self.span.clone().entered();
+                    tracing::info!(paused = ?after, "the lane goes on: a record has succeeded");
+                    self.shared.counters.resume(self.route);
+                }
             }
         }
         self.shared.counters.add(&self.shared.plan, &mut self.tally);
     }
 
-    /// Whether the breaker is open.
+    /// Whether the breaker is open, and not only to find out.
     pub(super) fn is_paused(&self) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.breaker.is_open())
+        self.guard.as_ref().is_some_and(|guard| guard.paused)
     }
 }

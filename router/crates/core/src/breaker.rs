@@ -21,7 +21,7 @@ pub struct Terms {
     pub successes_per_token: NonZeroU32,
     /// One token comes by itself each time that this has passed; more than zero.
     pub token_every: Duration,
-    /// From the opening to the first probe, ...
+    /// From the first probe to the second, ...
     pub probe_initial: Duration,
     /// ... doubled from one probe to the next, up to this.
     pub probe_max: Duration,
@@ -43,7 +43,7 @@ pub struct Breaker {
 struct Open {
     since: Instant,
     probe_at: Instant,
-    /// Between the last probe, or the opening, and the next.
+    /// Between the last probe and the next.
     wait: Duration,
 }
 
@@ -86,10 +86,9 @@ impl Breaker {
         self.open.take().map(|open| now.saturating_duration_since(open.since))
     }
 
-    /// A record can't be paid for, and nothing that is under way can earn a token: opens.
+    /// A record can't be paid for, and nothing that is under way can earn a token: opens. The first probe is due at once.
     pub fn open(&mut self, now: Instant) {
-        let wait = self.terms.probe_initial;
-        self.open.get_or_insert(Open { since: now, probe_at: now + wait, wait });
+        self.open.get_or_insert(Open { since: now, probe_at: now, wait: Duration::ZERO });
     }
 
     /// Whether it is open.
@@ -104,10 +103,10 @@ impl Breaker {
         self.open.as_ref().map(|open| open.probe_at)
     }
 
-    /// A probe begins; if it fails, the next is due after twice as long a wait as this one was.
+    /// A probe begins; if it fails, the next is due after `probe_initial`, and each after it twice as late.
     pub fn probe(&mut self, now: Instant) {
         if let Some(open) = &mut self.open {
-            open.wait = open.wait.saturating_mul(2).min(self.terms.probe_max);
+            open.wait = open.wait.saturating_mul(2).clamp(self.terms.probe_initial, self.terms.probe_max);
             open.probe_at = now + open.wait;
         }
     }
@@ -258,7 +257,7 @@ mod tests {
                 break at;
             }
         };
-        assert_eq!(probes, [1, 3, 7, 15, 31, 63]);
+        assert_eq!(probes, [0, 1, 3, 7, 15, 31, 63]);
         assert_eq!((breaker.probe_at(), breaker.is_open()), (Some(paid_at), true));
         breaker.probe(paid_at);
         assert_eq!(breaker.earn(1, after(64)), Some(Duration::from_secs(64)));
