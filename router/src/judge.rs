@@ -43,6 +43,8 @@ pub(crate) enum Course {
     /// It is to be parked. (An outage of the retry topic must not have the policy decide again, by a later clock.)
     Park { due_ms: i64 },
     /// It is to be dead-lettered, since it couldn't be parked.
+    Unparkable,
+    /// It is to be dead-lettered, and that is paid for.
     DeadLetter,
     /// It is to be dead-lettered without its payload, since that was too large.
     Truncate,

@@ -17,6 +17,11 @@ fn a_lane_at_its_rate_limit_holds_up_nobody_and_drops_nothing() -> anyhow::Resul
 }
 
 #[test]
+fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::outage)
+}
+
+#[test]
 fn transactions_are_committed_whole_on_the_embedded_log() -> anyhow::Result<()> {
     on_the_embedded_log(flows::transactions_are_committed_whole)
 }

@@ -16,6 +16,10 @@ pub(crate) const TRIALS: &[Trial] = &[
     Trial::shared("flows::a_second_writer_fences_the_first_on_kafka", a_second_writer_fences_the_first_on_kafka),
     Trial::shared("flows::senseless_transactions_are_refused_on_kafka", senseless_transactions_are_refused_on_kafka),
     Trial::shared("flows::a_route_reads_past_what_was_aborted_on_kafka", a_route_reads_past_what_was_aborted_on_kafka),
+    Trial::shared(
+        "flows::an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka",
+        an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka,
+    ),
 ];
 
 fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
@@ -24,6 +28,10 @@ fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyho
 
 fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
     flows::killed_routers_lose_nothing(kafka)
+}
+
+fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::outage(&Backend::Kafka(kafka))
 }
 
 fn transactions_are_committed_whole_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {

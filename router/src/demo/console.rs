@@ -100,6 +100,7 @@ impl Picture {
         if !failures.is_empty() {
             text.push_str(&format!("\n  failures: {failures}"));
         }
+        text.push_str(&self.warnings());
         for (plugin, counter, count) in self.counters.plugin_counts() {
             text.push_str(&format!("\n  counted by {}: {counter} {count}", self.plan.plugins[plugin].name));
         }
@@ -132,6 +133,17 @@ impl Picture {
         let counts = FailureClass::ALL.map(|class| (class, count(class)));
         let told = counts.iter().filter(|(_, count)| *count > 0).map(|(class, count)| format!("{class} {count}"));
         told.collect::<Vec<_>>().join(", ")
+    }
+
+    fn warnings(&self) -> String {
+        let routes = self.plan.routes.iter().enumerate();
+        let paused = routes
+            .map(|(index, route)| (format!("lanes of {} that are paused", route.name), self.counters.paused(index)));
+        let plugins = self.plan.plugins.iter().enumerate();
+        let slow = plugins
+            .map(|(index, plugin)| (format!("slow records in {}", plugin.name), self.counters.slow_calls(index)));
+        let told = paused.chain(slow).filter(|(_, count)| *count > 0);
+        told.map(|(what, count)| format!("\n  {what}: {count}")).collect()
     }
 
     fn topics(&self) -> Table {

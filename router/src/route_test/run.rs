@@ -152,8 +152,10 @@ fn lanes(
                 .map(|topic| assigned(log, TopicPartition::new(Arc::clone(topic), partition.partition), parked));
             let assignment = Assignment { source: assigned(log, partition, parked), retry };
             let id = u32::try_from(lanes.len()).unwrap_or(u32::MAX);
-            let mut lane = Lane::new(id, Arc::clone(&shared), case.route, assignment);
+            let mut lane = Lane::new(id, Arc::clone(&shared), case.route, assignment, Instant::now());
             lane.tell_fates();
+            // A case is about what the route makes of each record, and may have nothing but failures.
+            lane.without_breaker();
             lanes.push(lane);
         }
     }

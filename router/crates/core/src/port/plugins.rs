@@ -1,5 +1,7 @@
 //! The sandbox of the plugins.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use crate::event::Event;
@@ -22,6 +24,11 @@ pub trait PluginHost {
     /// # Errors
     /// [`CallError`].
     fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError>;
+
+    /// CPU time of the last call, where that had one event only and returned cleanly, and the host measures it.
+    fn last_took(&self) -> Option<Duration> {
+        None
+    }
 
     /// Hands `see` what plugins have counted since the last time, in calls that returned cleanly: plugin, name of the
     /// counter, sum. The number of names is bounded.
