@@ -12,6 +12,7 @@ mod hurry;
 mod intake;
 mod judge;
 mod lane;
+pub mod offsets;
 pub mod plugin_build;
 pub mod reading;
 pub mod record_text;

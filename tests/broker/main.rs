@@ -9,12 +9,20 @@ mod client;
 mod client_traps;
 mod flows;
 mod harness;
+mod offsets;
 mod record_text;
 mod transactions;
 
 fn main() -> ExitCode {
     pointsman_tests::trials::run(
         &Arguments::from_args(),
-        &[harness::TRIALS, flows::TRIALS, client_traps::TRIALS, record_text::TRIALS, transactions::TRIALS],
+        &[
+            harness::TRIALS,
+            flows::TRIALS,
+            client_traps::TRIALS,
+            offsets::TRIALS,
+            record_text::TRIALS,
+            transactions::TRIALS,
+        ],
     )
 }
