@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 mod client;
-mod client_traps;
 mod flows;
 mod harness;
 mod offsets;
@@ -19,7 +18,11 @@ fn main() -> ExitCode {
         &[
             harness::TRIALS,
             flows::TRIALS,
-            client_traps::TRIALS,
+            client::groups::TRIALS,
+            client::records::TRIALS,
+            client::starts::TRIALS,
+            client::topics::TRIALS,
+            client::trouble::TRIALS,
             offsets::TRIALS,
             record_text::TRIALS,
             transactions::TRIALS,
