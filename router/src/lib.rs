@@ -11,6 +11,7 @@ mod hurry;
 mod intake;
 mod judge;
 mod lane;
+mod parking;
 pub mod plugin_build;
 pub mod record_text;
 mod route_test;

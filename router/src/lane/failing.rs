@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pointsman_config::plan::StagePlan;
+use pointsman_config::plan::{Ordering, StagePlan};
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::failure::{Failure, FailureClass};
 use pointsman_core::policy::{self, Decision, History};
@@ -10,7 +10,7 @@ use pointsman_core::provenance::{Blame, Origin, Provenance};
 use pointsman_core::record::{Headers, TopicPartition};
 
 use super::sending::{Full, token};
-use super::{Again, Intent, Lane, Resume, Tools, Unit, Why};
+use super::{Again, Intent, Lane, Resume, Tools, Unit, Which, Why};
 use crate::counters::Fate;
 use crate::judge::{Course, Ruling};
 use crate::shared::Now;
@@ -24,12 +24,17 @@ impl Lane {
         failure: Box<Failure>,
         course: Course,
     ) -> Result<(), Full> {
-        let history = self.history(tools.now);
+        let deferred = matches!(course, Course::Park { deferred: true, .. });
+        let history = if deferred {
+            History { attempt: 0, first_failed_ms: tools.now.unix_ms }
+        } else {
+            self.history(unit, tools.now)
+        };
         let decision = match course {
             Course::Decide => {
                 policy::decide(&self.plan().failure, &failure, history, tools.now.unix_ms, tools.random.f64())
             }
-            Course::Park { due_ms } => Decision::Park { due_ms },
+            Course::Park { due_ms, .. } => Decision::Park { due_ms },
             Course::DeadLetter | Course::Truncate if self.plan().dead_letter.is_some() => Decision::DeadLetter,
             Course::DeadLetter | Course::Truncate => Decision::Halt,
         };
@@ -40,13 +45,22 @@ impl Lane {
                 self.settle(unit, Fate::Dropped);
                 Ok(())
             }
+            (Decision::Park { due_ms }, None, _) if self.plan().ordering == Ordering::Partition => {
+                self.retry_in_place(unit, &failure, history, due_ms, tools.now);
+                Ok(())
+            }
             (Decision::Park { due_ms }, Some(topic), _) => {
+                self.hold(unit, history.attempt);
                 // It holds, however long the producer queue stays full.
                 if let Some(Ruling::Fail(_, course)) = self.outbox.judgement.rulings.get_mut(self.outbox.next) {
-                    *course = Course::Park { due_ms };
+                    *course = Course::Park { due_ms, deferred };
                 }
                 let partition = PartitionChoice::Exactly(self.source_partition().partition);
-                let intent = Intent::Park { failure: failure.clone(), due_ms };
+                let intent = Intent::Park { failure: failure.clone(), due_ms, deferred };
+                if self.is_seen(unit) {
+                    self.all_sent(unit, intent, tools.now);
+                    return Ok(());
+                }
                 self.send_failed(tools, unit, topic, partition, (&failure, history, Some(due_ms)), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter, _, Some(topic)) => {
@@ -64,13 +78,19 @@ impl Lane {
         }
     }
 
-    /// Number and times of the run that failed, for the record that the outbox stands at.
-    fn history(&self, now: Now) -> History {
-        match self.outbox.origin() {
-            None => History { attempt: 1, first_failed_ms: now.unix_ms },
-            Some((_, parked)) => {
-                History { attempt: parked.attempts.saturating_add(1), first_failed_ms: parked.first_failed_ms }
+    /// Number and times of the run that failed, of the record that the outbox stands at.
+    fn history(&self, unit: Unit, now: Now) -> History {
+        let before = match (self.outbox.origin(), unit.which) {
+            (Some((_, parked)), _) => (parked.attempts, parked.first_failed_ms),
+            (None, Which::Source) => {
+                self.in_place.get(&unit.seq).map_or((0, 0), |history| (history.attempt, history.first_failed_ms))
             }
+            (None, Which::Retry) => (0, 0),
+        };
+        match before {
+            // Parked behind another record of its key, perhaps, and that is no failure.
+            (0, _) => History { attempt: 1, first_failed_ms: now.unix_ms },
+            (attempts, first_failed_ms) => History { attempt: attempts.saturating_add(1), first_failed_ms },
         }
     }
 
@@ -154,13 +174,13 @@ impl Lane {
                 ));
             }
         };
-        self.again.push_front(Again { at: now.instant, unit, what: Resume::Fail(failure, course) });
+        self.take_up_refused(Again { at: now.instant, unit, what: Resume::Fail(failure, course) });
     }
 
     /// Writes dead letters to the log, a few of many.
     pub(super) fn tell_dead_letter(&mut self, unit: Unit, failure: &Failure) {
         let Some(others) = self.dead_letter_log.may_speak(Instant::now()) else { return };
-        let offset = self.intake(unit.which).and_then(|intake| intake.record(unit.seq)).map(|record| record.offset);
+        let offset = self.record(unit).map(|record| record.offset);
         tracing::warn!(from = unit.which.name(), offset, class = %failure.class, others_since_the_last = others, "dead-lettered: {}", failure.line());
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pointsman_config::Plan;
+use pointsman_config::plan::Ordering;
 use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId};
 use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
@@ -55,6 +56,8 @@ topic = "side"
 topic = "main"
 "#;
 
+mod ordering;
+
 /// What the plugin says of a record on a run: the same whenever it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Script {
@@ -94,6 +97,9 @@ struct ScriptedPlugin {
     due: HashMap<(i64, u32), i64>,
     /// Offsets and attempts that verdicts were given for.
     judged: HashSet<(i64, u32)>,
+    has_retry_topic: bool,
+    /// Runs that are over by what was committed.
+    over: HashSet<(i64, u32)>,
 }
 
 impl PluginHost for ScriptedPlugin {
@@ -102,7 +108,11 @@ impl PluginHost for ScriptedPlugin {
             return Err(CallError::Unavailable { message: "simulated: no instance".into() });
         }
         let scripts: Vec<Script> = events.iter().map(|event| script(self.seed, event.offset, event.attempt)).collect();
-        for event in events.iter().filter(|event| event.attempt > 1) {
+        for event in events {
+            let run = (event.offset, event.attempt);
+            assert!(!self.over.contains(&run), "{run:?} was settled and committed, and runs again");
+        }
+        for event in events.iter().filter(|event| event.attempt > 1 && self.has_retry_topic) {
             let due = self.due[&(event.offset, event.attempt)];
             assert!(due <= now_ms, "I8: {} was run {} ms early", event.offset, due - now_ms);
         }
@@ -143,6 +153,9 @@ struct TroubledSink {
     calm: bool,
     /// A topic that takes nothing for now.
     outage: Option<TopicId>,
+    /// Where a delivery fails, what comes after it fails too, as in a producer that keeps an order.
+    in_order: bool,
+    broken: bool,
 }
 
 impl Sink for TroubledSink {
@@ -169,6 +182,7 @@ impl Sink for TroubledSink {
 
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
         self.inner.serve(&mut self.waiting)?;
+        self.broken &= !self.waiting.is_empty();
         self.random.shuffle(&mut self.waiting);
         let now = self.random.usize(0..=self.waiting.len());
         for mut report in self.waiting.drain(..now) {
@@ -189,10 +203,14 @@ impl TroubledSink {
         let luck = if self.calm { u8::MAX } else { self.random.u8(..) };
         let unavailable = || DeliveryError::Unavailable { code: "sim".into(), message: "simulated outage".into() };
         let later = match luck {
+            _ if self.broken => unavailable(),
             _ if self.outage == Some(delivery.topic) => return Some(Err(unavailable().into())),
             0..12 => return Some(Err(ProduceError::Full)),
             12..16 => return Some(Err(unavailable().into())),
-            16..22 => unavailable(),
+            16..22 => {
+                self.broken = self.in_order;
+                unavailable()
+            }
             // What is parked or dead-lettered has more.
             _ if delivery.stamps.len() <= 3 && is_refused(number(delivery.value)) => {
                 DeliveryError::Refused { code: "sim".into(), message: "simulated refusal".into() }
@@ -221,13 +239,25 @@ struct World {
     lane: Lane,
     now: Now,
     calm: bool,
+    /// Records of the retry topic whose due times the plugin knows.
+    due_times: usize,
 }
 
 /// With the origin in headers of the outputs, and without, which lets records go on with the headers they have.
-fn plan(seed: u64) -> Arc<Plan> {
+fn plan(seed: u64, ordering: &str) -> Arc<Plan> {
     let config = CONFIG.replace("origin_headers = false", &format!("origin_headers = {}", seed.is_multiple_of(2)));
+    let config = config.replace("stages =", &format!("ordering = \"{ordering}\"\nstages ="));
     let (plan, _) = pointsman_config::compile(&config, "simulation", &|_: &str| None).expect("compiles");
     Arc::new(plan)
+}
+
+/// The key of the record with this offset in the source: one of some, which may be empty or null.
+fn key_of(offset: i64) -> Option<Vec<u8>> {
+    match offset * 7 % 11 {
+        0 => None,
+        1 => Some(Vec::new()),
+        number => Some(vec![b'a' + u8::try_from(number / 3).unwrap()]),
+    }
 }
 
 /// The header of the record with this offset in the source.
@@ -241,7 +271,15 @@ fn retry_topic() -> Arc<str> {
 
 fn open_sink(shared: &Shared, log: &SimulatedLog, random: &mut fastrand::Rng) -> TroubledSink {
     let inner = log.sink(shared.plan.topics.iter().map(|topic| Arc::clone(&topic.name)).collect());
-    TroubledSink { inner, random: random.fork(), waiting: Vec::new(), calm: false, outage: None }
+    TroubledSink {
+        inner,
+        random: random.fork(),
+        waiting: Vec::new(),
+        calm: false,
+        outage: None,
+        in_order: shared.plan.routes[0].ordering != Ordering::None,
+        broken: false,
+    }
 }
 
 fn open_lane(shared: &Arc<Shared>, log: &SimulatedLog, committed: &BTreeMap<Arc<str>, Commit>) -> Lane {
@@ -251,21 +289,27 @@ fn open_lane(shared: &Arc<Shared>, log: &SimulatedLog, committed: &BTreeMap<Arc<
             committed.get(&topic).map_or((0, String::new()), |commit| (commit.offset, commit.metadata.clone()));
         AssignedFeed { feed: Box::new(log.feed(partition.clone(), start)), partition, start, metadata }
     };
-    let assignment = Assignment { source: assigned("source".into()), retry: Some(assigned(retry_topic())) };
+    let retry = shared.plan.routes[0].sources[0].retry.map(|_| assigned(retry_topic()));
+    let assignment = Assignment { source: assigned("source".into()), retry };
     Lane::new(1, Arc::clone(shared), 0, assignment)
 }
 
 impl World {
     fn new(seed: u64) -> Self {
+        Self::ordered(seed, "none")
+    }
+
+    fn ordered(seed: u64, ordering: &str) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let plan = plan(seed);
+        let plan = plan(seed, ordering);
+        let log = SimulatedLog::new(1 << 20);
         let shared = Arc::new(Shared {
             digests: Vec::new(),
             limiters: Limiters::new(&plan),
             counters: Arc::new(Counters::new(&plan)),
+            reader: log.reader(),
             plan,
         });
-        let log = SimulatedLog::new(1 << 20);
         for topic in ["source", "main", "side", "sim.r.dead-letter", &retry_topic()] {
             log.create(&topic.into(), 1);
         }
@@ -273,13 +317,20 @@ impl World {
             let record = OwnedRecord {
                 offset: 0,
                 timestamp_ms: number,
-                key: Some(vec![b'k']),
+                key: key_of(number),
                 value: Some(number.to_string().into_bytes()),
                 headers: vec![own_header(number)],
             };
             log.append("source", PartitionChoice::Exactly(0), record).expect("small");
         }
-        let plugin = ScriptedPlugin { seed, random: random.fork(), due: HashMap::new(), judged: HashSet::new() };
+        let plugin = ScriptedPlugin {
+            seed,
+            random: random.fork(),
+            due: HashMap::new(),
+            judged: HashSet::new(),
+            over: HashSet::new(),
+            has_retry_topic: ordering != "partition",
+        };
         let sink = open_sink(&shared, &log, &mut random);
         let committed = BTreeMap::new();
         let lane = open_lane(&shared, &log, &committed);
@@ -296,6 +347,7 @@ impl World {
             lane,
             now,
             calm: false,
+            due_times: 0,
         }
     }
 
@@ -322,7 +374,8 @@ impl World {
 
     /// What the retry topic says of when its records are due.
     fn read_due_times(&mut self) {
-        for written in self.log.written(&retry_topic()) {
+        for written in self.log.written(&retry_topic()).iter().skip(self.due_times) {
+            self.due_times += 1;
             let (_, parked) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
             let due = self.plugin.due.entry((parked.origin.offset, parked.attempts + 1)).or_insert(i64::MAX);
             // A repeated record is parked again; the earliest of its copies may run.
@@ -348,21 +401,49 @@ impl World {
     }
 
     /// I2 and I3.
-    fn check_commit(&self, commit: &Commit) {
+    fn check_commit(&mut self, commit: &Commit) {
         let before = self.committed.get(&commit.partition.topic).map_or(0, |before| before.offset);
         assert!(commit.offset >= before, "I3");
         let settled = Settled::decode(&commit.metadata, commit.offset).expect("ours");
-        for written in self.log.written(&commit.partition.topic) {
-            let offset = written.record.offset;
-            if offset >= commit.offset && !settled.contains(offset) {
-                continue;
-            }
-            let (origin, attempt) = match Provenance::split(Headers::Owned(&written.record.headers)) {
-                Ok((_, parked)) => (parked.origin.offset, parked.attempts + 1),
-                Err(_) => (offset, 1),
-            };
-            assert!(self.has_durable_fate(origin, attempt), "I2: {} passes {origin}, run {attempt}", commit.partition);
+        let is_settled = |offset: i64| offset < commit.offset || settled.contains(offset);
+        // Of the copies of a parked record, one is enough: the one with the most attempts that is not settled.
+        let parked = self.parked();
+        let is_retry = commit.partition.topic == retry_topic();
+        let mut open: HashMap<i64, u32> = HashMap::new();
+        for (_, origin, attempts) in parked.iter().filter(|(offset, ..)| !is_retry || !is_settled(*offset)) {
+            let most = open.entry(*origin).or_insert(*attempts);
+            *most = (*most).max(*attempts);
         }
+        let is_open = |origin: i64, attempts: u32| open.get(&origin).is_some_and(|most| *most >= attempts);
+        let deferred: HashSet<i64> =
+            parked.iter().filter(|(.., attempts)| *attempts == 0).map(|(_, origin, _)| *origin).collect();
+        let copies: HashMap<i64, (i64, u32)> =
+            parked.iter().map(|(offset, origin, attempts)| (*offset, (*origin, *attempts))).collect();
+        let in_place = self.shared.plan.routes[0].ordering == Ordering::Partition;
+        let written = self.log.written(&commit.partition.topic);
+        for offset in written.iter().map(|written| written.record.offset).filter(|offset| is_settled(*offset)) {
+            let (origin, attempts) = if is_retry { copies[&offset] } else { (offset, 0) };
+            let attempt = if in_place { self.last_run(offset).0 } else { attempts + 1 };
+            let still_parked = is_open(origin, attempts);
+            assert!(
+                still_parked || self.has_durable_fate(origin, attempt),
+                "I2: {} passes {origin}, run {attempt}",
+                commit.partition
+            );
+            if if is_retry { !still_parked } else { !deferred.contains(&offset) } {
+                self.plugin.over.insert((origin, attempt));
+            }
+        }
+    }
+
+    /// What was written to the retry topic: offset there and at the origin, and attempts.
+    fn parked(&self) -> Vec<(i64, i64, u32)> {
+        let written = self.log.written(&retry_topic());
+        let parked = written.iter().map(|written| {
+            let (_, parked) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
+            (written.record.offset, parked.origin.offset, parked.attempts)
+        });
+        parked.collect()
     }
 
     /// Whether the run of this record has left what it must have left.
@@ -420,23 +501,23 @@ impl World {
 
     /// Everything is committed, and nothing waits.
     fn is_done(&mut self) -> bool {
-        let ends = [("source".into(), RECORDS), {
-            let topic = retry_topic();
-            let end = self.log.written(&topic).len();
-            (topic, i64::try_from(end).unwrap())
-        }];
+        let retry_end = i64::try_from(self.log.written(&retry_topic()).len()).unwrap();
+        let ends = [("source".into(), RECORDS), (retry_topic(), retry_end)];
         ends.iter()
             .all(|(topic, end): &(Arc<str>, i64)| self.committed.get(topic).map_or(0, |commit| commit.offset) == *end)
     }
 
+    /// The number of the last run of a record, and what it says.
+    fn last_run(&self, offset: i64) -> (u32, Script) {
+        let RetrySchedule { max_attempts, .. } = self.shared.plan.routes[0].failure.retry.clone().expect("retries");
+        let mut runs = (1..=max_attempts).map(|attempt| (attempt, script(self.seed, offset, attempt)));
+        runs.find(|(_, script)| *script != Script::Retry).unwrap_or((max_attempts, Script::Retry))
+    }
+
     /// I1 and I5: each record is where its last run says, and nowhere else.
     fn check_fates(&self) {
-        let RetrySchedule { max_attempts, .. } = self.shared.plan.routes[0].failure.retry.clone().expect("retries");
         for offset in 0..RECORDS {
-            let last = (1..=max_attempts)
-                .map(|attempt| script(self.seed, offset, attempt))
-                .find(|script| *script != Script::Retry)
-                .unwrap_or(Script::Retry);
+            let (_, last) = self.last_run(offset);
             let refused = is_refused(offset);
             let (main, side, dead) = match last {
                 Script::Drop => (false, false, None),
@@ -454,8 +535,8 @@ impl World {
     }
 }
 
-fn simulate(seed: u64) {
-    let mut world = World::new(seed);
+fn simulate(seed: u64, ordering: &str) {
+    let mut world = World::ordered(seed, ordering);
     for round in 0.. {
         assert!(round < 200_000, "it does not come to an end");
         // The troubles end some day, and then everything must.
@@ -474,15 +555,21 @@ fn simulate(seed: u64) {
         }
     }
     world.check_fates();
+    world.check_order(ordering);
 }
 
-#[test]
-fn every_record_gets_its_fate_whatever_happens() {
+/// Runs all seeds, or the one that the environment names.
+fn each_seed(simulate: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let only = std::env::var("POINTSMAN_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in only.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
         let outcome = std::panic::catch_unwind(|| simulate(seed));
         assert!(outcome.is_ok(), "failed; POINTSMAN_SEED={seed} runs only this one");
     }
+}
+
+#[test]
+fn every_record_gets_its_fate_whatever_happens() {
+    each_seed(|seed| simulate(seed, "none"));
 }
 
 /// I10: records that are to be parked while their topic takes nothing are parked when it does again, however late that is.

@@ -73,6 +73,12 @@ pub trait Feed: Send {
     fn position(&self) -> Option<i64> {
         None
     }
+
+    /// Whether a [`fetch`](Self::fetch) has found nothing since the feed had given everything up to the partition's end, as
+    /// that was at any time since the feed was opened. The feed of a retry partition has to tell; others may never.
+    fn reached_end(&self) -> bool {
+        false
+    }
 }
 
 /// Why a feed gives no records.
@@ -249,7 +255,8 @@ pub struct AssignedFeed {
 pub struct Assignment {
     /// The source partition.
     pub source: AssignedFeed,
-    /// The partition of the same number in the retry topic, where the route has one.
+    /// The partition of the same number in the retry topic, where the route has one. Its feed tells when it has
+    /// [reached the end](Feed::reached_end): before, nothing of the source is run.
     pub retry: Option<AssignedFeed>,
 }
 
