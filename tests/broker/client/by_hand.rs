@@ -1,7 +1,7 @@
 //! Sinks and feeds, served by hand.
 
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
-use pointsman_core::port::{Feed, ProduceError, Report, Sink, Token};
+use pointsman_core::port::{DeliveryError, Feed, ProduceError, Report, Sink, Token};
 use pointsman_core::record::{Headers, OwnedRecord};
 use pointsman_tests::kafka::Sample;
 use pointsman_tests::wait;
@@ -59,4 +59,9 @@ pub(super) fn read(feed: &mut dyn Feed, count: usize) -> anyhow::Result<Vec<Owne
         Ok((records.len() >= count).then_some(()))
     })?;
     Ok(records)
+}
+
+/// Whether a delivery was refused for itself.
+pub(super) fn is_refused(result: &Result<(), Box<DeliveryError>>) -> bool {
+    result.as_ref().is_err_and(|error| matches!(**error, DeliveryError::Refused { .. }))
 }

@@ -12,7 +12,7 @@ use pointsman_tests::kafka::{Kafka, Sample, TopicSpec};
 use pointsman_tests::trials::Trial;
 use pointsman_tests::wait;
 
-use super::by_hand::{delivery, read, send, serve, value};
+use super::by_hand::{delivery, is_refused, read, send, serve, value};
 use super::{DEADLINE, log, settings};
 
 pub(crate) const TRIALS: &[Trial] = &[

@@ -13,7 +13,7 @@ use pointsman_tests::kafka::{Kafka, TopicSpec};
 use pointsman_tests::trials::Trial;
 use pointsman_tests::wait;
 
-use super::by_hand::{delivery, send, serve};
+use super::by_hand::{delivery, is_refused, send, serve, value};
 use super::{DEADLINE, Member, log, plan};
 
 pub(crate) const TRIALS: &[Trial] = &[
@@ -128,8 +128,4 @@ fn second_batch(segment: &File) -> anyhow::Result<(i64, u64)> {
     let (_, first) = head(0)?;
     let (offset, second) = head(first)?;
     Ok((offset, first + second - 1))
-}
-
-fn is_refused(result: &Result<(), Box<DeliveryError>>) -> bool {
-    result.as_ref().is_err_and(|error| matches!(**error, DeliveryError::Refused { .. }))
 }
