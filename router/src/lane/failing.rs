@@ -72,7 +72,8 @@ impl Lane {
     /// Number and times of the run that failed, for the record that the outbox stands at.
     fn history(&self, now: Now) -> History {
         match self.outbox.origin() {
-            None => History { attempt: 1, first_failed_ms: now.unix_ms },
+            // Replayed, it starts anew.
+            None | Some((_, Provenance { attempts: 0, .. })) => History { attempt: 1, first_failed_ms: now.unix_ms },
             Some((_, parked)) => {
                 History { attempt: parked.attempts.saturating_add(1), first_failed_ms: parked.first_failed_ms }
             }
