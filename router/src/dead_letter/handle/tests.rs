@@ -445,6 +445,8 @@ proptest! {
             prop_assert!(runs <= strikes.len() + 1, "it does not end");
             let signature = Signature { by: "ana".into(), run: format!("r{runs}") };
             let ran = run(&mortal, &topics(&log), &Selection::default(), &Order { signature, ..batched.clone() }, &never);
+            // There is no other.
+            prop_assert_eq!(ran.report.handled_meanwhile, 0);
             seen.extend(ran.seen.iter().map(word));
             if ran.ended.is_ok() {
                 break;
