@@ -15,6 +15,7 @@ mod dev;
 mod interrupt;
 mod log;
 pub(crate) mod logging;
+mod offsets;
 mod plugin;
 mod printable;
 mod produce;
@@ -44,6 +45,8 @@ enum Command {
     Consume(consume::Arguments),
     #[command(subcommand)]
     DeadLetter(Box<dead_letter::Command>),
+    #[command(subcommand)]
+    Offsets(offsets::Command),
     #[command(subcommand)]
     Plugin(plugin::Command),
 }
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Produce(arguments) => produce::execute(&arguments),
         Command::Consume(arguments) => consume::execute(&arguments),
         Command::DeadLetter(command) => dead_letter::execute(&command),
+        Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
     };
     match UNSAID.get() {

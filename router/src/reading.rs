@@ -14,6 +14,10 @@ use pointsman_core::port::{Batch, Feed, FeedError, Log, LogError, Waker};
 use pointsman_core::record::{Record, TopicPartition};
 use thiserror::Error;
 
+mod whence;
+
+pub use whence::{NoSuchOffset, Whence};
+
 /// Most records of one batch.
 const BATCH_RECORDS: usize = 1000;
 /// Most bytes of one batch; a larger record comes alone.

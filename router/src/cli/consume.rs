@@ -13,11 +13,11 @@ use clap::ValueEnum;
 use pointsman_core::port::Log;
 
 use self::show::{Enough, Show};
-use self::start::{From, StartError};
+use self::start::StartError;
 use super::interrupt::Interrupts;
 use super::log::{self, Opened, TopicError};
 use super::{Exit, complain, output_failed};
-use crate::reading::{Ended, Merge, Seen};
+use crate::reading::{Ended, Merge, Seen, Whence};
 use crate::record_text::Values;
 
 /// Print the records of a topic, as JSON lines that `produce` reads back.
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     topic: String,
     /// Where to start: earliest, latest, a time (RFC 3339), or, in a single partition, an offset.
     #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
-    from: From,
+    from: Whence,
     /// Read this partition only; it may be given again.
     #[arg(long = "partition", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
     partitions: Vec<i32>,

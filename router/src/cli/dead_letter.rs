@@ -23,6 +23,7 @@ use pointsman_core::port::{Log, LogError};
 use serde::Serialize;
 use thiserror::Error;
 
+use super::configuration::NoRoute;
 use super::interrupt::Interrupts;
 use super::log::{self, Opened, TopicError};
 use super::{Exit, complain, output_failed, printable};
@@ -132,8 +133,8 @@ enum Failed {
     /// The answer can't be made JSON.
     #[error("can't write the answer as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("there is no route {name:?}{}; the configuration has {known}", .meant.as_ref().map(|meant| format!(" (is it {meant}?)")).unwrap_or_default())]
-    NoRoute { name: String, meant: Option<Arc<str>>, known: String },
+    #[error(transparent)]
+    NoRoute(#[from] NoRoute),
     #[error("{0}; name a topic with --topic")]
     NoTopic(String),
     #[error("topic {topic} has no partition {partition}; it has {count}, numbered from 0")]
@@ -158,7 +159,7 @@ impl Failed {
             Self::Topic(error) => error.exit(),
             Self::Log(_) | Self::Find(FindError::Log(_)) => Exit::NotStarted,
             Self::Read(_) | Self::Find(FindError::Read(_)) | Self::Output(_) | Self::Json(_) => Exit::Fatal,
-            Self::NoRoute { .. } | Self::Place(_) | Self::File { .. } | Self::NoFilter => Exit::Configuration,
+            Self::NoRoute(_) | Self::Place(_) | Self::File { .. } | Self::NoFilter => Exit::Configuration,
             Self::Handle(HandleError::Target { .. }) => Exit::Configuration,
             Self::Handle(HandleError::Log(_)) => Exit::NotStarted,
             Self::Handle(HandleError::Unfit(_) | HandleError::Stopped | HandleError::Audit(AuditError::Stopped)) => {

@@ -171,13 +171,25 @@ pub(crate) fn committed(
     }
     let client = Client::new(Kind::Reader, &settings.onlooker(group))
         .map_err(|message| log_error(what.as_str(), "client", message))?;
-    let deadline = Instant::now() + settings.request_timeout;
+    of_coordinator(settings.request_timeout, |code| *code, |left| committed_by(&client, partitions, left))
+        .map_err(|code| client_error(what.as_str(), code, &client))
+}
+
+/// Asks a group's coordinator, again where librdkafka has asked a broker that is not it any more, or not yet, and looks for
+/// the one that is.
+fn of_coordinator<T, E>(
+    timeout: Duration,
+    code: impl Fn(&E) -> Code,
+    ask: impl Fn(Duration) -> Result<T, E>,
+) -> Result<T, E> {
+    let deadline = Instant::now() + timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match committed_by(&client, partitions, left) {
-            // librdkafka has asked a broker that is not the group's any more, or not yet, and looks for the one that is.
-            Err(code) if coordinator_moves(code) && !left.is_zero() => std::thread::sleep(Duration::from_millis(50)),
-            answer => return answer.map_err(|code| client_error(what.as_str(), code, &client)),
+        match ask(left) {
+            Err(error) if coordinator_moves(code(&error)) && !left.is_zero() => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            answer => return answer,
         }
     }
 }
@@ -222,7 +234,8 @@ pub(crate) fn set_committed(
     for Commit { partition, offset, metadata } in commits {
         list.push(&partition.topic, partition.partition, *offset, metadata);
     }
-    client.alter_group_offsets(group, &list, timeout).map_err(|(code, message)| {
+    let ask = |left| client.alter_group_offsets(group, &list, left);
+    of_coordinator(timeout, |(code, _)| *code, ask).map_err(|(code, message)| {
         let remedy = "; the group has members: stop the routers that are in it, and wait until the broker knows that they are gone";
         let remedy = if group_in_use(code) { remedy } else { "" };
         let message = format!("{message}{}{remedy}", client.complaint().clause());

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use pointsman_config::document::nearest;
-use pointsman_config::plan::RoutePlan;
 use pointsman_core::condition::DeadLetterCondition;
 
 use super::{Desk, Failed};
+use crate::cli::configuration::find_route;
 use crate::cli::log;
 use crate::dead_letter::{self, HeaderFilter, OriginFilter, Selection, Text, Topic};
 use crate::record_text::{LineError, parse_time};
@@ -116,7 +115,7 @@ impl Whereabouts {
     }
 
     fn look_up(&self, desk: &Desk<'_>, note: &mut dyn FnMut(&str)) -> Result<Vec<Topic>, Failed> {
-        let route = self.route.as_deref().map(|name| route(name, desk)).transpose()?;
+        let route = self.route.as_deref().map(|name| find_route(desk.plan, name)).transpose()?;
         if let Some(topic) = &self.topic {
             return Ok(vec![Topic::of(desk.log, &log::find_topic(desk.log, topic, "")?)]);
         }
@@ -137,15 +136,6 @@ impl Whereabouts {
         }
         Ok(topics)
     }
-}
-
-fn route<'a>(name: &str, desk: &Desk<'a>) -> Result<&'a RoutePlan, Failed> {
-    let routes = &desk.plan.routes;
-    routes.iter().find(|route| &*route.name == name).ok_or_else(|| Failed::NoRoute {
-        name: name.to_owned(),
-        meant: nearest(name, routes.iter().map(|route| &*route.name)).map(Arc::from),
-        known: routes.iter().map(|route| &*route.name).collect::<Vec<_>>().join(", "),
-    })
 }
 
 /// A point in time, or a span before now.
