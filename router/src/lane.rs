@@ -31,6 +31,7 @@ use sending::{SEQ_MASK, record_of};
 mod failing;
 mod ordering;
 mod pausing;
+mod replays;
 mod sending;
 mod taking;
 mod telling;
@@ -179,15 +180,15 @@ enum Resume {
     Fail(Box<Failure>, Course),
 }
 
-/// What the headers of a parked record say: the number of its original ones, and its provenance. Boxed, since most
-/// records have none, and every record has the place for it.
+/// What the headers of a parked record say: the number of its original ones, and its provenance. Of a replayed record of the
+/// source, the same. Boxed, since most records have none, and every record has the place for it.
 type Parked = Box<(usize, Provenance)>;
 
 /// A judged batch on its way out.
 #[derive(Default)]
 struct Outbox {
     units: Vec<Unit>,
-    /// For records of the retry partition: where they came from. Empty where none is.
+    /// For records of the retry partition, and replayed ones: where they came from. Empty where none is.
     origins: Vec<Option<Parked>>,
     judgement: Judgement,
     /// Index of the next record.
@@ -359,10 +360,13 @@ impl Lane {
                 None
             }));
         }
-        let mut records: Vec<Event<'_>> = Vec::with_capacity(units.len());
-        for (index, unit) in units.iter().enumerate() {
-            let origin = origins.get(index).and_then(Option::as_deref);
-            records.extend(self.event(*unit, origin));
+        let mut records = self.events(&units, &origins);
+        let replayed = replays::among(&units, &records);
+        if !replayed.is_empty() {
+            drop(records);
+            origins.resize(units.len(), None);
+            replayed.into_iter().for_each(|(index, origin)| origins[index] = Some(origin));
+            records = self.events(&units, &origins);
         }
         assert_eq!(records.len(), units.len(), "a record that is ready is in flight");
         let mut limits = self.limits.clone();
@@ -405,11 +409,22 @@ impl Lane {
         }
     }
 
-    /// What the headers of a parked record say; nothing for a record of the source.
+    /// The records as events, each as it was at its origin where it has another.
+    fn events<'a>(&'a self, units: &[Unit], origins: &'a [Option<Parked>]) -> Vec<Event<'a>> {
+        let mut events = Vec::with_capacity(units.len());
+        for (index, unit) in units.iter().enumerate() {
+            let origin = origins.get(index).and_then(Option::as_deref);
+            events.extend(self.event(*unit, origin));
+        }
+        events
+    }
+
+    /// What the headers of a parked record say, or of a replayed one; nothing for other records of the source.
     fn origin_of(&self, unit: Unit) -> Result<Option<Parked>, ProvenanceError> {
         match (unit.which, &self.retry) {
             (Which::Retry, Some(retry)) => retry.provenance(unit.seq).map(|parked| parked.map(Box::new)).transpose(),
-            _ => Ok(None),
+            (Which::Retry, None) => Ok(None),
+            (Which::Source, _) => Ok(self.source.event(unit.seq).as_ref().and_then(replays::replayed)),
         }
     }
 
@@ -528,13 +543,14 @@ impl Lane {
         }
     }
 
-    /// The record as it was at its origin; `parked` is what its headers say, where it was parked.
+    /// The record as it was at its origin; `parked` is what its headers say, where it was parked or replayed.
     fn event<'a>(&'a self, unit: Unit, parked: Option<&'a (usize, Provenance)>) -> Option<Event<'a>> {
         match unit.which {
             Which::Source => {
                 let event = self.source.event(unit.seq)?;
                 let before = self.in_place.get(&unit.seq).map_or(0, |history| history.attempt);
-                Some(Event { attempt: before.saturating_add(1), ..event })
+                let headers = parked.map_or(event.headers, |(count, _)| event.headers.prefix(*count));
+                Some(Event { attempt: before.saturating_add(1), headers, ..event })
             }
             Which::Retry => self.retry.as_ref()?.event(unit.seq, parked),
         }

@@ -85,12 +85,11 @@ impl Lane {
 
     /// Number and times of the run that failed, of the record that the outbox stands at.
     fn history(&self, unit: Unit, now: Now) -> History {
-        let before = match (self.outbox.origin(), unit.which) {
-            (Some((_, parked)), _) => (parked.attempts, parked.first_failed_ms),
-            (None, Which::Source) => {
-                self.in_place.get(&unit.seq).map_or((0, 0), |history| (history.attempt, history.first_failed_ms))
-            }
-            (None, Which::Retry) => (0, 0),
+        let in_place = self.in_place.get(&unit.seq).filter(|_| unit.which == Which::Source);
+        let before = match self.outbox.origin() {
+            Some((_, parked)) if parked.attempts > 0 => (parked.attempts, parked.first_failed_ms),
+            // Replayed, it starts anew.
+            _ => in_place.map_or((0, 0), |history| (history.attempt, history.first_failed_ms)),
         };
         match before {
             // Parked behind another record of its key, perhaps, and that is no failure.

@@ -106,7 +106,8 @@ impl Lane {
     /// Produces the only output of one record.
     fn send_alone(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: Routed) -> Result<(), Full> {
         let keeps_headers = self.outbox.judgement.changes.headers(routed.version).is_none();
-        if unit.which == Which::Source && keeps_headers && !self.plan().origin_headers {
+        let is_as_it_came = unit.which == Which::Source && self.outbox.origin().is_none();
+        if is_as_it_came && keeps_headers && !self.plan().origin_headers {
             return self.forward(tools, unit, routed);
         }
         self.send_output(tools, unit, routed)?;

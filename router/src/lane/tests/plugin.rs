@@ -77,6 +77,7 @@ impl PluginHost for ScriptedPlugin {
             return Err(CallError::Unavailable { message: "simulated: no instance".into() });
         }
         self.asked += events.len();
+        assert!(events.iter().all(|event| event.headers.len() == 1), "a plugin sees the headers that a record had");
         let scripts: Vec<Script> =
             events.iter().map(|event| (self.script)(self.seed, event.offset, event.attempt)).collect();
         for event in events {

@@ -10,7 +10,7 @@ use pointsman_core::delivery::PartitionChoice;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::policy::RetrySchedule;
 use pointsman_core::port::{AssignedFeed, Assignment, Commit, Sink as _};
-use pointsman_core::provenance::Provenance;
+use pointsman_core::provenance::{Provenance, name};
 use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord, TopicPartition};
 use pointsman_core::settled::Settled;
 
@@ -95,6 +95,11 @@ fn own_header(offset: i64) -> OwnedHeader {
     OwnedHeader::text("own", offset.to_string())
 }
 
+/// How often the record with this offset in the source was replayed, which another header of its tells.
+fn replays(offset: i64) -> u32 {
+    if offset % 5 == 2 { 7 } else { 0 }
+}
+
 pub(super) fn retry_topic() -> Arc<str> {
     "sim.r.source.retry".into()
 }
@@ -158,7 +163,13 @@ impl World {
                 timestamp_ms: number,
                 key: key_of(number),
                 value: Some(number.to_string().into_bytes()),
-                headers: vec![own_header(number)],
+                headers: [own_header(number)]
+                    .into_iter()
+                    .chain(
+                        (replays(number) > 0)
+                            .then(|| OwnedHeader::text(name::REPLAY_COUNT, replays(number).to_string())),
+                    )
+                    .collect(),
             };
             log.append("source", PartitionChoice::Exactly(0), record).expect("small");
         }
@@ -324,7 +335,12 @@ impl World {
     pub(super) fn outputs(&self, topic: &str, offset: i64) -> usize {
         let written = self.log.written(topic);
         let of_it = written.iter().filter(|written| number(written.record.value.as_deref()) == offset);
-        of_it.inspect(|written| assert_eq!(written.record.headers[0], own_header(offset))).count()
+        of_it
+            .inspect(|written| {
+                assert_eq!(written.record.headers[0], own_header(offset));
+                assert_eq!(Headers::Owned(&written.record.headers).last(name::REPLAY_COUNT), None);
+            })
+            .count()
     }
 
     pub(super) fn is_parked(&self, offset: i64, attempts: u32) -> bool {
@@ -338,6 +354,7 @@ impl World {
         self.log.written("sim.r.dead-letter").iter().find_map(|written| {
             let (originals, letter) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
             assert_eq!(written.record.headers[..originals], [own_header(letter.origin.offset)]);
+            assert_eq!(letter.replay_count, replays(letter.origin.offset));
             (letter.origin.offset == offset).then_some(letter)
         })
     }
