@@ -23,7 +23,10 @@ impl Lane {
     pub(super) fn set_out(&mut self, unit: Unit, now: Now) {
         match self.predecessor(unit) {
             None => self.ready.push(unit),
-            Some(offset) => self.outbox.push(unit, None, deferred(offset, now)),
+            Some(offset) => {
+                let origin = self.origin_of(unit).ok().flatten();
+                self.outbox.push(unit, origin, deferred(offset, now));
+            }
         }
     }
 
