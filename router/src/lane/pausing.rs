@@ -57,10 +57,7 @@ impl Lane {
         if guard.unpaid.is_empty() && !guard.breaker.is_open() {
             return None;
         }
-        if !self.keeps_order() {
-            self.take_failures(tools.now);
-        }
-        self.take_paid(tools.now);
+        self.take_failures(tools.now);
         if !self.outbox.is_empty() {
             return Some(self.deliver(tools));
         }
@@ -68,10 +65,9 @@ impl Lane {
         if self.outstanding > 0 {
             return Some(Step::Idle);
         }
-        let keeps_order = self.keeps_order();
         let guard = self.guard.as_mut()?;
         // So may each whose delivery has failed, which is no fault of the stages.
-        if !guard.breaker.is_open() && !self.again.is_empty() && !keeps_order {
+        if !guard.breaker.is_open() && !self.again.is_empty() {
             return None;
         }
         guard.breaker.open(tools.now.instant);
@@ -80,10 +76,7 @@ impl Lane {
 
     /// Puts the record that is to be the probe first in `ready`, once it is due.
     fn choose_probe(&mut self, tools: &Tools<'_>) -> Option<Step> {
-        let keeps_order = self.keeps_order();
         let Guard { breaker, fresh, starved, .. } = self.guard.as_mut()?;
-        // Under an order nothing passes a record that may yet be delivered: that is the probe.
-        *fresh &= !keeps_order;
         let probe_at = breaker.probe_at()?;
         let is_due = probe_at <= tools.now.instant;
         if !is_due && !*starved {
@@ -102,7 +95,7 @@ impl Lane {
         if !is_due {
             return Some(Step::NotBefore(probe_at));
         }
-        *fresh = !keeps_order;
+        *fresh = true;
         let again = failed.pop_front().or_else(|| unpaid.pop_front().map(|(unit, _)| unit));
         if let Some(unit) = again {
             self.ready.insert(0, unit);
@@ -110,7 +103,7 @@ impl Lane {
         None
     }
 
-    /// Puts into the outbox what has failed, and can have its course now.
+    /// Puts into the outbox what has failed, and now can have its course.
     fn take_failures(&mut self, now: Now) {
         for again in std::mem::take(&mut self.again) {
             match again {
@@ -120,9 +113,6 @@ impl Lane {
                 other => self.again.push_back(other),
             }
         }
-    }
-
-    fn take_paid(&mut self, now: Now) {
         while let Some((unit, failure)) = self.pop_paid(now) {
             self.push_failure(unit, failure, Course::DeadLetter);
         }
@@ -198,8 +188,6 @@ impl Lane {
             Some(guard) => guard.unpaid.push_back((unit, failure)),
             None => {}
         }
-        // It may be run again, and nothing that came after it is to be delivered before.
-        self.regrouping |= self.keeps_order();
     }
 
     /// Of the records that have been dropped one more was so because it failed.

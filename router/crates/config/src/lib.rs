@@ -29,7 +29,6 @@
 
 pub mod acls;
 mod compile;
-pub mod dead_letters;
 pub mod document;
 mod findings;
 mod names;

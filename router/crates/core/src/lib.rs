@@ -11,7 +11,6 @@ pub mod delivery;
 pub mod event;
 pub mod failure;
 pub mod isolate;
-pub mod parked;
 pub mod policy;
 pub mod port;
 pub mod provenance;

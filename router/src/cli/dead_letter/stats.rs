@@ -7,20 +7,17 @@ use comfy_table::{CellAlignment, Row, Table};
 use serde::Serialize;
 
 use super::choice::Choice;
-use super::{Desk, Failed, all_seen, cause, counted, expiry, handled, note_unsure, say_json, table, time, whose};
+use super::{Desk, Failed, all_seen, cause, counted, expiry, note_unsure, say_json, table, time, whose};
 use crate::cli::printable;
-use crate::dead_letter::{Causes, Group, Letter, Topic, visit_open};
+use crate::dead_letter::{Causes, Group, Letter, Topic, visit};
 
-/// Count dead letters that were not handled by why they failed, the most frequent cause first.
+/// Count dead letters by why they failed, the most frequent cause first.
 ///
 /// Letters of one cause agree in route, stage, class, code, and in their messages but for words with a digit in them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(super) choice: Choice,
-    /// Those that were handled, too.
-    #[arg(long)]
-    all: bool,
     /// Print them as one JSON object.
     #[arg(long)]
     json: bool,
@@ -35,8 +32,6 @@ struct Answer {
     selected: u64,
     /// How many there are.
     read: u64,
-    /// How many of them are left out since they were handled.
-    handled: u64,
     /// For how many the selection can't be decided.
     unsure: u64,
 }
@@ -48,21 +43,18 @@ pub(super) fn print(
     note: &mut dyn FnMut(&str),
 ) -> Result<(), Failed> {
     let (topics, selection) = arguments.choice.find(desk, note)?;
-    let handled_before = handled(&topics, desk, &mut |_| {}, note)?;
     let mut causes = Causes::default();
     let mut count = |topic: &Topic, letter: &Letter<'_>| {
         causes.add(topic, letter);
         ControlFlow::Continue(())
     };
-    let is_left_out = |letter: &Letter<'_>| !arguments.all && handled_before.has(letter);
-    let visited = visit_open(desk.log, &topics, &is_left_out, &selection, &mut count, desk.stop, note)?;
+    let visited = visit(desk.log, &topics, &selection, &mut count, desk.stop, note)?;
     all_seen(visited.ended)?;
     note_unsure(&visited.tally, note);
     let (groups, others) = causes.into_groups();
     let (selected, read, unsure) = (visited.tally.selected, visited.tally.read, visited.tally.unsure);
-    let handled = visited.tally.handled;
     if arguments.json {
-        return say_json(&Answer { causes: groups, others, selected, read, handled, unsure }, out);
+        return say_json(&Answer { causes: groups, others, selected, read, unsure }, out);
     }
     if !groups.is_empty() {
         writeln!(out, "{}", rows(&groups, desk).trim_fmt())?;
@@ -76,9 +68,6 @@ pub(super) fn print(
     }
     if others > 0 {
         text.push_str(&format!("; {others} of further causes, beyond the {} that are told apart", Causes::MAX_GROUPS));
-    }
-    if handled > 0 {
-        text.push_str(&format!("; {handled} handled, which --all counts too"));
     }
     writeln!(out, "{text}")?;
     Ok(())

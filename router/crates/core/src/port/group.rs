@@ -43,8 +43,7 @@ pub struct AssignedFeed {
 pub struct Assignment {
     /// The source partition.
     pub source: AssignedFeed,
-    /// The partition of the same number in the retry topic, where the route has one. Its feed tells when it has
-    /// [reached the end](super::Feed::reached_end): before, nothing of the source is run.
+    /// The partition of the same number in the retry topic, where the route has one.
     pub retry: Option<AssignedFeed>,
 }
 
