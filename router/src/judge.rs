@@ -191,13 +191,16 @@ pub(crate) fn judge(
         if outcomes.len < of_the_first {
             rulings[first].fail(Failure { stage: u32::try_from(index).ok(), ..too_much(held.get(), means) });
             records = &records[..=first];
-        } else {
-            let unjudged = match &live {
-                Live::All => Some(outcomes.len),
-                Live::Items(items) => items.get(outcomes.len).map(|item| item.root),
-            };
-            records = &records[..unjudged.unwrap_or(records.len())];
+            // It was the first that was live: nothing of these records goes on.
+            rulings.truncate(records.len());
+            live = Live::Items(Vec::new());
+            break;
         }
+        let unjudged = match &live {
+            Live::All => Some(outcomes.len),
+            Live::Items(items) => items.get(outcomes.len).map(|item| item.root),
+        };
+        records = &records[..unjudged.unwrap_or(records.len())];
         live = apply(live, outcomes, index, &mut rulings, &mut changes);
         // Of records that are left to another time nothing goes on.
         rulings.truncate(records.len());

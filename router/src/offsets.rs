@@ -238,9 +238,9 @@ fn parked(
     let (first, end) = log.watermarks(retry)?;
     let committed = log.committed(&route.group, std::slice::from_ref(retry))?.into_iter().next().flatten();
     let start = committed.as_ref().map_or(first, |commit| commit.offset).max(first);
-    let metadata = committed.as_ref().map_or("", |commit| commit.metadata.as_str());
     // What can't be read counts as parked, as it does for the router.
-    let settled = Settled::decode(metadata, start).unwrap_or_default();
+    let settled = committed.map(|commit| Settled::decode(&commit.metadata, commit.offset).unwrap_or_default());
+    let settled = settled.unwrap_or_default();
     let mut records = 0;
     let mut count = |seen: Seen<'_>| -> ControlFlow<()> {
         if let Seen::Record(_, record) = seen

@@ -12,7 +12,6 @@ mod tests;
 use std::io::{self, BufWriter, IsTerminal as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::SystemTime;
 
 use comfy_table::presets::NOTHING;
@@ -57,12 +56,9 @@ pub(crate) fn execute(command: &Command) -> Exit {
         Ok(opened) => opened,
         Err(exit) => return exit,
     };
-    let interrupts = match Interrupts::listen(thread::current()) {
+    let interrupts = match Interrupts::listen_here() {
         Ok(interrupts) => interrupts,
-        Err(error) => {
-            complain(&format!("error: can't listen for signals: {error}"));
-            return Exit::NotStarted;
-        }
+        Err(exit) => return exit,
     };
     let out = io::stdout();
     let width = if out.is_terminal() { crossterm::terminal::size().ok().map(|(columns, _)| columns) } else { None };
@@ -168,6 +164,12 @@ fn note_unsure(tally: &Tally, note: &mut dyn FnMut(&str)) {
         let (count, why) = (counted(tally.unsure, "record"), printable::line(why));
         note(&format!("note: {count} left out that may be meant; the first is {place}: {why}"));
     }
+}
+
+/// How many letters were picked, and of how many where that is not all.
+fn picked(tally: &Tally) -> String {
+    let read = counted(tally.read, "letter");
+    if tally.selected == tally.read { read } else { format!("{} of {read}", tally.selected) }
 }
 
 /// Says an answer in JSON.

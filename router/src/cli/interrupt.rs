@@ -7,6 +7,8 @@ use std::thread::{self, Thread};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::{Exit, complain};
+
 /// How often the process was asked to stop.
 #[derive(Debug, Default)]
 pub(crate) struct Interrupts(AtomicU32);
@@ -37,6 +39,14 @@ impl Interrupts {
             });
         })?;
         Ok(interrupts)
+    }
+
+    /// [`listen`](Self::listen), to unpark this thread. What is wrong is printed.
+    pub(super) fn listen_here() -> Result<Arc<Self>, Exit> {
+        Self::listen(thread::current()).map_err(|error| {
+            complain(&format!("error: can't listen for signals: {error}"));
+            Exit::NotStarted
+        })
     }
 
     /// Asked to stop, in good order.

@@ -1,7 +1,6 @@
 //! `pointsman offsets`: where the groups of routes are.
 
 use std::path::PathBuf;
-use std::thread;
 
 use clap::ValueEnum;
 use comfy_table::presets::NOTHING;
@@ -77,12 +76,9 @@ pub(crate) fn execute(Command::Reset(arguments): &Command) -> Exit {
         Ok(opened) => opened,
         Err(exit) => return exit,
     };
-    let interrupts = match Interrupts::listen(thread::current()) {
+    let interrupts = match Interrupts::listen_here() {
         Ok(interrupts) => interrupts,
-        Err(error) => {
-            complain(&format!("error: can't listen for signals: {error}"));
-            return Exit::NotStarted;
-        }
+        Err(exit) => return exit,
     };
     match reset(arguments, &plan, &*log, &|| interrupts.any()) {
         Ok(answer) => {

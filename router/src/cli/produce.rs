@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 
 use pointsman_core::port::{Log, NewTopic};
 use pointsman_core::record::OwnedHeader;
@@ -91,12 +90,9 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
             return error.exit();
         }
     };
-    let interrupts = match Interrupts::listen(thread::current()) {
+    let interrupts = match Interrupts::listen_here() {
         Ok(interrupts) => interrupts,
-        Err(error) => {
-            complain(&format!("error: can't listen for signals: {error}"));
-            return Exit::NotStarted;
-        }
+        Err(exit) => return exit,
     };
     let topic = arguments.topic.clone();
     let records = records(arguments, source, max_record_bytes)

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use pointsman_core::port::{Log, LogError};
 use pointsman_core::record::TopicPartition;
+use serde::Serialize;
 
 use super::letter::{Letter, Place};
 use super::selection::{Judgement, Selection};
@@ -11,7 +12,7 @@ use super::topic::Topic;
 use crate::reading::{Ended, Merge, Seen, Span};
 
 /// How many letters there were.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// Letters that were read.
     pub read: u64,
@@ -20,6 +21,7 @@ pub struct Tally {
     /// Those for which the selection can't be decided. They count as not selected.
     pub unsure: u64,
     /// The first of these, and why.
+    #[serde(skip)]
     pub first_unsure: Option<(Place, String)>,
 }
 

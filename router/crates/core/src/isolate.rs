@@ -135,7 +135,7 @@ struct Split {
 }
 
 /// Most events of one call to one plugin. It halves with every batch that failed, and grows by a sixteenth with every full one
-/// that did not: so at most about one batch in nine fails, however many events are guilty, and however long they take.
+/// that did not: where few events are guilty, or take too long together, about one batch in nine fails.
 #[derive(Clone, Debug)]
 pub struct BatchLimit {
     now: usize,

@@ -220,6 +220,9 @@ pub(crate) fn committed_by(
         .collect()
 }
 
+const IN_USE: &str =
+    "; the group has members: stop the routers that are in it, and wait until the broker knows that they are gone";
+
 /// Sets what a group without members has committed.
 pub(crate) fn set_committed(
     client: &Arc<Client>,
@@ -236,9 +239,8 @@ pub(crate) fn set_committed(
     }
     let ask = |left| client.alter_group_offsets(group, &list, left);
     of_coordinator(timeout, |(code, _)| *code, ask).map_err(|(code, message)| {
-        let remedy = "; the group has members: stop the routers that are in it, and wait until the broker knows that they are gone";
-        let remedy = if group_in_use(code) { remedy } else { "" };
-        let message = format!("{message}{}{remedy}", client.complaint().clause());
+        let in_use = if group_in_use(code) { IN_USE } else { "" };
+        let message = format!("{message}{}{in_use}", client.complaint().clause());
         coded(format!("can't set what the group {group} has committed"), code, message)
     })
 }

@@ -8,9 +8,9 @@ use comfy_table::{CellAlignment, Row};
 use serde::Serialize;
 
 use super::choice::Choice;
-use super::{Desk, Failed, all_seen, cause, counted, note_unsure, say_json, table, time, whose};
+use super::{Desk, Failed, all_seen, cause, counted, note_unsure, picked, say_json, table, time, whose};
 use crate::cli::printable;
-use crate::dead_letter::{Letter, Summary, Topic, visit};
+use crate::dead_letter::{Letter, Summary, Tally, Topic, visit};
 
 /// Longest key in the list.
 const KEY_MAX_CHARACTERS: usize = 40;
@@ -31,12 +31,8 @@ pub(crate) struct Arguments {
 #[derive(Serialize)]
 struct Answer {
     letters: VecDeque<Summary>,
-    /// How many the selection picked.
-    selected: u64,
-    /// How many there are.
-    read: u64,
-    /// For how many the selection can't be decided.
-    unsure: u64,
+    #[serde(flatten)]
+    tally: Tally,
 }
 
 pub(super) fn print(
@@ -58,18 +54,17 @@ pub(super) fn print(
     let visited = visit(desk.log, &topics, &selection, &mut keep, desk.stop, note)?;
     all_seen(visited.ended)?;
     note_unsure(&visited.tally, note);
-    let (selected, read, unsure) = (visited.tally.selected, visited.tally.read, visited.tally.unsure);
+    let tally = visited.tally;
     if arguments.json {
-        return say_json(&Answer { letters, selected, read, unsure }, out);
+        return say_json(&Answer { letters, tally }, out);
     }
     if !letters.is_empty() {
         writeln!(out, "{}", rows(&letters, desk).trim_fmt())?;
     }
     let shown = letters.len() as u64;
-    let of =
-        if selected == read { counted(read, "letter") } else { format!("{selected} of {}", counted(read, "letter")) };
-    if shown < selected {
-        writeln!(out, "the {shown} newest of {}; --limit shows more", counted(selected, "letter"))?;
+    let of = picked(&tally);
+    if shown < tally.selected {
+        writeln!(out, "the {shown} newest of {}; --limit shows more", counted(tally.selected, "letter"))?;
     } else {
         writeln!(out, "{of}")?;
     }

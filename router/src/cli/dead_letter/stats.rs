@@ -7,9 +7,9 @@ use comfy_table::{CellAlignment, Row, Table};
 use serde::Serialize;
 
 use super::choice::Choice;
-use super::{Desk, Failed, all_seen, cause, counted, expiry, note_unsure, say_json, table, time, whose};
+use super::{Desk, Failed, all_seen, cause, counted, expiry, note_unsure, picked, say_json, table, time, whose};
 use crate::cli::printable;
-use crate::dead_letter::{Causes, Group, Letter, Topic, visit};
+use crate::dead_letter::{Causes, Group, Letter, Tally, Topic, visit};
 
 /// Count dead letters by why they failed, the most frequent cause first.
 ///
@@ -28,12 +28,8 @@ struct Answer {
     causes: Vec<Group>,
     /// Letters of further causes than are told apart.
     others: u64,
-    /// How many the selection picked.
-    selected: u64,
-    /// How many there are.
-    read: u64,
-    /// For how many the selection can't be decided.
-    unsure: u64,
+    #[serde(flatten)]
+    tally: Tally,
 }
 
 pub(super) fn print(
@@ -52,17 +48,14 @@ pub(super) fn print(
     all_seen(visited.ended)?;
     note_unsure(&visited.tally, note);
     let (groups, others) = causes.into_groups();
-    let (selected, read, unsure) = (visited.tally.selected, visited.tally.read, visited.tally.unsure);
+    let tally = visited.tally;
     if arguments.json {
-        return say_json(&Answer { causes: groups, others, selected, read, unsure }, out);
+        return say_json(&Answer { causes: groups, others, tally }, out);
     }
     if !groups.is_empty() {
         writeln!(out, "{}", rows(&groups, desk).trim_fmt())?;
     }
-    let mut text = counted(selected, "letter");
-    if selected != read {
-        text = format!("{selected} of {}", counted(read, "letter"));
-    }
+    let mut text = picked(&tally);
     if !groups.is_empty() {
         text.push_str(&format!(", {}", counted(groups.len() as u64, "cause")));
     }

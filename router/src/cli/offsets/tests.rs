@@ -5,6 +5,8 @@ use clap::Parser as _;
 use insta::assert_snapshot;
 use pointsman_core::port::Commit;
 use pointsman_core::record::TopicPartition;
+use pointsman_core::settled::Settled;
+use pointsman_core::tracker::{Admission, CommitPoint, Tracker};
 use pointsman_embedded::EmbeddedLog;
 
 use super::*;
@@ -53,7 +55,8 @@ fn run(log: &EmbeddedLog, line: &str) -> String {
     format!("{said}\n---\ncommitted: {}", committed.join(", "))
 }
 
-/// Ten records in each partition of the sources, a minute apart, and three in the first retry partition.
+/// Ten records in each partition of the sources, a minute apart, and three in the first retry partition, of which the second is
+/// settled.
 fn sample() -> (tempfile::TempDir, EmbeddedLog) {
     let (folder, log) = log_of(&["orders.v1", "orders.v2", RETRY]);
     let record = |partition: i32, minute: i64| RecordLine {
@@ -66,12 +69,21 @@ fn sample() -> (tempfile::TempDir, EmbeddedLog) {
     write(&log, "orders.v1", &records);
     write(&log, "orders.v2", &records);
     write(&log, RETRY, &[record(0, 0), record(0, 1), record(0, 2)]);
-    let commit = |topic: &str, partition, offset| Commit {
+    let mut tracker = Tracker::resume(CommitPoint { offset: 0, settled: Settled::default() });
+    for offset in 0..3 {
+        let admitted = tracker.admit(offset).unwrap();
+        if let (1, Admission::Run(ticket)) = (offset, admitted) {
+            tracker.settle(ticket);
+        }
+    }
+    let beyond = tracker.commit_point().settled.encode(0).text;
+    let commit = |topic: &str, partition, offset, metadata: &str| Commit {
         partition: TopicPartition::new(topic, partition),
         offset,
-        metadata: String::new(),
+        metadata: metadata.to_owned(),
     };
-    log.set_committed("test", &[commit("orders.v1", 0, 4), commit("orders.v1", 1, 9)]).unwrap();
+    let commits = [commit("orders.v1", 0, 4, ""), commit("orders.v1", 1, 9, ""), commit(RETRY, 0, 0, &beyond)];
+    log.set_committed("test", &commits).unwrap();
     (folder, log)
 }
 
