@@ -49,6 +49,8 @@ name = "main"
 from = ["NAME"]
 stages = ["chaos", "mirror"]
 retry = { max_attempts = 3, initial = "200ms", max = "500ms" }
+# With no more records to come that would earn a token, what is left to be dead-lettered is to be done soon.
+breaker = { one_every = "1s", probe_max = "1s" }
 dead_letter = { topic = "NAME.dead" }
 [[routes.outputs]]
 topic = "NAME.out"
@@ -72,11 +74,19 @@ pub fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
     let worked = run.feed_and_kill(&mut routers, &mut Rng::with_seed(seed)).and_then(|()| run.drain(&mut routers));
     let worked = worked.with_context(|| {
         let tails = routers.iter().flatten().map(Router::log_tail);
-        format!("with the seed {seed}; the ends of the routers' logs:\n{}", tails.collect::<Vec<_>>().join("\n--\n"))
+        let open = run.lag().map_or_else(|error| error.to_string(), |(source, retry)| format!("{source} and {retry}"));
+        format!(
+            "with the seed {seed}, and {open} records of the source and the retry topic not settled; the ends of the routers' \
+             logs:\n{}",
+            tails.collect::<Vec<_>>().join("\n--\n")
+        )
     });
     let stopped = routers.into_iter().flatten().try_for_each(Router::stop_well);
-    // Also where the routers got stuck: a loss is the worse news.
-    run.account().and(worked).and(stopped)
+    // Also where the routers got stuck: a loss is the worse news. But what they had not come to is not lost.
+    match (run.account(), worked) {
+        (Err(missing), Err(stuck)) => Err(stuck.context(format!("the routers were not done; so far, {missing}"))),
+        (accounted, worked) => accounted.and(worked).and(stopped),
+    }
 }
 
 /// Two routers, by their numbers; `None` only while one is killed and started again.
@@ -136,12 +146,16 @@ impl<'a> Run<'a> {
 
     /// Waits until the group has committed all of the source topic and all of the retry topic.
     fn drain(&self, routers: &mut Routers) -> anyhow::Result<()> {
-        let retry = format!("{0}.main.{0}.retry", self.name);
         wait::until_ok("the group to have nothing left to do", DRAIN_DEADLINE, || {
             routers.iter_mut().flatten().try_for_each(Router::check)?;
-            let lag = self.kafka.lag(&self.name, &self.name)? + self.kafka.lag(&self.name, &retry)?;
-            Ok((lag == 0).then_some(()))
+            Ok((self.lag()? == (0, 0)).then_some(()))
         })
+    }
+
+    /// Records that the group has not committed, of the source topic and of the retry topic.
+    fn lag(&self) -> anyhow::Result<(i64, i64)> {
+        let retry = format!("{0}.main.{0}.retry", self.name);
+        Ok((self.kafka.lag(&self.name, &self.name)?, self.kafka.lag(&self.name, &retry)?))
     }
 
     /// Looks for every record.
