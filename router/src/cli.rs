@@ -44,7 +44,7 @@ enum Command {
     Produce(produce::Arguments),
     Consume(consume::Arguments),
     #[command(subcommand)]
-    DeadLetter(dead_letter::Command),
+    DeadLetter(Box<dead_letter::Command>),
     #[command(subcommand)]
     Offsets(offsets::Command),
     #[command(subcommand)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 
 use pointsman_core::event::Event;
-use pointsman_core::port::{AssignedFeed, Batch, Commit, Feed, FeedError, Waker};
+use pointsman_core::port::{AssignedFeed, Batch, Commit, Feed, FeedError, LogError, Waker};
 use pointsman_core::provenance::Provenance;
 use pointsman_core::record::{Record, TopicPartition};
 use pointsman_core::settled::Settled;
@@ -33,20 +33,20 @@ pub(crate) struct Intake {
 
 /// One batch in flight. It is freed when the last of its records is settled, so payloads live as long as somebody may
 /// need them and are never copied.
-struct Held {
-    batch: Option<Box<dyn Batch>>,
-    records: usize,
-    unsettled: usize,
-    bytes: usize,
+pub(crate) struct Held {
+    pub(crate) batch: Option<Box<dyn Batch>>,
+    pub(crate) records: usize,
+    pub(crate) unsettled: usize,
+    pub(crate) bytes: usize,
 }
 
 /// One record in flight.
 pub(crate) struct Flight {
     ticket: Option<Ticket>,
     /// Its batch: how many were before it, modulo 2³².
-    held: u32,
+    pub(crate) held: u32,
     /// Its place there.
-    index: u32,
+    pub(crate) index: u32,
     /// Deliveries that were produced and not reported.
     pub(crate) outstanding: u32,
     /// What those take of the producer queue.
@@ -63,7 +63,7 @@ pub(crate) struct Flight {
 const _: () = assert!(size_of::<Flight>() <= 64);
 
 impl Flight {
-    fn new(ticket: Option<Ticket>, held: u32, index: u32) -> Self {
+    pub(crate) fn new(ticket: Option<Ticket>, held: u32, index: u32) -> Self {
         let (outstanding, queued_bytes, sent, intent, error) = Default::default();
         Self { ticket, held, index, outstanding, queued_bytes, sent, intent, error }
     }
@@ -76,12 +76,26 @@ pub(crate) struct Signal {
 }
 
 impl Signal {
-    fn new(worker: Thread) -> Arc<Self> {
+    pub(crate) fn new(worker: Thread) -> Arc<Self> {
         // Raised at first: nobody has looked yet.
         Arc::new(Self { raised: AtomicBool::new(true), worker })
     }
 
-    fn waker(self: &Arc<Self>) -> Waker {
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Acquire)
+    }
+
+    /// The worker has seen it, and looks: what comes in from now on raises it again.
+    pub(crate) fn lower(&self) {
+        self.raised.store(false, Ordering::Release);
+    }
+
+    /// The worker has found something, and there may be more.
+    pub(crate) fn raise(&self) {
+        self.raised.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn waker(self: &Arc<Self>) -> Waker {
         let signal = Arc::clone(self);
         Arc::new(move || {
             if !signal.raised.swap(true, Ordering::AcqRel) {
@@ -91,26 +105,60 @@ impl Signal {
     }
 }
 
-/// The log gave records out of order, which no remedy of ours can mend.
+/// Why no records are taken in.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// A partition can't be opened to be read back, for now.
+    #[error(transparent)]
+    Closed(#[from] LogError),
+    /// The log gave records out of order, which no remedy of ours can mend.
     #[error("{partition}: {error}")]
     OutOfOrder { partition: TopicPartition, error: pointsman_core::tracker::OutOfOrder },
+    /// A record that was there is not there any more.
+    #[error("{partition} has lost the parked record at offset {offset}")]
+    Lost { partition: TopicPartition, offset: i64 },
+}
+
+/// Where an assigned partition is to be gone on with.
+pub(crate) fn resume_point(assigned: &AssignedFeed) -> CommitPoint {
+    let AssignedFeed { partition, start, metadata, .. } = assigned;
+    let settled = Settled::decode(metadata, *start).unwrap_or_else(|error| {
+        tracing::warn!(%partition, offset = start, %error, "the commit's metadata is not ours: what was settled beyond the offset runs again");
+        Settled::default()
+    });
+    CommitPoint { offset: *start, settled }
+}
+
+/// A record of `partition` as an event: a parked one without our headers, which say what it was at its origin.
+pub(crate) fn event_of<'a>(
+    TopicPartition { topic, partition }: &'a TopicPartition,
+    Record { offset, timestamp_ms, key, value, headers }: Record<'a>,
+    parked: Option<&'a (usize, Provenance)>,
+) -> Event<'a> {
+    let fetched = Event { topic, partition: *partition, offset, timestamp_ms, key, value, headers, attempt: 1 };
+    match parked {
+        None => fetched,
+        Some((count, Provenance { origin, attempts, .. })) => Event {
+            topic: &origin.partition.topic,
+            partition: origin.partition.partition,
+            offset: origin.offset,
+            timestamp_ms: origin.timestamp_ms,
+            headers: headers.prefix(*count),
+            attempt: attempts.saturating_add(1),
+            ..fetched
+        },
+    }
 }
 
 impl Intake {
     /// Takes a feed over, on the worker's own thread.
     pub(crate) fn new(assigned: AssignedFeed) -> Self {
-        let AssignedFeed { partition, start, metadata, mut feed } = assigned;
-        let settled = Settled::decode(&metadata, start).unwrap_or_else(|error| {
-            tracing::warn!(%partition, offset = start, %error, "the commit's metadata is not ours: what was settled beyond the offset runs again");
-            Settled::default()
-        });
+        let committed = resume_point(&assigned);
+        let AssignedFeed { partition, mut feed, .. } = assigned;
         let signal = Signal::new(std::thread::current());
         feed.wake_with(signal.waker());
-        let committed = CommitPoint { offset: start, settled };
         let tracker = Tracker::resume(committed.clone());
         Self {
             partition,
@@ -129,15 +177,14 @@ impl Intake {
     /// Whether a fetch may find something that the last one did not. `look_anyway` is for the now and then when a
     /// lost wake-up is made good.
     pub(crate) fn may_have_records(&self, look_anyway: bool) -> bool {
-        look_anyway || self.signal.raised.load(Ordering::Acquire)
+        look_anyway || self.signal.is_raised()
     }
 
     /// Fetches the next batch. The answer names the records to be run.
     pub(crate) fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Range<u64>>, FetchError> {
-        self.signal.raised.store(false, Ordering::Release);
+        self.signal.lower();
         let Some(batch) = self.feed.fetch(max_records, max_bytes)? else { return Ok(None) };
-        // There may be more.
-        self.signal.raised.store(true, Ordering::Release);
+        self.signal.raise();
         let first_seq = self.next_seq();
         let held = self.first_held.wrapping_add(self.held.len() as u32);
         let mut unsettled = 0;
@@ -174,23 +221,9 @@ impl Intake {
         held.batch.as_ref().map(|batch| batch.record(flight.index as usize))
     }
 
-    /// The record as an event: for a parked one without our headers, which say what it was at its origin.
-    pub(crate) fn event<'a>(&'a self, seq: u64, parked: Option<&'a (usize, Provenance)>) -> Option<Event<'a>> {
-        let Record { offset, timestamp_ms, key, value, headers } = self.record(seq)?;
-        let TopicPartition { topic, partition } = &self.partition;
-        let fetched = Event { topic, partition: *partition, offset, timestamp_ms, key, value, headers, attempt: 1 };
-        Some(match parked {
-            None => fetched,
-            Some((count, Provenance { origin, attempts, .. })) => Event {
-                topic: &origin.partition.topic,
-                partition: origin.partition.partition,
-                offset: origin.offset,
-                timestamp_ms: origin.timestamp_ms,
-                headers: headers.prefix(*count),
-                attempt: attempts.saturating_add(1),
-                ..fetched
-            },
-        })
+    /// The record as an event, of its first run.
+    pub(crate) fn event(&self, seq: u64) -> Option<Event<'_>> {
+        Some(event_of(&self.partition, self.record(seq)?, None))
     }
 
     /// The batch of the record, its place in it, and its state, while it is in flight.

@@ -40,8 +40,9 @@ pub(crate) enum Ruling {
 pub(crate) enum Course {
     /// The policy decides.
     Decide,
-    /// It is to be parked. (An outage of the retry topic must not have the policy decide again, by a later clock.)
-    Park { due_ms: i64 },
+    /// It is to be parked. (An outage of the retry topic must not have the policy decide again, by a later clock.) One that is
+    /// `deferred` did not fail: it was not run at all, since another of its key waits.
+    Park { due_ms: i64, deferred: bool },
     /// It is to be dead-lettered, since it couldn't be parked.
     Unparkable,
     /// It is to be dead-lettered, and that is paid for.

@@ -4,31 +4,34 @@
 //! comes back through [`Lane::reported`], which settles the record; [`Lane::commits`] says how far the lane has come.
 //! A step never blocks: it says what it waits for, and its thread takes another lane.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pointsman_config::plan::{RoutePlan, StagePlan};
+use pointsman_config::plan::{Ordering, RoutePlan, StagePlan};
 use pointsman_core::delivery::TopicId;
 use pointsman_core::event::Event;
 use pointsman_core::failure::Failure;
 use pointsman_core::isolate::{BatchLimit, Pace};
-use pointsman_core::port::{Assignment, Commit, PluginHost, Report, Sink};
+use pointsman_core::policy::History;
+use pointsman_core::port::{Assignment, Batch, Commit, PluginHost, Report, Sink};
 use pointsman_core::provenance::{Provenance, ProvenanceError};
-use pointsman_core::record::TopicPartition;
+use pointsman_core::record::{Record, TopicPartition};
 use tracing::{Span, info_span};
 
 use crate::counters::{Fate, Tally};
 use crate::credit::Credit;
-use crate::intake::Intake;
+use crate::intake::{Flight, Intake};
 use crate::judge::{self, Course, Judgement, Means, Ruling};
+use crate::parking::Parking;
 use crate::shared::{Grant, Now, Shared};
 use sending::{SEQ_MASK, record_of};
 
 mod failing;
+mod ordering;
 mod pausing;
+mod replays;
 mod sending;
 mod taking;
 mod telling;
@@ -46,7 +49,7 @@ pub(crate) struct Lane {
     shared: Arc<Shared>,
     route: usize,
     source: Intake,
-    retry: Option<Intake>,
+    retry: Option<Parking>,
     /// Where parked records of this lane go.
     retry_topic: Option<TopicId>,
     /// For each stage, how many events a call may have.
@@ -61,10 +64,12 @@ pub(crate) struct Lane {
     grant: Grant,
     /// Judged, and not all produced.
     outbox: Outbox,
-    /// Records of the retry partition that are not due: due time and sequence number.
-    waiting: BinaryHeap<Reverse<(i64, u64)>>,
-    /// Records whose delivery failed.
+    /// Records whose delivery failed, and under an order those that came after them.
     again: VecDeque<Again>,
+    /// An order is at stake: nothing is judged or sent until all that was sent has been reported.
+    regrouping: bool,
+    /// The runs so far of records that are retried in place, by their sequence numbers.
+    in_place: BTreeMap<u64, History>,
     /// Whether the retry partition has its turn next.
     retry_first: bool,
     /// After trouble outside the records: not before.
@@ -151,6 +156,8 @@ pub(crate) enum Intent {
     Park {
         failure: Box<Failure>,
         due_ms: i64,
+        /// It did not fail, but waits for another of its key.
+        deferred: bool,
     },
     DeadLetter {
         failure: Box<Failure>,
@@ -173,15 +180,15 @@ enum Resume {
     Fail(Box<Failure>, Course),
 }
 
-/// What the headers of a parked record say: the number of its original ones, and its provenance. Boxed, since most
-/// records have none, and every record has the place for it.
+/// What the headers of a parked record say: the number of its original ones, and its provenance. Of a replayed record of the
+/// source, the same. Boxed, since most records have none, and every record has the place for it.
 type Parked = Box<(usize, Provenance)>;
 
 /// A judged batch on its way out.
 #[derive(Default)]
 struct Outbox {
     units: Vec<Unit>,
-    /// For records of the retry partition: where they came from. Empty where none is.
+    /// For records of the retry partition, and replayed ones: where they came from. Empty where none is.
     origins: Vec<Option<Parked>>,
     judgement: Judgement,
     /// Index of the next record.
@@ -213,13 +220,15 @@ impl Lane {
             StagePlan::Plugin(plugin) => shared.plan.plugins.get(plugin.0 as usize),
             StagePlan::Filter(_) => None,
         });
+        let by_key = plan.ordering == Ordering::Key;
+        let retry = assignment.retry.map(|retry| Parking::new(retry, &assignment.source, by_key));
         let held_bytes = plugins.clone().map(|plugin| plugin.limits.output_bytes).max().unwrap_or(0);
         let record_time = RECORD_TIME + plugins.map(|plugin| plugin.limits.deadline * DEADLINES).sum::<Duration>();
         Self {
             id,
             route,
             source: Intake::new(assignment.source),
-            retry: assignment.retry.map(Intake::new),
+            retry,
             retry_topic,
             limits,
             held_bytes,
@@ -227,8 +236,9 @@ impl Lane {
             ready: Vec::new(),
             grant: Grant::default(),
             outbox: Outbox::default(),
-            waiting: BinaryHeap::new(),
             again: VecDeque::new(),
+            regrouping: false,
+            in_place: BTreeMap::new(),
             retry_first: true,
             pause: None,
             patience: PATIENCE.start,
@@ -265,14 +275,14 @@ impl Lane {
             Step::NotBefore(at) => *at > tools.now.instant,
             _ => true,
         });
-        let has_news = |intake: &Intake| intake.may_have_records(tools.look_anyway);
-        is_early.filter(|_| !has_news(&self.source) && !self.retry.as_ref().is_some_and(has_news))
+        let parked_news = self.retry.as_ref().is_some_and(|retry| retry.may_have_records(tools.look_anyway));
+        is_early.filter(|_| !self.source.may_have_records(tools.look_anyway) && !parked_news)
     }
 
     /// One step of the straight path: fetch a batch, decide, deliver. (Settling and committing follow when the log has
     /// acknowledged: [`reported`](Self::reported), [`commits`](Self::commits).)
     fn step(&mut self, tools: &mut Tools<'_>) -> Step {
-        if self.halted {
+        if self.halted || self.regroup(tools.now) {
             return Step::Idle;
         }
         if !self.outbox.is_empty() {
@@ -290,7 +300,10 @@ impl Lane {
         if self.ready.is_empty() {
             self.take_in(tools);
         }
-        if self.ready.is_empty() && self.outbox.is_empty() {
+        if !self.outbox.is_empty() {
+            return self.deliver(tools);
+        }
+        if self.ready.is_empty() {
             return self.nothing_to_do(tools);
         }
         if !tools.credit.allows(self.queued_bytes) {
@@ -310,10 +323,13 @@ impl Lane {
     }
 
     fn nothing_to_do(&self, tools: &Tools<'_>) -> Step {
-        let due = self.waiting.peek().map(|Reverse((due_ms, _))| {
-            tools.now.instant
-                + Duration::from_millis(u64::try_from(due_ms.saturating_sub(tools.now.unix_ms)).unwrap_or(0))
-        });
+        if self.retry.as_ref().is_some_and(Parking::has_more)
+            && self.pause.is_none_or(|until| until <= tools.now.instant)
+        {
+            return Step::Progress;
+        }
+        let due = self.retry.as_ref().and_then(|retry| retry.next_due_ms(self.plan()));
+        let due = due.map(|due_ms| instant_of(due_ms, tools.now));
         let again = self.again.front().map(|again| again.at);
         let earliest = [due, again, self.pause.filter(|until| *until > tools.now.instant)].into_iter().flatten().min();
         match earliest {
@@ -344,10 +360,13 @@ impl Lane {
                 None
             }));
         }
-        let mut records: Vec<Event<'_>> = Vec::with_capacity(units.len());
-        for (index, unit) in units.iter().enumerate() {
-            let origin = origins.get(index).and_then(Option::as_deref);
-            records.extend(self.intake(unit.which).and_then(|intake| intake.event(unit.seq, origin)));
+        let mut records = self.events(&units, &origins);
+        let replayed = replays::among(&units, &records);
+        if !replayed.is_empty() {
+            drop(records);
+            origins.resize(units.len(), None);
+            replayed.into_iter().for_each(|(index, origin)| origins[index] = Some(origin));
+            records = self.events(&units, &origins);
         }
         assert_eq!(records.len(), units.len(), "a record that is ready is in flight");
         let mut limits = self.limits.clone();
@@ -390,13 +409,22 @@ impl Lane {
         }
     }
 
-    /// What the headers of a parked record say; nothing for a record of the source.
+    /// The records as events, each as it was at its origin where it has another.
+    fn events<'a>(&'a self, units: &[Unit], origins: &'a [Option<Parked>]) -> Vec<Event<'a>> {
+        let mut events = Vec::with_capacity(units.len());
+        for (index, unit) in units.iter().enumerate() {
+            let origin = origins.get(index).and_then(Option::as_deref);
+            events.extend(self.event(*unit, origin));
+        }
+        events
+    }
+
+    /// What the headers of a parked record say, or of a replayed one; nothing for other records of the source.
     fn origin_of(&self, unit: Unit) -> Result<Option<Parked>, ProvenanceError> {
         match (unit.which, &self.retry) {
-            (Which::Retry, Some(retry)) => {
-                retry.record(unit.seq).map(|record| Provenance::split(record.headers).map(Box::new)).transpose()
-            }
-            _ => Ok(None),
+            (Which::Retry, Some(retry)) => retry.provenance(unit.seq).map(|parked| parked.map(Box::new)).transpose(),
+            (Which::Retry, None) => Ok(None),
+            (Which::Source, _) => Ok(self.source.event(unit.seq).as_ref().and_then(replays::replayed)),
         }
     }
 
@@ -410,9 +438,16 @@ impl Lane {
     fn take_report(&mut self, Report { token, result }: Report, credit: &mut Credit, now: Now) {
         self.outstanding = self.outstanding.saturating_sub(1);
         let (which, low_seq) = record_of(token);
-        let Some(intake) = self.intake_mut(which) else { return };
-        let seq = intake.full_seq(low_seq, SEQ_MASK);
-        let Some(flight) = intake.flight(seq) else { return };
+        let seq = match (which, &self.retry) {
+            (Which::Source, _) => self.source.full_seq(low_seq, SEQ_MASK),
+            (Which::Retry, Some(retry)) => retry.full_seq(low_seq, SEQ_MASK),
+            (Which::Retry, None) => return,
+        };
+        let unit = Unit { which, seq };
+        if let Err(error) = &result {
+            self.delivery_failed(unit, error);
+        }
+        let Some(flight) = self.flight(unit) else { return };
         flight.outstanding = flight.outstanding.saturating_sub(1);
         let (sent, done) = (flight.sent, flight.outstanding == 0);
         // Of several deliveries of a record it is not known how much each was: the last one gives all of it back.
@@ -423,7 +458,6 @@ impl Lane {
         let flawless = flight.error.is_none() && matches!(flight.intent, Intent::Deliver);
         credit.give_back(bytes);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-        let unit = Unit { which, seq };
         match (sent && done, flawless) {
             (false, _) => {}
             // As most records end. Of them there is nothing to log: to enter the span would cost more than to settle them.
@@ -439,8 +473,11 @@ impl Lane {
     fn settle(&mut self, unit: Unit, fate: Fate) {
         self.tally.count(fate);
         self.patience = PATIENCE.start;
-        if let Some(intake) = self.intake_mut(unit.which) {
-            intake.settle(unit.seq);
+        self.settle_parked(unit, fate == Fate::Parked);
+        match (unit.which, &mut self.retry) {
+            (Which::Source, _) => self.source.settle(unit.seq),
+            (Which::Retry, Some(retry)) => retry.settle(unit.seq, fate == Fate::Parked),
+            (Which::Retry, None) => {}
         }
     }
 
@@ -498,19 +535,49 @@ impl Lane {
         &self.shared.plan.routes[self.route]
     }
 
-    fn intake(&self, which: Which) -> Option<&Intake> {
-        match which {
-            Which::Source => Some(&self.source),
-            Which::Retry => self.retry.as_ref(),
+    /// The record, while it is in flight.
+    fn record(&self, unit: Unit) -> Option<Record<'_>> {
+        match unit.which {
+            Which::Source => self.source.record(unit.seq),
+            Which::Retry => self.retry.as_ref()?.record(unit.seq),
         }
     }
 
-    fn intake_mut(&mut self, which: Which) -> Option<&mut Intake> {
-        match which {
-            Which::Source => Some(&mut self.source),
-            Which::Retry => self.retry.as_mut(),
+    /// The record as it was at its origin; `parked` is what its headers say, where it was parked or replayed.
+    fn event<'a>(&'a self, unit: Unit, parked: Option<&'a (usize, Provenance)>) -> Option<Event<'a>> {
+        match unit.which {
+            Which::Source => {
+                let event = self.source.event(unit.seq)?;
+                let before = self.in_place.get(&unit.seq).map_or(0, |history| history.attempt);
+                let headers = parked.map_or(event.headers, |(count, _)| event.headers.prefix(*count));
+                Some(Event { attempt: before.saturating_add(1), headers, ..event })
+            }
+            Which::Retry => self.retry.as_ref()?.event(unit.seq, parked),
         }
     }
+
+    /// The state of the record, while it is in flight.
+    fn flight(&mut self, unit: Unit) -> Option<&mut Flight> {
+        match unit.which {
+            Which::Source => self.source.flight(unit.seq),
+            Which::Retry => self.retry.as_mut()?.flight(unit.seq),
+        }
+    }
+
+    /// The batch of the record, its place in it, and its state, while it is in flight.
+    fn in_flight(&mut self, unit: Unit) -> Option<(&mut dyn Batch, usize, &mut Flight)> {
+        match unit.which {
+            Which::Source => self.source.in_flight(unit.seq),
+            Which::Retry => self.retry.as_mut()?.in_flight(unit.seq),
+        }
+    }
+}
+
+/// The instant of a time in milliseconds since 1970-01-01 UTC; one that is past is now.
+fn instant_of(unix_ms: i64, now: Now) -> Instant {
+    // A century is never.
+    let wait = u64::try_from(unix_ms.saturating_sub(now.unix_ms)).unwrap_or(0).min(100 * 365 * 86_400_000);
+    now.instant + Duration::from_millis(wait)
 }
 
 impl Outbox {

@@ -13,6 +13,7 @@ mod intake;
 mod judge;
 mod lane;
 pub mod offsets;
+mod parking;
 pub mod plugin_build;
 pub mod reading;
 pub mod record_text;

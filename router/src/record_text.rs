@@ -34,6 +34,7 @@ use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::record::{OwnedHeader, Record, TopicPartition};
 use thiserror::Error;
 
+pub(crate) use bytes::Members;
 pub use read::{parse_line, parse_time};
 pub use write::{Values, append_line};
 

@@ -41,6 +41,10 @@ pub fn start(
         digests: (0..).map_while(digest).collect(),
         limiters: Limiters::new(plan),
         counters: Arc::clone(&counters),
+        reader: {
+            let log = Arc::clone(&topology.log);
+            Box::new(move |partition, offset| log.read(partition, offset))
+        },
     });
     let topics: Vec<Arc<str>> = plan.topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
 

@@ -10,6 +10,7 @@ use pointsman_config::plan::Plan;
 use pointsman_core::port::PluginId;
 
 use crate::counters::Counters;
+use crate::parking::Reader;
 
 /// The plan, and what the workers count and share by it.
 pub(crate) struct Shared {
@@ -18,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) digests: Vec<Arc<str>>,
     pub(crate) limiters: Limiters,
     pub(crate) counters: Arc<Counters>,
+    /// Reads parked records back.
+    pub(crate) reader: Reader,
 }
 
 /// One reading of the clocks, for a whole round of steps.

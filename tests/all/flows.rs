@@ -46,6 +46,11 @@ fn a_route_reads_past_what_was_aborted_on_the_embedded_log() -> anyhow::Result<(
     on_the_embedded_log(flows::a_route_reads_past_what_was_aborted)
 }
 
+#[test]
+fn a_killed_replay_does_what_its_dry_run_tells_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::a_killed_replay_does_what_its_dry_run_tells)
+}
+
 fn on_the_embedded_log(flow: fn(&Backend<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let folder = Scratch::new("embedded-")?;
     flow(&Backend::Embedded(folder.path().join("log")))

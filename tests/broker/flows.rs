@@ -20,6 +20,10 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka",
         an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka,
     ),
+    Trial::shared(
+        "flows::a_killed_replay_does_what_its_dry_run_tells_on_kafka",
+        a_killed_replay_does_what_its_dry_run_tells_on_kafka,
+    ),
 ];
 
 fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
@@ -52,4 +56,8 @@ fn senseless_transactions_are_refused_on_kafka(kafka: &Kafka) -> anyhow::Result<
 
 fn a_route_reads_past_what_was_aborted_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::a_route_reads_past_what_was_aborted(&Backend::Kafka(kafka))
+}
+
+fn a_killed_replay_does_what_its_dry_run_tells_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_killed_replay_does_what_its_dry_run_tells(&Backend::Kafka(kafka))
 }

@@ -1,7 +1,8 @@
-//! `pointsman dead-letter`: looks at what failed.
+//! `pointsman dead-letter`: looks at what failed, and deals with it.
 
 mod choice;
 mod export;
+mod handle;
 mod ls;
 mod payload;
 mod show;
@@ -25,12 +26,12 @@ use super::configuration::NoRoute;
 use super::interrupt::Interrupts;
 use super::log::{self, Opened, TopicError};
 use super::{Exit, complain, output_failed, printable};
-use crate::dead_letter::{Expiry, FindError, Tally};
+use crate::dead_letter::{AuditError, AuditRecord, Expiry, FindError, HandleError, Handled, Tally, Topic};
 use crate::reading::{Ended, ReadError};
 
-/// Look at dead letters: what failed, why, and when it is gone.
+/// Look at dead letters: what failed, why, and when it is gone; and replay or discard them.
 ///
-/// Nothing here changes anything, or disturbs the router. The letters of other tools (Spring Kafka, Kafka Connect, Kafka
+/// Nothing but `replay` and `discard` changes anything, and none disturbs the router. The letters of other tools (Spring Kafka, Kafka Connect, Kafka
 /// Streams, share groups) are understood too: name their topic with --topic.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Stats(stats::Arguments),
     Show(show::Arguments),
     Export(export::Arguments),
+    Replay(handle::ReplayArguments),
+    Discard(handle::DiscardArguments),
 }
 
 impl Command {
@@ -47,6 +50,8 @@ impl Command {
             Self::Stats(arguments) => arguments.choice.file(),
             Self::Show(arguments) => &arguments.file,
             Self::Export(arguments) => arguments.choice.file(),
+            Self::Replay(arguments) => arguments.choice.file(),
+            Self::Discard(arguments) => arguments.choice.file(),
         }
     }
 }
@@ -62,24 +67,24 @@ pub(crate) fn execute(command: &Command) -> Exit {
     };
     let out = io::stdout();
     let width = if out.is_terminal() { crossterm::terminal::size().ok().map(|(columns, _)| columns) } else { None };
-    // A clock that stands before 1970 leaves nothing to count from.
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let desk = Desk {
-        plan: &plan,
-        log: &*log,
-        now_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
-        width,
-        stop: &|| interrupts.any(),
-    };
+    let desk = Desk { plan: &plan, log: &*log, now_ms: now_ms(), clock: &now_ms, width, stop: &|| interrupts.any() };
     print(command, &desk, &mut BufWriter::new(out.lock()), &mut complain)
+}
+
+/// Milliseconds since 1970-01-01 UTC. A clock that stands before 1970 leaves nothing to count from.
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What a command works with.
 struct Desk<'a> {
     plan: &'a Plan,
     log: &'a dyn Log,
-    /// Milliseconds since 1970-01-01 UTC.
+    /// When the command was begun, in milliseconds since 1970-01-01 UTC.
     now_ms: i64,
+    /// What time it is.
+    clock: &'a dyn Fn() -> i64,
     /// Columns of the terminal; `None` where there is none.
     width: Option<u16>,
     /// Whether the user wants no more.
@@ -92,6 +97,8 @@ fn print(command: &Command, desk: &Desk<'_>, out: &mut dyn io::Write, note: &mut
         Command::Stats(arguments) => stats::print(arguments, desk, out, note),
         Command::Show(arguments) => show::print(arguments, desk, out, note),
         Command::Export(arguments) => export::print(arguments, desk, out, note),
+        Command::Replay(arguments) => handle::replay(arguments, desk, out, note),
+        Command::Discard(arguments) => handle::discard(arguments, desk, out, note),
     };
     match printed.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => Exit::Fine,
@@ -134,6 +141,12 @@ enum Failed {
     File { path: String, error: io::Error },
     #[error("interrupted: this is not all of it")]
     Interrupted,
+    #[error(transparent)]
+    Handle(#[from] HandleError),
+    #[error("no filter says which letters are meant; name some, or write --all")]
+    NoFilter,
+    #[error("not all letters that are meant were done; the table says why")]
+    Undone,
 }
 
 impl Failed {
@@ -142,10 +155,47 @@ impl Failed {
             Self::Topic(error) => error.exit(),
             Self::Log(_) | Self::Find(FindError::Log(_)) => Exit::NotStarted,
             Self::Read(_) | Self::Find(FindError::Read(_)) | Self::Output(_) | Self::Json(_) => Exit::Fatal,
-            Self::NoRoute(_) | Self::Place(_) | Self::File { .. } => Exit::Configuration,
-            Self::Find(_) | Self::NoTopic(_) | Self::NoPartition { .. } | Self::Interrupted => Exit::No,
+            Self::NoRoute(_) | Self::Place(_) | Self::File { .. } | Self::NoFilter => Exit::Configuration,
+            Self::Handle(HandleError::Target { .. }) => Exit::Configuration,
+            Self::Handle(HandleError::Log(_)) => Exit::NotStarted,
+            Self::Handle(HandleError::Unfit(_) | HandleError::Stopped | HandleError::Audit(AuditError::Stopped)) => {
+                Exit::No
+            }
+            Self::Handle(_) => Exit::Fatal,
+            Self::Find(_) | Self::NoTopic(_) | Self::NoPartition { .. } | Self::Interrupted | Self::Undone => Exit::No,
         }
     }
+}
+
+/// What was handled of these topics; what is known of that, if the audit topics may not be read.
+fn handled(
+    topics: &[Topic],
+    desk: &Desk<'_>,
+    see: &mut dyn FnMut(AuditRecord),
+    note: &mut dyn FnMut(&str),
+) -> Result<Handled, Failed> {
+    let handled = match Handled::read(desk.log, topics, see, desk.stop, note) {
+        Ok(handled) => handled,
+        Err(AuditError::Stopped) => return Err(Failed::Interrupted),
+        Err(error @ (AuditError::Log(_) | AuditError::Read(_))) => {
+            note(&format!("note: what was handled is not known, so all letters count as open: {error}"));
+            return Ok(Handled::default());
+        }
+    };
+    if let Some(why) = &handled.stale {
+        note(&format!("note: {why}"));
+    }
+    if let Some((place, why)) = &handled.first_stranger {
+        let (count, why) = (counted(handled.strangers, "record"), printable::line(why));
+        note(&format!("note: {count} in the audit topics that tell of no letter; the first is {place}: {why}"));
+    }
+    Ok(handled)
+}
+
+/// What was done, by whom and when, on one line.
+fn done(record: &AuditRecord) -> String {
+    let to = record.to.as_deref().map(|to| format!(" to {}", printable::line(to))).unwrap_or_default();
+    format!("{}{to} {} by {}", record.action, time(Some(record.at)), printable::line(&record.by))
 }
 
 /// Whether a visit saw all that it was to see.

@@ -22,10 +22,10 @@ use crate::record_text::RecordLine;
 
 /// The time of the first letter.
 pub(crate) const T0: i64 = 1_767_225_600_000;
-const MINUTE: i64 = 60_000;
+pub(crate) const MINUTE: i64 = 60_000;
 const DIGEST: &str = "6f1a3cb09b1d4f0c";
 
-fn never() -> bool {
+pub(crate) fn never() -> bool {
     false
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn write(log: &EmbeddedLog, topic: &str, records: &[RecordLine]) {
     assert!(reports.len() == records.len() && reports.iter().all(|report| report.result.is_ok()));
 }
 
-fn provenance(minute: i64, class: FailureClass, code: &str, message: &str) -> Provenance {
+pub(crate) fn provenance(minute: i64, class: FailureClass, code: &str, message: &str) -> Provenance {
     Provenance {
         origin: Origin { partition: TopicPartition::new("orders.v1", 0), offset: minute, timestamp_ms: T0 - MINUTE },
         blame: Blame { route: "orders".into(), stage: Some("validate".into()), plugin_sha256: Some(DIGEST.into()) },
@@ -66,7 +66,13 @@ fn provenance(minute: i64, class: FailureClass, code: &str, message: &str) -> Pr
     }
 }
 
-fn letter(partition: i32, minute: i64, key: &[u8], value: Option<&[u8]>, provenance: &[OwnedHeader]) -> RecordLine {
+pub(crate) fn letter(
+    partition: i32,
+    minute: i64,
+    key: &[u8],
+    value: Option<&[u8]>,
+    provenance: &[OwnedHeader],
+) -> RecordLine {
     let mut headers = vec![OwnedHeader::text("trace", format!("t-{minute}"))];
     headers.extend_from_slice(provenance);
     RecordLine {
@@ -131,7 +137,7 @@ pub(crate) fn sample() -> (TempDir, EmbeddedLog) {
     (folder, log)
 }
 
-fn topics(log: &EmbeddedLog) -> Vec<Topic> {
+pub(crate) fn topics(log: &EmbeddedLog) -> Vec<Topic> {
     Topic::look_up(log, &["dead".into()]).unwrap()
 }
 

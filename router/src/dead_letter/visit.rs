@@ -16,6 +16,8 @@ use crate::reading::{Ended, Merge, Seen, Span};
 pub struct Tally {
     /// Letters that were read.
     pub read: u64,
+    /// Those of them that are not asked for since they were handled.
+    pub handled: u64,
     /// Those of them that were selected.
     pub selected: u64,
     /// Those for which the selection can't be decided. They count as not selected.
@@ -50,6 +52,22 @@ pub fn visit<B>(
     stop: &dyn Fn() -> bool,
     note: &mut dyn FnMut(&str),
 ) -> Result<Visited<B>, LogError> {
+    visit_open(log, topics, &|_| false, selection, see, stop, note)
+}
+
+/// Like [`visit`], without the letters that `is_handled`.
+///
+/// # Errors
+/// [`LogError`]: it can't be begun.
+pub fn visit_open<B>(
+    log: &dyn Log,
+    topics: &[Topic],
+    is_handled: &dyn Fn(&Letter<'_>) -> bool,
+    selection: &Selection,
+    see: &mut dyn FnMut(&Topic, &Letter<'_>) -> ControlFlow<B>,
+    stop: &dyn Fn() -> bool,
+    note: &mut dyn FnMut(&str),
+) -> Result<Visited<B>, LogError> {
     let mut spans = Vec::new();
     for partition in topics.iter().flat_map(Topic::all_partitions) {
         spans.push(span(log, partition, selection.since_ms)?);
@@ -59,6 +77,10 @@ pub fn visit<B>(
         let Seen::Record(partition, record) = seen else { return ControlFlow::Continue(()) };
         let letter = Letter::new(partition, record);
         tally.read += 1;
+        if is_handled(&letter) {
+            tally.handled += 1;
+            return ControlFlow::Continue(());
+        }
         match selection.judge(&letter) {
             Judgement::Other => {}
             Judgement::Unsure(why) => {

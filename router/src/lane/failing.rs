@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pointsman_config::plan::StagePlan;
+use pointsman_config::plan::{Ordering, StagePlan};
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::failure::{Failure, FailureClass};
 use pointsman_core::policy::{self, Decision, History};
@@ -10,7 +10,7 @@ use pointsman_core::provenance::{Blame, Origin, Provenance};
 use pointsman_core::record::{Headers, TopicPartition};
 
 use super::sending::{Full, token};
-use super::{Again, Intent, Lane, Resume, Tools, Unit, Why};
+use super::{Again, Intent, Lane, Resume, Tools, Unit, Which, Why};
 use crate::counters::Fate;
 use crate::judge::Course;
 use crate::shared::Now;
@@ -24,12 +24,17 @@ impl Lane {
         failure: Box<Failure>,
         course: Course,
     ) -> Result<(), Full> {
-        let history = self.history(tools.now);
+        let deferred = matches!(course, Course::Park { deferred: true, .. });
+        let history = if deferred {
+            History { attempt: 0, first_failed_ms: tools.now.unix_ms }
+        } else {
+            self.history(unit, tools.now)
+        };
         let decision = match course {
             Course::Decide => {
                 policy::decide(&self.plan().failure, &failure, history, tools.now.unix_ms, tools.random.f64())
             }
-            Course::Park { due_ms } => Decision::Park { due_ms },
+            Course::Park { due_ms, .. } => Decision::Park { due_ms },
             Course::Unparkable | Course::DeadLetter | Course::Truncate if self.plan().dead_letter.is_some() => {
                 Decision::DeadLetter
             }
@@ -43,11 +48,20 @@ impl Lane {
                 self.dropped_a_failure();
                 Ok(())
             }
+            (Decision::Park { due_ms }, None, _) if self.plan().ordering == Ordering::Partition => {
+                self.retry_in_place(unit, &failure, history, due_ms, tools.now);
+                Ok(())
+            }
             (Decision::Park { due_ms }, Some(topic), _) => {
+                self.hold(unit, history.attempt);
                 // It holds, however long the producer queue stays full.
-                self.outbox.hold_to(Course::Park { due_ms });
+                self.outbox.hold_to(Course::Park { due_ms, deferred });
                 let partition = PartitionChoice::Exactly(self.source_partition().partition);
-                let intent = Intent::Park { failure: failure.clone(), due_ms };
+                let intent = Intent::Park { failure: failure.clone(), due_ms, deferred };
+                if self.is_seen(unit) {
+                    self.all_sent(unit, intent, tools.now);
+                    return Ok(());
+                }
                 self.send_failed(tools, unit, topic, partition, (&failure, history, Some(due_ms)), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter, _, Some(topic)) => {
@@ -69,13 +83,18 @@ impl Lane {
         }
     }
 
-    /// Number and times of the run that failed, for the record that the outbox stands at.
-    fn history(&self, now: Now) -> History {
-        match self.outbox.origin() {
-            None => History { attempt: 1, first_failed_ms: now.unix_ms },
-            Some((_, parked)) => {
-                History { attempt: parked.attempts.saturating_add(1), first_failed_ms: parked.first_failed_ms }
-            }
+    /// Number and times of the run that failed, of the record that the outbox stands at.
+    fn history(&self, unit: Unit, now: Now) -> History {
+        let in_place = self.in_place.get(&unit.seq).filter(|_| unit.which == Which::Source);
+        let before = match self.outbox.origin() {
+            Some((_, parked)) if parked.attempts > 0 => (parked.attempts, parked.first_failed_ms),
+            // Replayed, it starts anew.
+            _ => in_place.map_or((0, 0), |history| (history.attempt, history.first_failed_ms)),
+        };
+        match before {
+            // Parked behind another record of its key, perhaps, and that is no failure.
+            (0, _) => History { attempt: 1, first_failed_ms: now.unix_ms },
+            (attempts, first_failed_ms) => History { attempt: attempts.saturating_add(1), first_failed_ms },
         }
     }
 
@@ -161,7 +180,7 @@ impl Lane {
                 ));
             }
         };
-        self.again.push_front(Again { at: now.instant, unit, what: Resume::Fail(failure, course) });
+        self.take_up_refused(Again { at: now.instant, unit, what: Resume::Fail(failure, course) });
     }
 
     /// Writes dead letters to the log, a few of many.
@@ -173,7 +192,7 @@ impl Lane {
 
     /// The offset of a record in flight, in the partition that it was read from.
     pub(super) fn offset_of(&self, unit: Unit) -> Option<i64> {
-        self.intake(unit.which).and_then(|intake| intake.record(unit.seq)).map(|record| record.offset)
+        self.record(unit).map(|record| record.offset)
     }
 }
 

@@ -57,7 +57,10 @@ impl Lane {
         if guard.unpaid.is_empty() && !guard.breaker.is_open() {
             return None;
         }
-        self.take_failures(tools.now);
+        if !self.keeps_order() {
+            self.take_failures(tools.now);
+        }
+        self.take_paid(tools.now);
         if !self.outbox.is_empty() {
             return Some(self.deliver(tools));
         }
@@ -65,9 +68,10 @@ impl Lane {
         if self.outstanding > 0 {
             return Some(Step::Idle);
         }
+        let keeps_order = self.keeps_order();
         let guard = self.guard.as_mut()?;
         // So may each whose delivery has failed, which is no fault of the stages.
-        if !guard.breaker.is_open() && !self.again.is_empty() {
+        if !guard.breaker.is_open() && !self.again.is_empty() && !keeps_order {
             return None;
         }
         guard.breaker.open(tools.now.instant);
@@ -76,7 +80,10 @@ impl Lane {
 
     /// Puts the record that is to be the probe first in `ready`, once it is due.
     fn choose_probe(&mut self, tools: &Tools<'_>) -> Option<Step> {
+        let keeps_order = self.keeps_order();
         let Guard { breaker, fresh, starved, .. } = self.guard.as_mut()?;
+        // Under an order nothing passes a record that may yet be delivered: that is the probe.
+        *fresh &= !keeps_order;
         let probe_at = breaker.probe_at()?;
         let is_due = probe_at <= tools.now.instant;
         if !is_due && !*starved {
@@ -95,7 +102,7 @@ impl Lane {
         if !is_due {
             return Some(Step::NotBefore(probe_at));
         }
-        *fresh = true;
+        *fresh = !keeps_order;
         let again = failed.pop_front().or_else(|| unpaid.pop_front().map(|(unit, _)| unit));
         if let Some(unit) = again {
             self.ready.insert(0, unit);
@@ -103,7 +110,7 @@ impl Lane {
         None
     }
 
-    /// Puts into the outbox what has failed, and now can have its course.
+    /// Puts into the outbox what has failed, and can have its course now.
     fn take_failures(&mut self, now: Now) {
         for again in std::mem::take(&mut self.again) {
             match again {
@@ -113,6 +120,9 @@ impl Lane {
                 other => self.again.push_back(other),
             }
         }
+    }
+
+    fn take_paid(&mut self, now: Now) {
         while let Some((unit, failure)) = self.pop_paid(now) {
             self.push_failure(unit, failure, Course::DeadLetter);
         }
@@ -188,6 +198,8 @@ impl Lane {
             Some(guard) => guard.unpaid.push_back((unit, failure)),
             None => {}
         }
+        // It may be run again, and nothing that came after it is to be delivered before.
+        self.regrouping |= self.keeps_order();
     }
 
     /// Of the records that have been dropped one more was so because it failed.

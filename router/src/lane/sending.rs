@@ -54,6 +54,7 @@ impl Lane {
             }
             let at = self.outbox.next;
             let unit = self.outbox.units[at];
+            self.defer_if_blocked(unit, tools.now);
             let carried_out = match &mut self.outbox.judgement.rulings[at] {
                 Ruling::Unchanged { output } => {
                     let routed = Routed { version: None, output: *output };
@@ -82,6 +83,9 @@ impl Lane {
                 self.outbox.next += 1;
                 self.outbox.sent = 0;
             }
+            if self.regroup(tools.now) {
+                return Step::Idle;
+            }
         }
         Step::Progress
     }
@@ -102,7 +106,8 @@ impl Lane {
     /// Produces the only output of one record.
     fn send_alone(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: Routed) -> Result<(), Full> {
         let keeps_headers = self.outbox.judgement.changes.headers(routed.version).is_none();
-        if unit.which == Which::Source && keeps_headers && !self.plan().origin_headers {
+        let is_as_it_came = unit.which == Which::Source && self.outbox.origin().is_none();
+        if is_as_it_came && keeps_headers && !self.plan().origin_headers {
             return self.forward(tools, unit, routed);
         }
         self.send_output(tools, unit, routed)?;
@@ -175,7 +180,7 @@ impl Lane {
 
     /// The record that the outbox stands at, as it was at its origin.
     pub(super) fn outbox_record(&self, unit: Unit) -> Option<Event<'_>> {
-        self.intake(unit.which)?.event(unit.seq, self.outbox.origin())
+        self.event(unit, self.outbox.origin())
     }
 
     /// Notes what became of a call of `produce`.
@@ -195,7 +200,10 @@ impl Lane {
             self.queued_bytes += bytes;
             credit.take(bytes);
         }
-        if let Some(flight) = self.intake_mut(unit.which).and_then(|intake| intake.flight(unit.seq)) {
+        if let Err(error) = &taken {
+            self.delivery_failed(unit, error);
+        }
+        if let Some(flight) = self.flight(unit) {
             match taken {
                 Ok(bytes) => {
                     flight.outstanding += 1;
@@ -209,7 +217,7 @@ impl Lane {
 
     /// Notes that nothing more is produced for this record.
     pub(super) fn all_sent(&mut self, unit: Unit, intent: Intent, now: Now) {
-        let Some(flight) = self.intake_mut(unit.which).and_then(|intake| intake.flight(unit.seq)) else { return };
+        let Some(flight) = self.flight(unit) else { return };
         flight.sent = true;
         flight.intent = intent;
         if flight.outstanding == 0 {
@@ -219,12 +227,12 @@ impl Lane {
 
     /// Every delivery of this record is acknowledged, or one of them failed: settles the record, or takes it up again.
     pub(super) fn finish(&mut self, unit: Unit, now: Now) {
-        let Some(flight) = self.intake_mut(unit.which).and_then(|intake| intake.flight(unit.seq)) else { return };
+        let Some(flight) = self.flight(unit) else { return };
         flight.sent = false;
         let intent = std::mem::take(&mut flight.intent);
         let error = flight.error.take().map(|error| *error);
         if error.is_some()
-            && let Some((batch, index, _)) = self.intake_mut(unit.which).and_then(|intake| intake.in_flight(unit.seq))
+            && let Some((batch, index, _)) = self.in_flight(unit)
         {
             batch.restore(index);
         }
@@ -233,7 +241,9 @@ impl Lane {
             Some(DeliveryError::Refused { code, message }) => self.refused(unit, intent, code, message, now),
             Some(error @ DeliveryError::Unavailable { .. }) => {
                 let what = match intent {
-                    Intent::Park { failure, due_ms } => Resume::Fail(failure, Course::Park { due_ms }),
+                    Intent::Park { failure, due_ms, deferred } => {
+                        Resume::Fail(failure, Course::Park { due_ms, deferred })
+                    }
                     Intent::DeadLetter { failure, truncated: false } => Resume::Fail(failure, Course::DeadLetter),
                     Intent::DeadLetter { failure, truncated: true } => Resume::Fail(failure, Course::Truncate),
                     Intent::Deliver | Intent::None => Resume::Judge,
@@ -241,7 +251,7 @@ impl Lane {
                 if self.pause.is_none_or(|until| until <= now.instant) {
                     self.wait_out(now, &error);
                 }
-                self.again.push_back(Again { at: self.pause.unwrap_or(now.instant), unit, what });
+                self.postpone(Again { at: self.pause.unwrap_or(now.instant), unit, what });
             }
         }
     }
@@ -254,8 +264,10 @@ impl Lane {
     fn arrived(&mut self, unit: Unit, intent: Intent) {
         match intent {
             Intent::Deliver => self.delivered(unit),
-            Intent::Park { failure, .. } => {
-                self.shared.counters.failed(self.route, failure.class);
+            Intent::Park { failure, deferred, .. } => {
+                if !deferred {
+                    self.shared.counters.failed(self.route, failure.class);
+                }
                 self.tell(unit, Fate::Parked, || Why::Failure(*failure));
                 self.settle(unit, Fate::Parked);
             }

@@ -1,10 +1,7 @@
 //! Taking records in: what has failed to be delivered, what is due again, and what is new.
 
-use std::cmp::Reverse;
-
 use pointsman_config::plan::RoutePlan;
 use pointsman_core::port::FeedError;
-use pointsman_core::provenance::Provenance;
 
 use super::{Again, Lane, Resume, Tools, Unit, Which};
 use crate::intake::{FetchError, Intake};
@@ -22,13 +19,8 @@ impl Lane {
                 return;
             }
             let fetched = match which {
-                Which::Source => self.take_source(tools.look_anyway),
-                Which::Retry => {
-                    // What is here already may run, whether or not more can be read.
-                    let fetched = self.take_retry(tools.look_anyway);
-                    self.take_due(tools.now);
-                    fetched
-                }
+                Which::Source => self.take_source(tools.now, tools.look_anyway),
+                Which::Retry => self.take_retry(tools.now, tools.look_anyway),
             };
             if let Err(error) = fetched {
                 self.fetch_failed(tools.now, &error);
@@ -49,7 +41,17 @@ impl Lane {
             })
         {
             match what {
-                Resume::Judge => self.ready.push(unit),
+                Resume::Judge => {
+                    if let Some(flight) = self.flight(unit) {
+                        // Of a run that was broken off.
+                        flight.error = None;
+                    }
+                    self.set_out(unit, now);
+                    if self.in_place.contains_key(&unit.seq) {
+                        // Alone: what is judged with it would be judged in vain if it fails again.
+                        return;
+                    }
+                }
                 Resume::Fail(failure, course) => {
                     let origin = self.origin_of(unit).ok().flatten();
                     self.outbox.push(unit, origin, Ruling::Fail(failure, course));
@@ -58,54 +60,52 @@ impl Lane {
         }
     }
 
-    fn take_source(&mut self, look_anyway: bool) -> Result<(), FetchError> {
+    fn take_source(&mut self, now: Now, look_anyway: bool) -> Result<(), FetchError> {
+        if self.is_source_held_up() {
+            return Ok(());
+        }
         let plan = &self.shared.plan.routes[self.route];
         if has_room(&self.source, plan)
             && self.source.may_have_records(look_anyway)
             && let Some(seqs) = self.source.fetch(plan.batch_records.get(), plan.batch_bytes.get())?
         {
             self.ready.reserve(plan.batch_records.get());
-            for seq in seqs.filter(|seq| self.source.is_open(*seq)) {
-                self.ready.push(Unit { which: Which::Source, seq });
+            let none_parked = self.retry.as_ref().is_none_or(|retry| retry.index().is_empty());
+            for seq in seqs.filter(|seq| self.source.is_open(*seq)).collect::<Vec<_>>() {
+                let unit = Unit { which: Which::Source, seq };
+                if none_parked {
+                    self.ready.push(unit);
+                } else if self.passes_parked(unit) {
+                    // It has its fate already, which a crash kept from being committed.
+                    self.source.settle(seq);
+                } else {
+                    self.set_out(unit, now);
+                }
             }
         }
         Ok(())
     }
 
-    /// Reads ahead in the retry partition, within the limits of what may be in flight: a record there says itself when
-    /// it is due, so later ones may be due before earlier ones.
-    fn take_retry(&mut self, look_anyway: bool) -> Result<(), FetchError> {
+    /// Indexes what has come into the retry partition, and takes in what is due of it.
+    fn take_retry(&mut self, now: Now, look_anyway: bool) -> Result<(), FetchError> {
         let plan = &self.shared.plan.routes[self.route];
         let Some(retry) = &mut self.retry else { return Ok(()) };
-        while has_room(retry, plan) && retry.may_have_records(look_anyway) {
-            let Some(seqs) = retry.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else { break };
-            for seq in seqs.filter(|seq| retry.is_open(*seq)) {
-                let headers = retry.record(seq).map(|record| Provenance::split(record.headers));
-                // What can't be read is due at once, and fails as undecodable.
-                let due_ms = headers.and_then(Result::ok).and_then(|(_, provenance)| provenance.due_ms).unwrap_or(0);
-                self.waiting.push(Reverse((due_ms, seq)));
+        let mut done = retry.read_tail(plan, look_anyway);
+        if retry.is_caught_up() && !retry.has_more() {
+            // What is known already may run, whether or not more can be read.
+            done = done.and(retry.read_back(plan, &self.shared.reader, now, look_anyway));
+            while self.ready.len() < plan.batch_records.get()
+                && let Some(seq) = retry.take()
+            {
+                self.ready.push(Unit { which: Which::Retry, seq });
             }
         }
-        Ok(())
-    }
-
-    /// Takes in the waiting records that are due.
-    fn take_due(&mut self, now: Now) {
-        let most = self.plan().batch_records.get();
-        while self.ready.len() < most {
-            match self.waiting.peek() {
-                Some(Reverse((due_ms, seq))) if *due_ms <= now.unix_ms => {
-                    self.ready.push(Unit { which: Which::Retry, seq: *seq });
-                    self.waiting.pop();
-                }
-                _ => return,
-            }
-        }
+        done
     }
 
     fn fetch_failed(&mut self, now: Now, error: &FetchError) {
         match error {
-            FetchError::Feed(FeedError::Unavailable { .. }) => self.wait_out(now, error),
+            FetchError::Feed(FeedError::Unavailable { .. }) | FetchError::Closed(_) => self.wait_out(now, error),
             FetchError::Feed(FeedError::OutOfRange { .. }) => self.halt(&format!(
                 "{error}. What was lost stays lost; to go on, reset the group's offset for this partition and restart"
             )),
@@ -114,6 +114,10 @@ impl Lane {
                  damaged, reset the group's offset to behind them to go on without them"
             )),
             FetchError::OutOfOrder { .. } => self.halt(&error.to_string()),
+            FetchError::Lost { .. } => self.halt(&format!(
+                "{error}: something else than the router has removed it. Retry topics need `cleanup.policy=delete` and \
+                 `retention.ms=-1`; a restart goes on without the record"
+            )),
         }
     }
 }

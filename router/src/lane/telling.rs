@@ -4,7 +4,7 @@ use pointsman_core::failure::Failure;
 use pointsman_core::provenance::Provenance;
 use pointsman_core::record::TopicPartition;
 
-use super::{Lane, Unit};
+use super::{Lane, Unit, Which};
 use crate::counters::Fate;
 
 /// How one run of one record ended. Only a parked record is told of again, once for each further run.
@@ -40,20 +40,26 @@ impl Lane {
         self.told.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    fn partition(&self, which: Which) -> &TopicPartition {
+        match (which, &self.retry) {
+            (Which::Retry, Some(retry)) => &retry.partition,
+            _ => &self.source.partition,
+        }
+    }
+
     /// To be called while the record is still in flight: before it is settled.
     pub(super) fn tell(&mut self, unit: Unit, fate: Fate, why: impl FnOnce() -> Why) {
         if self.told.is_none() {
             return;
         }
-        let Some(intake) = self.intake(unit.which) else { return };
-        let Some(record) = intake.record(unit.seq) else { return };
+        let Some(record) = self.record(unit) else { return };
         let (origin, offset) = match self.origin_of(unit) {
             Ok(Some(parked)) => {
                 let (_, Provenance { origin, .. }) = *parked;
                 (origin.partition, origin.offset)
             }
             // A parked record that can't be read stands for itself.
-            Ok(None) | Err(_) => (intake.partition.clone(), record.offset),
+            Ok(None) | Err(_) => (self.partition(unit.which).clone(), record.offset),
         };
         if let Some(told) = &mut self.told {
             told.push(Told { origin, offset, fate, why: why() });

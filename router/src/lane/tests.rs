@@ -10,14 +10,15 @@ use plugin::{Script, mixed};
 use world::{RECORDS, World};
 
 mod broker;
+mod ordering;
 mod outage;
 mod plugin;
 mod world;
 
 const SEEDS: u64 = 60;
 
-fn simulate(seed: u64) {
-    let mut world = World::new(seed);
+fn simulate(seed: u64, ordering: &str) {
+    let mut world = World::ordered(seed, ordering);
     for round in 0.. {
         assert!(round < 200_000, "it does not come to an end");
         // The troubles end some day, and then everything must.
@@ -28,6 +29,7 @@ fn simulate(seed: u64) {
         }
     }
     world.check_fates();
+    world.check_order(ordering);
 }
 
 /// Runs a simulation for each seed.
@@ -41,7 +43,7 @@ fn for_each_seed(simulate: fn(u64)) {
 
 #[test]
 fn every_record_gets_its_fate_whatever_happens() {
-    for_each_seed(simulate);
+    for_each_seed(|seed| simulate(seed, "none"));
 }
 
 /// I10: records that are to be parked while their topic takes nothing are parked when it does again, however late that is.

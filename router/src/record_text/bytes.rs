@@ -13,7 +13,7 @@ use super::LineError;
 const BASE64: &str = "base64";
 
 /// The members of a JSON object in their order, duplicates included.
-pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
+pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 /// The bytes that `json` stands for; `None` where it is null.
 pub(super) fn read(json: &RawValue) -> Result<Option<Vec<u8>>, LineError> {

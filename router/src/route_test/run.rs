@@ -143,6 +143,7 @@ fn lanes(
         digests: components.digests(plan),
         limiters: Limiters::new(plan),
         counters: Arc::new(Counters::new(plan)),
+        reader: log.reader(),
     });
     let mut lanes = Vec::new();
     for source in &route.sources {

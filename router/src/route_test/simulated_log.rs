@@ -14,6 +14,8 @@ use pointsman_core::port::{
 };
 use pointsman_core::record::{Header, Headers, OwnedRecord, Record, TopicPartition};
 
+use crate::parking::Reader;
+
 /// Bytes that a sink queues at most before it is served; a larger record comes alone.
 const QUEUE_BYTES: usize = 16 << 20;
 
@@ -97,7 +99,13 @@ impl SimulatedLog {
 
     /// Reads a partition from `start`.
     pub(crate) fn feed(&self, partition: TopicPartition, start: i64) -> SimulatedFeed {
-        SimulatedFeed { log: self.clone(), partition, next: start, waker: None }
+        SimulatedFeed { log: self.clone(), partition, next: start, reached_end: false, waker: None }
+    }
+
+    /// Reads partitions anew.
+    pub(crate) fn reader(&self) -> Reader {
+        let log = self.clone();
+        Box::new(move |partition, offset| Ok(Box::new(log.feed(partition.clone(), offset))))
     }
 
     /// Opens a sink; [`TopicId`](pointsman_core::delivery::TopicId) is the index in `topics`.
@@ -164,6 +172,7 @@ pub(crate) struct SimulatedFeed {
     log: SimulatedLog,
     partition: TopicPartition,
     next: i64,
+    reached_end: bool,
     /// The log knows it weakly, so it goes with the feed.
     waker: Option<Waker>,
 }
@@ -221,7 +230,10 @@ impl Feed for SimulatedFeed {
             records.push((Arc::clone(record), false));
         }
         drop(state);
-        let Some((last, _)) = records.last() else { return Ok(None) };
+        let Some((last, _)) = records.last() else {
+            self.reached_end = true;
+            return Ok(None);
+        };
         self.next = last.offset + 1;
         Ok(Some(Box::new(SimulatedBatch(records))))
     }
@@ -235,6 +247,10 @@ impl Feed for SimulatedFeed {
         }
         drop(state);
         self.waker = Some(waker);
+    }
+
+    fn reached_end(&self) -> bool {
+        self.reached_end
     }
 }
 

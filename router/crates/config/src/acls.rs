@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use pointsman_core::delivery::TopicId;
+
+use crate::dead_letters::{audit_topic, parking_topic, writer_id};
 use crate::plan::{BrokerPlan, Plan, RoutePlan, TopicRole};
 
 /// What one route needs.
@@ -12,6 +15,8 @@ pub struct RouteAcls {
     pub route: Arc<str>,
     /// The rights, in a stable order, none twice.
     pub acls: Vec<Acl>,
+    /// What whoever replays or discards the route's dead letters needs: the router itself does neither.
+    pub handling: Vec<Acl>,
 }
 
 /// One right: an operation on a resource, to be allowed to the router's principal.
@@ -32,6 +37,8 @@ pub enum Resource {
     Group(Arc<str>),
     /// A topic.
     Topic(Arc<str>),
+    /// A writer of transactions.
+    TransactionalId(Arc<str>),
     /// The cluster itself.
     Cluster,
 }
@@ -45,6 +52,8 @@ pub enum Operation {
     Write,
     /// Create the topic.
     Create,
+    /// Ask how long a topic keeps its records.
+    DescribeConfigs,
     /// Produce idempotently, where the broker is older than 2.8 (KIP-679).
     IdempotentWrite,
 }
@@ -57,6 +66,7 @@ impl Operation {
             Self::Read => "Read",
             Self::Write => "Write",
             Self::Create => "Create",
+            Self::DescribeConfigs => "DescribeConfigs",
             Self::IdempotentWrite => "IdempotentWrite",
         }
     }
@@ -102,9 +112,47 @@ fn of_route(plan: &Plan, route: &RoutePlan) -> RouteAcls {
             }
         }
     }
+    RouteAcls { route: Arc::clone(&route.name), acls: each_once(acls), handling: of_handling(plan, route) }
+}
+
+/// To read the letters, to keep account of them, and to write to where they may be replayed to.
+fn of_handling(plan: &Plan, route: &RoutePlan) -> Vec<Acl> {
+    let name = |id: TopicId| plan.topics.get(usize::try_from(id.0).ok()?).map(|topic| Arc::clone(&topic.name));
+    let Some(letters) = route.dead_letter.and_then(name) else { return Vec::new() };
+    let mut acls = Vec::new();
+    let mut allow = |resource, operation, why| acls.push(Acl { resource, operation, why });
+    allow(Resource::TransactionalId(writer_id(&letters)), Operation::Write, "one run at a time, each letter once");
+    let (audit, parking) = (audit_topic(&letters), parking_topic(&letters));
+    for (topic, operation, why) in [
+        (&letters, Operation::Read, "dead letters"),
+        (&audit, Operation::Read, "what was handled"),
+        (&audit, Operation::Write, "what was handled"),
+        (&parking, Operation::Write, "letters that were replayed too often"),
+    ] {
+        allow(Resource::Topic(Arc::clone(topic)), operation, why);
+    }
+    for topic in [&audit, &parking] {
+        allow(Resource::Topic(Arc::clone(topic)), Operation::Create, "only until the topic is there");
+    }
+    for topic in [&letters, &audit, &parking] {
+        allow(Resource::Topic(Arc::clone(topic)), Operation::DescribeConfigs, "how long it keeps its records");
+    }
+    for source in &route.sources {
+        let topic = || Resource::Topic(Arc::clone(&source.topic));
+        allow(topic(), Operation::Write, "replays to the source");
+        allow(topic(), Operation::Read, "payloads that were too large for a letter");
+        allow(topic(), Operation::DescribeConfigs, "how long it keeps its records");
+        if let Some(retry) = source.retry.and_then(name) {
+            allow(Resource::Topic(retry), Operation::Write, "replays with --to retry");
+        }
+    }
+    each_once(acls)
+}
+
+fn each_once(mut acls: Vec<Acl>) -> Vec<Acl> {
     acls.sort();
     acls.dedup_by(|one, other| (&one.resource, one.operation) == (&other.resource, other.operation));
-    RouteAcls { route: Arc::clone(&route.name), acls }
+    acls
 }
 
 /// The arguments of `kafka-acls.sh --add` for one right, without those that say where the cluster is and who is allowed.
@@ -114,6 +162,7 @@ impl fmt::Display for Acl {
             // A group's name is free text, so it is quoted for the shell.
             Resource::Group(name) => write!(f, "--group '{}'", name.replace('\'', r"'\''"))?,
             Resource::Topic(name) => write!(f, "--topic '{name}'")?,
+            Resource::TransactionalId(name) => write!(f, "--transactional-id '{name}'")?,
             Resource::Cluster => f.write_str("--cluster")?,
         }
         write!(f, " --operation {}", self.operation.name())
@@ -131,6 +180,12 @@ pub fn render(routes: &[RouteAcls], bootstrap: &str, principal: &str) -> String 
     for route in routes {
         text.push_str(&format!("# route {}\n", route.route));
         for acl in &route.acls {
+            text.push_str(&format!("{command} {acl}  # {}\n", acl.why));
+        }
+        if !route.handling.is_empty() {
+            text.push_str(&format!("# to replay or discard the dead letters of route {}\n", route.route));
+        }
+        for acl in &route.handling {
             text.push_str(&format!("{command} {acl}  # {}\n", acl.why));
         }
     }

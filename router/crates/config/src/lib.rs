@@ -29,6 +29,7 @@
 
 pub mod acls;
 mod compile;
+pub mod dead_letters;
 pub mod document;
 mod findings;
 mod names;

@@ -179,6 +179,8 @@ pub struct RoutePlan {
     pub sources: Vec<SourcePlan>,
     /// Where to start where the group has committed nothing.
     pub start: StartAt,
+    /// What may pass a record that waits for its retry.
+    pub ordering: Ordering,
     /// The stages in order.
     pub stages: Vec<StagePlan>,
     /// Most records a second, over all lanes of this process.
@@ -203,6 +205,17 @@ pub struct RoutePlan {
     pub matching: Matching,
     /// Stamp outputs with topic, partition and offset of their origin.
     pub origin_headers: bool,
+}
+
+/// What may pass a record that waits for its retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordering {
+    /// Everything.
+    None,
+    /// Records of other keys, and those with a null key: later ones of its own are parked behind it.
+    Key,
+    /// Nothing of its partition: it is retried in place. There is no retry topic.
+    Partition,
 }
 
 /// A source topic of a route.

@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod event;
 pub mod failure;
 pub mod isolate;
+pub mod parked;
 pub mod policy;
 pub mod port;
 pub mod provenance;

@@ -19,7 +19,7 @@ pub use block::{Blame, Origin, Provenance, ProvenanceError, cut};
 pub use family::Family;
 
 use crate::event::Event;
-use crate::record::OwnedHeader;
+use crate::record::{Header, OwnedHeader};
 
 /// The headers that `origin_headers = true` stamps on outputs.
 #[must_use]
@@ -29,4 +29,16 @@ pub fn origin_stamps(event: &Event<'_>) -> Vec<OwnedHeader> {
         OwnedHeader::text(name::ORIGIN_PARTITION, event.partition.to_string()),
         OwnedHeader::text(name::ORIGIN_OFFSET, event.offset.to_string()),
     ]
+}
+
+/// How often a record of a source was replayed, if `last`, the last of its headers, is the one that says so. Such a record is
+/// without it what it was.
+#[inline]
+#[must_use]
+pub fn replays(last: Header<'_>) -> Option<u32> {
+    // Names of other headers are nearly all of other lengths.
+    if last.name != name::REPLAY_COUNT.as_bytes() {
+        return None;
+    }
+    std::str::from_utf8(last.value?).ok()?.parse().ok()
 }

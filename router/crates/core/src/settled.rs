@@ -58,6 +58,30 @@ impl Settled {
         self.ranges.get(index).is_some_and(|(from, _)| *from <= offset)
     }
 
+    /// What is settled of records whose offsets come in order, and then `later`.
+    pub(crate) fn of(slots: impl Iterator<Item = (i64, bool)>, later: &Self) -> Self {
+        let mut settled = Self::default();
+        // A range runs from the first of some settled neighbours to just behind the last of them: nothing can be in the
+        // gaps between offsets that came one after the other.
+        let mut run: Option<(i64, i64)> = None;
+        for (offset, is_settled) in slots {
+            run = match (run, is_settled) {
+                (None, true) => Some((offset, offset + 1)),
+                (Some((from, _)), true) => Some((from, offset + 1)),
+                (Some((from, to)), false) => {
+                    settled.push(from, to);
+                    None
+                }
+                (None, false) => None,
+            };
+        }
+        if let Some((from, to)) = run {
+            settled.push(from, to);
+        }
+        settled.extend(later);
+        settled
+    }
+
     /// Appends a range behind the others; one that touches the last is joined to it.
     pub(crate) fn push(&mut self, from: i64, to: i64) {
         match self.ranges.back_mut() {

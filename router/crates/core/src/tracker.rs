@@ -136,26 +136,8 @@ impl Tracker {
     /// Where to start again, with what is settled beyond. Takes time in proportion to what is in flight.
     #[must_use]
     pub fn commit_point(&self) -> CommitPoint {
-        let mut settled = Settled::default();
-        // A range runs from the first of some settled neighbours to just behind the last of them: nothing can be in the
-        // gaps between offsets that came one after the other.
-        let mut run: Option<(i64, i64)> = None;
-        for slot in &self.slots {
-            run = match (run, slot.settled) {
-                (None, true) => Some((slot.offset, slot.offset + 1)),
-                (Some((from, _)), true) => Some((from, slot.offset + 1)),
-                (Some((from, to)), false) => {
-                    settled.push(from, to);
-                    None
-                }
-                (None, false) => None,
-            };
-        }
-        if let Some((from, to)) = run {
-            settled.push(from, to);
-        }
-        settled.extend(&self.earlier);
-        CommitPoint { offset: self.watermark(), settled }
+        let slots = self.slots.iter().map(|slot| (slot.offset, slot.settled));
+        CommitPoint { offset: self.watermark(), settled: Settled::of(slots, &self.earlier) }
     }
 
     /// Number of records that are admitted, from the lowest unsettled one on.

@@ -17,12 +17,13 @@ pub(crate) struct PageFeed {
     partition: TopicPartition,
     id: PartitionId,
     next: i64,
+    reached_end: bool,
     watch: Option<Arc<Watch>>,
 }
 
 impl PageFeed {
     pub(crate) fn new(shared: Arc<Shared>, partition: TopicPartition, id: PartitionId, start: i64) -> Self {
-        Self { shared, partition, id, next: start, watch: None }
+        Self { shared, partition, id, next: start, reached_end: false, watch: None }
     }
 }
 
@@ -42,6 +43,7 @@ impl Feed for PageFeed {
                 Ok(Some(Box::new(page)))
             }
             Ok(Found::End) => {
+                self.reached_end = true;
                 if let Some(watch) = &self.watch {
                     watch.saw_end(next);
                 }
@@ -57,6 +59,10 @@ impl Feed for PageFeed {
     fn wake_with(&mut self, waker: Waker) {
         self.forget();
         self.watch = Some(self.shared.watches.add(self.id, waker));
+    }
+
+    fn reached_end(&self) -> bool {
+        self.reached_end
     }
 }
 

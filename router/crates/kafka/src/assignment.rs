@@ -20,8 +20,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long the search for the start of one partition may take: the control thread answers no rebalance meanwhile.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A source partition that the group gave us, and what librdkafka has assigned for it: nothing, the partition itself, or
-/// that and its retry partition.
+/// A source partition that the group gave us, and what librdkafka has assigned for it: nothing, or the partition itself.
 #[derive(Default)]
 pub(crate) struct Held(Vec<(TopicPartition, Arc<Tap>)>);
 
@@ -97,13 +96,13 @@ impl Member {
     /// librdkafka waits for the answer, even if that is that none is taken.
     fn take(&mut self, partitions: Vec<TopicPartition>, answers: bool) -> CommitResult {
         let Findings { lanes, starts, pending } = self.find(partitions);
-        let mut list = PartitionList::with_capacity(lanes.len() * 2);
+        let mut list = PartitionList::with_capacity(lanes.len());
         let mut assignments = Vec::with_capacity(lanes.len());
         for lane in lanes {
             let mut held = Held::default();
             let source = self.feed(&lane.source, &starts, &mut held, &mut list)?;
             let retry = match &lane.retry {
-                Some(retry) => Some(self.feed(retry, &starts, &mut held, &mut list)?),
+                Some(retry) => Some(self.retry_feed(retry, &starts)?),
                 None => None,
             };
             self.pending.partitions.remove(&lane.source);
@@ -154,6 +153,23 @@ impl Member {
             start,
             metadata: commit.metadata.clone(),
             feed: Box::new(KafkaFeed::new(partition.clone(), start, tap, Arc::clone(&self.client), None)),
+        })
+    }
+
+    /// The feed of a retry partition, outside the group: a member's client is not told of the ends of partitions, since all
+    /// its lanes would be woken for the end of each source, again and again.
+    fn retry_feed(
+        &self,
+        partition: &TopicPartition,
+        starts: &HashMap<TopicPartition, Commit>,
+    ) -> Result<AssignedFeed, (Code, String)> {
+        let commit = starts.get(partition).ok_or_else(|| (Code(-1), format!("{partition} has no start")))?;
+        let feed = self.readers.read(partition, commit.offset).map_err(|error| (Code(-1), error.to_string()))?;
+        Ok(AssignedFeed {
+            partition: partition.clone(),
+            start: commit.offset,
+            metadata: commit.metadata.clone(),
+            feed: Box::new(feed),
         })
     }
 

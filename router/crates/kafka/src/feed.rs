@@ -60,6 +60,8 @@ pub(crate) struct KafkaFeed {
     /// What librdkafka said after the waiting records. While it stands nothing more is let in: librdkafka passes over a
     /// batch that it can't read, says so, and goes on behind it.
     fault: Option<Fault>,
+    /// Said by librdkafka to those whose client is to be told: readers outside a group.
+    reached_end: bool,
     tap: Arc<Tap>,
     client: Arc<Client>,
     /// Ends the reading of a partition that no group assigned.
@@ -84,7 +86,16 @@ impl KafkaFeed {
         client: Arc<Client>,
         end: Option<Box<dyn End>>,
     ) -> Self {
-        Self { partition, waiting: VecDeque::new(), next: start, fault: None, tap, client, _end: end }
+        Self {
+            partition,
+            waiting: VecDeque::new(),
+            next: start,
+            fault: None,
+            reached_end: false,
+            tap,
+            client,
+            _end: end,
+        }
     }
 
     /// Takes up to `max` messages from the queue, and keeps the records among them, up to an error that there are records
@@ -99,6 +110,7 @@ impl KafkaFeed {
             let borrowed = message.borrow();
             if end_of_partition(borrowed.code()) {
                 self.next = self.next.max(borrowed.offset());
+                self.reached_end = true;
             } else if borrowed.code().is_error() {
                 self.fault = Some(self.judge(borrowed));
             } else if borrowed.offset() >= self.next {
@@ -165,5 +177,9 @@ impl Feed for KafkaFeed {
 
     fn position(&self) -> Option<i64> {
         self.waiting.is_empty().then_some(self.next)
+    }
+
+    fn reached_end(&self) -> bool {
+        self.reached_end && self.waiting.is_empty()
     }
 }

@@ -39,7 +39,7 @@ pub struct KafkaLog {
     settings: KafkaSettings,
     /// Asks the cluster, and reads outside groups.
     client: Arc<Client>,
-    readers: Readers,
+    readers: Arc<Readers>,
 }
 
 impl KafkaLog {
@@ -53,7 +53,7 @@ impl KafkaLog {
         let client = Client::new(Kind::Reader, &settings.reader())
             .map_err(|message| log_error("can't use [broker]", "client", message))?;
         let client = Arc::new(client);
-        let readers = Readers::new(&settings, &client);
+        let readers = Arc::new(Readers::new(&settings, &client));
         Ok(Self { settings, client, readers })
     }
 }
@@ -106,7 +106,7 @@ impl Log for KafkaLog {
     }
 
     fn join(&self, group: GroupPlan, host: Arc<dyn LaneHost>) -> Result<Box<dyn Membership>, LogError> {
-        Ok(Box::new(membership::join(&self.settings, group, host)?))
+        Ok(Box::new(membership::join(&self.settings, &self.readers, group, host)?))
     }
 }
 

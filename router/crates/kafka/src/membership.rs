@@ -16,6 +16,7 @@ use crate::assignment::{Held, Pending};
 use crate::classify::remedy;
 use crate::error::{client_error, log_error};
 use crate::native::{Client, Code, Event, EventKind, Kind, PartitionList, Queue};
+use crate::reader::Readers;
 use crate::settings::KafkaSettings;
 
 /// How long the control thread waits for an event before it looks around.
@@ -24,6 +25,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Joins a group.
 pub(crate) fn join(
     settings: &KafkaSettings,
+    readers: &Arc<Readers>,
     plan: GroupPlan,
     host: Arc<dyn LaneHost>,
 ) -> Result<KafkaMembership, LogError> {
@@ -49,6 +51,7 @@ pub(crate) fn join(
     let member = Member {
         plan,
         host,
+        readers: Arc::clone(readers),
         request_timeout: settings.request_timeout,
         held: BTreeMap::new(),
         pending: Pending::default(),
@@ -169,6 +172,8 @@ pub(crate) fn commit_list(commits: &[Commit]) -> PartitionList {
 pub(crate) struct Member {
     pub(crate) plan: GroupPlan,
     pub(crate) host: Arc<dyn LaneHost>,
+    /// Retry partitions are read outside the group.
+    pub(crate) readers: Arc<Readers>,
     pub(crate) request_timeout: Duration,
     /// The source partitions that the group gave us, and that lanes have.
     pub(crate) held: BTreeMap<TopicPartition, Held>,
@@ -256,7 +261,7 @@ impl Member {
     }
 
     /// Has the router give up partitions, and commits what it says, before anything is said to librdkafka: afterwards the
-    /// broker would not take it. The answer is what librdkafka has assigned of them, retry partitions included.
+    /// broker would not take it. The answer is what librdkafka has assigned of them.
     fn give_up(&mut self, partitions: &[TopicPartition], why: Revocation, deadline: Duration) -> Vec<TopicPartition> {
         let held: Vec<_> = partitions.iter().filter_map(|partition| self.held.remove_entry(partition)).collect();
         let (sources, held): (Vec<_>, Vec<_>) = held.into_iter().unzip();

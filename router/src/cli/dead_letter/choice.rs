@@ -74,6 +74,18 @@ impl Choice {
         &self.file
     }
 
+    /// Whether it says of which letters it is, by more than the topic they are in.
+    pub(super) fn is_narrow(&self) -> bool {
+        let Filter { stage, class, code, origin, since, until, key, headers, text, condition } = &self.filter;
+        let texts = [&self.whereabouts.route, stage, class, code, key, text];
+        let times = [since, until];
+        texts.iter().any(|text| text.is_some())
+            || times.iter().any(|time| time.is_some())
+            || origin.is_some()
+            || !headers.is_empty()
+            || condition.is_some()
+    }
+
     /// The topics to read, and what to pick of them.
     pub(super) fn find(&self, desk: &Desk<'_>, note: &mut dyn FnMut(&str)) -> Result<(Vec<Topic>, Selection), Failed> {
         let filter = &self.filter;

@@ -1,6 +1,6 @@
 //! `pointsman dead-letter ls`: a line for each letter.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::ops::ControlFlow;
 
@@ -8,14 +8,14 @@ use comfy_table::{CellAlignment, Row};
 use serde::Serialize;
 
 use super::choice::Choice;
-use super::{Desk, Failed, all_seen, cause, counted, note_unsure, picked, say_json, table, time, whose};
+use super::{Desk, Failed, all_seen, cause, counted, done, handled, note_unsure, picked, say_json, table, time, whose};
 use crate::cli::printable;
-use crate::dead_letter::{Letter, Summary, Tally, Topic, visit};
+use crate::dead_letter::{AuditRecord, Letter, Summary, Tally, Topic, visit_open};
 
 /// Longest key in the list.
 const KEY_MAX_CHARACTERS: usize = 40;
 
-/// List dead letters, a line each, the newest last.
+/// List dead letters that were not handled, a line each, the newest last.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Show no more than so many, the newest.
     #[arg(long, value_name = "LETTERS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     limit: u64,
+    /// Those that were handled, too, with what became of them.
+    #[arg(long)]
+    all: bool,
     /// Print them as one JSON object.
     #[arg(long)]
     json: bool,
@@ -30,9 +33,18 @@ pub(crate) struct Arguments {
 
 #[derive(Serialize)]
 struct Answer {
-    letters: VecDeque<Summary>,
+    letters: VecDeque<Listed>,
     #[serde(flatten)]
     tally: Tally,
+}
+
+/// A letter, and what was done about it last.
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    letter: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handled: Option<AuditRecord>,
 }
 
 pub(super) fn print(
@@ -42,18 +54,23 @@ pub(super) fn print(
     note: &mut dyn FnMut(&str),
 ) -> Result<(), Failed> {
     let (topics, selection) = arguments.choice.find(desk, note)?;
+    let handled_before = handled(&topics, desk, &mut |_| {}, note)?;
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
     let mut letters = VecDeque::new();
     let mut keep = |topic: &Topic, letter: &Letter<'_>| {
         if letters.len() == limit {
             letters.pop_front();
         }
-        letters.push_back(Summary::new(topic, letter));
+        letters.push_back(Listed { letter: Summary::new(topic, letter), handled: None });
         ControlFlow::Continue(())
     };
-    let visited = visit(desk.log, &topics, &selection, &mut keep, desk.stop, note)?;
+    let is_left_out = |letter: &Letter<'_>| !arguments.all && handled_before.has(letter);
+    let visited = visit_open(desk.log, &topics, &is_left_out, &selection, &mut keep, desk.stop, note)?;
     all_seen(visited.ended)?;
     note_unsure(&visited.tally, note);
+    if arguments.all {
+        add_fates(&mut letters, &topics, desk)?;
+    }
     let tally = visited.tally;
     if arguments.json {
         return say_json(&Answer { letters, tally }, out);
@@ -63,25 +80,43 @@ pub(super) fn print(
     }
     let shown = letters.len() as u64;
     let of = picked(&tally);
+    let left_out =
+        if tally.handled > 0 { format!("; {} handled, which --all lists too", tally.handled) } else { String::new() };
     if shown < tally.selected {
-        writeln!(out, "the {shown} newest of {}; --limit shows more", counted(tally.selected, "letter"))?;
+        writeln!(out, "the {shown} newest of {}; --limit shows more{left_out}", counted(tally.selected, "letter"))?;
     } else {
-        writeln!(out, "{of}")?;
+        writeln!(out, "{of}{left_out}")?;
     }
     Ok(())
 }
 
-fn rows(letters: &VecDeque<Summary>, desk: &Desk<'_>) -> comfy_table::Table {
+/// Looks up what became of the letters that are shown.
+fn add_fates(letters: &mut VecDeque<Listed>, topics: &[Topic], desk: &Desk<'_>) -> Result<(), Failed> {
+    let places = letters.iter().enumerate().map(|(index, listed)| (listed.letter.place.clone(), index));
+    let places: HashMap<_, _> = places.collect();
+    let mut see = |record: AuditRecord| {
+        let listed = places.get(&record.letter).and_then(|index| letters.get_mut(*index));
+        // Of a topic that was made anew, it may be about another letter.
+        if let Some(listed) = listed.filter(|listed| listed.letter.written.unwrap_or(-1) == record.written) {
+            listed.handled = Some(record);
+        }
+    };
+    // What is wrong with the audit topics was said already.
+    handled(topics, desk, &mut see, &mut |_| {})?;
+    Ok(())
+}
+
+fn rows(letters: &VecDeque<Listed>, desk: &Desk<'_>) -> comfy_table::Table {
     let header = ["letter", "last failed", "route/stage", "runs", "key", "cause and message"];
     let mut table = table(header, &[0, 1, 3], desk);
-    for letter in letters {
+    for Listed { letter, handled } in letters {
         let mut row = Row::from([
             letter.place.to_string(),
             time(letter.last_failed),
             whereabouts(letter),
             letter.attempts.map_or_else(|| "?".to_owned(), |runs| runs.to_string()),
             key(letter),
-            why(letter),
+            why(letter, handled.as_ref()),
         ]);
         row.max_height(1);
         table.add_row(row);
@@ -108,14 +143,16 @@ fn key(letter: &Summary) -> String {
 }
 
 /// What is special about the letter, its cause and its message.
-fn why(letter: &Summary) -> String {
+fn why(letter: &Summary, handled: Option<&AuditRecord>) -> String {
     let replays = format!("replayed {}", counted(u64::from(letter.replay_count), "time"));
     let marks = [
         (letter.deferred, "deferred"),
         (letter.truncated, "payload only at its origin"),
         (letter.replay_count > 0, &replays),
     ];
-    let marks: Vec<&str> = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
+    let handled = handled.map(done);
+    let marks = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark));
+    let marks: Vec<&str> = handled.as_deref().into_iter().chain(marks).collect();
     let marks = if marks.is_empty() { String::new() } else { format!("[{}] ", marks.join(", ")) };
     let cause = cause(letter.class.as_deref(), letter.code.as_deref());
     let message = letter.message.as_deref().or(letter.torn.as_deref()).map(printable::line);

@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::choice::Whereabouts;
-use super::{Desk, Failed, cause, counted, expiry, payload, say_json, time};
+use super::{Desk, Failed, cause, counted, done, expiry, payload, say_json, time};
 use crate::cli::printable;
-use crate::dead_letter::{Found, Payload, Place, Summary, Topic, find};
+use crate::dead_letter::{AuditError, AuditRecord, Found, Payload, Place, Summary, Topic, find, history as audited};
 use crate::record_text::{Values, append_line};
 
 /// Show one dead letter in full: why and when it failed, its headers and its payload.
@@ -42,6 +42,8 @@ struct Answer {
     at_origin: Option<Box<RawValue>>,
     /// Why the payload is gone.
     gone: Option<String>,
+    /// What was done about it, the oldest first.
+    handled: Vec<AuditRecord>,
 }
 
 pub(super) fn print(
@@ -53,10 +55,18 @@ pub(super) fn print(
     let (topic, place) = arguments.place(desk, note)?;
     let found = find(desk.log, place, desk.stop, note)?;
     let summary = Summary::new(&topic, &found.letter());
+    let handled = match audited(desk.log, &topic, &found.letter(), desk.stop, note) {
+        Ok(handled) => handled,
+        Err(AuditError::Stopped) => return Err(Failed::Interrupted),
+        Err(error @ (AuditError::Log(_) | AuditError::Read(_))) => {
+            note(&format!("note: whether it was handled is not known: {error}"));
+            Vec::new()
+        }
+    };
     if arguments.json {
-        return say_json(&answer(&found, summary)?, out);
+        return say_json(&answer(&found, summary, handled)?, out);
     }
-    out.write_all(text(&found, &summary).as_bytes())?;
+    out.write_all(text(&found, &summary, &handled).as_bytes())?;
     Ok(())
 }
 
@@ -88,7 +98,7 @@ impl Arguments {
     }
 }
 
-fn answer(found: &Found, letter: Summary) -> Result<Answer, serde_json::Error> {
+fn answer(found: &Found, letter: Summary, handled: Vec<AuditRecord>) -> Result<Answer, serde_json::Error> {
     let line = |partition: &TopicPartition, record: &OwnedRecord| {
         let mut line = String::new();
         append_line(&mut line, partition, record.as_record(), Values::Text);
@@ -102,13 +112,19 @@ fn answer(found: &Found, letter: Summary) -> Result<Answer, serde_json::Error> {
         }
         Payload::Gone(why) => ("gone", None, Some(why.clone())),
     };
-    Ok(Answer { letter, record: line(&found.place.partition, &found.record)?, payload, at_origin, gone })
+    Ok(Answer { letter, record: line(&found.place.partition, &found.record)?, payload, at_origin, gone, handled })
 }
 
 /// The letter for a person.
-fn text(found: &Found, letter: &Summary) -> String {
+fn text(found: &Found, letter: &Summary, handled: &[AuditRecord]) -> String {
     let mut lines = Lines(String::new());
     told(&mut lines, letter);
+    for record in handled {
+        lines.say("handled", &format!("{}, in the run {}", done(record), printable::line(&record.run)));
+        for edit in &record.edits {
+            lines.say("", &format!("with the edit {}", printable::line(edit)));
+        }
+    }
     match &found.payload {
         Payload::Here => {}
         Payload::AtOrigin(_) => lines.say("payload", "too large for the letter; what follows is from its origin"),

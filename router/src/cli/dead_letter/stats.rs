@@ -7,17 +7,20 @@ use comfy_table::{CellAlignment, Row, Table};
 use serde::Serialize;
 
 use super::choice::Choice;
-use super::{Desk, Failed, all_seen, cause, counted, expiry, note_unsure, picked, say_json, table, time, whose};
+use super::{Desk, Failed, all_seen, cause, counted, expiry, handled, note_unsure, picked, say_json, table, time, whose};
 use crate::cli::printable;
-use crate::dead_letter::{Causes, Group, Letter, Tally, Topic, visit};
+use crate::dead_letter::{Causes, Group, Letter, Tally, Topic, visit_open};
 
-/// Count dead letters by why they failed, the most frequent cause first.
+/// Count dead letters that were not handled by why they failed, the most frequent cause first.
 ///
 /// Letters of one cause agree in route, stage, class, code, and in their messages but for words with a digit in them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(super) choice: Choice,
+    /// Those that were handled, too.
+    #[arg(long)]
+    all: bool,
     /// Print them as one JSON object.
     #[arg(long)]
     json: bool,
@@ -39,12 +42,14 @@ pub(super) fn print(
     note: &mut dyn FnMut(&str),
 ) -> Result<(), Failed> {
     let (topics, selection) = arguments.choice.find(desk, note)?;
+    let handled_before = handled(&topics, desk, &mut |_| {}, note)?;
     let mut causes = Causes::default();
     let mut count = |topic: &Topic, letter: &Letter<'_>| {
         causes.add(topic, letter);
         ControlFlow::Continue(())
     };
-    let visited = visit(desk.log, &topics, &selection, &mut count, desk.stop, note)?;
+    let is_left_out = |letter: &Letter<'_>| !arguments.all && handled_before.has(letter);
+    let visited = visit_open(desk.log, &topics, &is_left_out, &selection, &mut count, desk.stop, note)?;
     all_seen(visited.ended)?;
     note_unsure(&visited.tally, note);
     let (groups, others) = causes.into_groups();
@@ -61,6 +66,9 @@ pub(super) fn print(
     }
     if others > 0 {
         text.push_str(&format!("; {others} of further causes, beyond the {} that are told apart", Causes::MAX_GROUPS));
+    }
+    if tally.handled > 0 {
+        text.push_str(&format!("; {} handled, which --all counts too", tally.handled));
     }
     writeln!(out, "{text}")?;
     Ok(())

@@ -62,7 +62,7 @@ struct Said {
 
 fn run(log: &EmbeddedLog, line: &[&str], width: Option<u16>, stopped: bool) -> Said {
     let (plan, _) = pointsman_config::compile(CONFIG, "config.toml", &|_: &str| None).unwrap();
-    let desk = Desk { plan: &plan, log, now_ms: T0 + 3_600_000, width, stop: &|| stopped };
+    let desk = Desk { plan: &plan, log, now_ms: T0 + 3_600_000, clock: &|| T0 + 3_600_000, width, stop: &|| stopped };
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let exit = print(&command(line).unwrap(), &desk, &mut out, &mut |text| notes.push(text.to_owned()));
     Said { exit, out: String::from_utf8(out).unwrap(), notes }
@@ -215,4 +215,77 @@ fn what_records_say_is_escaped() {
         let out = run(&log, line, None, false).out;
         assert!(out.contains("it says") && !out.chars().any(|c| c.is_control() && c != '\n'), "{line:?}: {out:?}");
     }
+}
+
+#[test]
+fn letters_are_handled_and_then_listed_no_more() {
+    let (_folder, log) = sample();
+    let rejected = ["--topic", "dead", "--class", "reject", "--code", "no-country", "--by", "ana"];
+    let dry =
+        run(&log, &[&["replay", "--dry-run", "--edit", "{\"country\":\"DE\"}"], &rejected[..]].concat(), None, false);
+    assert_snapshot!("replay_dry_run", format!("{}---\n{}\n{:?}", dry.out, dry.notes.join("\n"), dry.exit));
+    let replayed = said(&log, &[&["replay", "--edit", "{\"country\":\"DE\"}"], &rejected[..]].concat());
+    assert_snapshot!("replay", replayed);
+    let again = run(&log, &[&["replay"], &rejected[..]].concat(), None, false);
+    assert!(
+        again.exit == Exit::Fine
+            && again.out.starts_with("were                letters")
+            && again.out.contains("handled before            2"),
+        "{}",
+        again.out
+    );
+    assert_snapshot!("ls_left", said(&log, &["ls", "--topic", "dead"]));
+    assert_snapshot!("ls_all", said(&log, &["ls", "--topic", "dead", "--all", "--code", "no-country"]));
+    let counted = run(&log, &["stats", "--topic", "dead"], None, false);
+    assert!(counted.out.ends_with("5 of 7 letters, 5 causes; 2 handled, which --all counts too\n"), "{}", counted.out);
+    let shown = run(&log, &["show", "dead/0/0"], None, false).out;
+    assert!(shown.contains("handled     replayed to orders.v1/0 2026-01-01T01:00:00Z by ana, in the run "), "{shown}");
+    assert!(shown.contains("with the edit {\"country\":\"DE\"}"), "{shown}");
+
+    // What can't be done for a letter that is meant is no success.
+    let undone = run(&log, &["replay", "--topic", "dead", "--all", "--json"], None, false);
+    assert_eq!(
+        (undone.exit, undone.notes.last().unwrap().as_str()),
+        (Exit::No, "error: not all letters that are meant were done; the table says why")
+    );
+    let lines: Vec<Value> = undone.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (lines.len(), &lines[0]["outcome"], &lines[5]["summary"]["left_alone"]),
+        (6, &"left-alone".into(), &3.into())
+    );
+    let discarded = run(&log, &["discard", "--topic", "dead", "--all"], None, false);
+    assert_eq!(discarded.exit, Exit::Fine);
+    assert_eq!(
+        run(&log, &["ls", "--topic", "dead"], None, false).out.lines().last(),
+        Some("0 of 7 letters; 7 handled, which --all lists too")
+    );
+}
+
+#[test]
+fn nothing_is_handled_by_mistake() {
+    let (_folder, log) = sample();
+    for line in [&["replay"][..], &["discard", "--topic", "dead", "--max", "3"], &["replay", "--dry-run"]] {
+        let refused = run(&log, line, None, false);
+        assert_eq!(refused.exit, Exit::Configuration, "{line:?}");
+        assert_eq!(refused.notes, ["error: no filter says which letters are meant; name some, or write --all"]);
+    }
+    let there = run(&log, &["replay", "--all", "--topic", "dead", "--to-topic", "dead"], None, false);
+    assert_eq!(there.exit, Exit::Configuration);
+    assert_eq!(
+        there.notes,
+        ["error: letters can't be replayed to dead: it is the one they are in; choose another topic"]
+    );
+    for wrong in [
+        &["replay", "--edit", "country=DE"][..],
+        &["replay", "--rate", "0"],
+        &["replay", "--rate", "many/s"],
+        &["replay", "--max", "0"],
+        &["replay", "--max-replays", "0"],
+        &["replay", "--to", "retry", "--to-topic", "x"],
+        &["discard", "--edit", "unset x"],
+    ] {
+        assert_eq!(command(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+    }
+    // Nothing was made.
+    assert_eq!(run(&log, &["ls", "--topic", "dead.audit"], None, false).exit, Exit::No);
 }

@@ -20,6 +20,9 @@ pub(super) struct TroubledSink {
     pub(super) calm: bool,
     /// A topic that takes nothing for now.
     pub(super) outage: Option<TopicId>,
+    /// Where a delivery fails, what comes after it fails too, as in a producer that keeps an order.
+    pub(super) in_order: bool,
+    pub(super) broken: bool,
 }
 
 impl Sink for TroubledSink {
@@ -46,6 +49,7 @@ impl Sink for TroubledSink {
 
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
         self.inner.serve(&mut self.waiting)?;
+        self.broken &= !self.waiting.is_empty();
         self.random.shuffle(&mut self.waiting);
         let now = self.random.usize(0..=self.waiting.len());
         for mut report in self.waiting.drain(..now) {
@@ -66,10 +70,14 @@ impl TroubledSink {
         let luck = if self.calm { u8::MAX } else { self.random.u8(..) };
         let unavailable = || DeliveryError::Unavailable { code: "sim".into(), message: "simulated outage".into() };
         let later = match luck {
+            _ if self.broken => unavailable(),
             _ if self.outage == Some(delivery.topic) => return Some(Err(unavailable().into())),
             0..12 => return Some(Err(ProduceError::Full)),
             12..16 => return Some(Err(unavailable().into())),
-            16..22 => unavailable(),
+            16..22 => {
+                self.broken = self.in_order;
+                unavailable()
+            }
             // What is parked or dead-lettered has more.
             _ if delivery.stamps.len() <= 3 && is_refused(number(delivery.value)) => {
                 DeliveryError::Refused { code: "sim".into(), message: "simulated refusal".into() }

@@ -54,7 +54,7 @@ impl World {
 }
 
 fn simulate(seed: u64) {
-    let mut world = World::with(seed, passing, BREAKER);
+    let mut world = World::with(seed, passing, BREAKER, "none");
     let begin_at = world.random.usize(0..200);
     world.go_on_until(|world| world.delivered() >= begin_at && world.is_quiet());
 
@@ -87,7 +87,7 @@ fn an_outage_costs_no_more_records_than_there_are_tokens_and_ends_by_itself() {
 
 /// A world in an outage that has paused its lane.
 fn paused(outage: Outage) -> World {
-    let mut world = World::with(5, passing, BREAKER);
+    let mut world = World::with(5, passing, BREAKER, "none");
     world.be_calm(true);
     world.plugin.outage = Some(outage);
     world.go_on_until(|world| world.shared.counters.paused(0) == 1);
@@ -123,7 +123,7 @@ fn pills_of_a_lane_without_tokens_cost_a_minute_each_and_no_neighbour() {
         if offset < 2 { Script::Trap } else { Script::Pass }
     }
     const BREAKER: &str = r#"{ initial = 0, max = 1, successes_for_one = 1_000, one_every = "1m", probe_max = "30s" }"#;
-    let mut world = World::with(5, head_traps, BREAKER);
+    let mut world = World::with(5, head_traps, BREAKER, "none");
     world.be_calm(true);
     let began = world.now.instant;
     world.go_on_until(World::is_done);
@@ -167,7 +167,7 @@ fn trouble_of_an_output_pauses_no_lane() {
     fn some_trap(_: u64, offset: i64, _: u32) -> Script {
         if offset < 4 { Script::Trap } else { Script::Pass }
     }
-    let mut world = World::with(5, some_trap, BREAKER);
+    let mut world = World::with(5, some_trap, BREAKER, "none");
     world.be_calm(true);
     world.sink.outage = world.topic("main");
     let began = world.now.instant;
@@ -184,7 +184,7 @@ fn trouble_of_an_output_pauses_no_lane() {
 
 #[test]
 fn a_dead_letter_is_paid_for_once_however_long_its_topic_takes_nothing() {
-    let mut world = World::with(5, passing, &BREAKER.replace("1m", "30d"));
+    let mut world = World::with(5, passing, &BREAKER.replace("1m", "30d"), "none");
     world.be_calm(true);
     world.plugin.outage = Some(Outage::Reject);
     world.sink.outage = world.topic("sim.r.dead-letter");
@@ -199,7 +199,7 @@ fn a_dead_letter_is_paid_for_once_however_long_its_topic_takes_nothing() {
 
 #[test]
 fn a_drop_that_the_plan_makes_of_a_failure_earns_nothing() {
-    let mut world = World::with(5, passing, "{ initial = 0 }\non = { trap = \"drop\" }");
+    let mut world = World::with(5, passing, "{ initial = 0 }\non = { trap = \"drop\" }", "none");
     world.be_calm(true);
     world.plugin.outage = Some(Outage::Trap);
     // (Not to commit: the world does not know of drops that are no success.)

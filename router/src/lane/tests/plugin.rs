@@ -66,6 +66,9 @@ pub(super) struct ScriptedPlugin {
     pub(super) due: HashMap<(i64, u32), i64>,
     /// Offsets and attempts that verdicts were given for.
     pub(super) judged: HashSet<(i64, u32)>,
+    pub(super) has_retry_topic: bool,
+    /// Runs that are over by what was committed.
+    pub(super) over: HashSet<(i64, u32)>,
 }
 
 impl PluginHost for ScriptedPlugin {
@@ -74,9 +77,14 @@ impl PluginHost for ScriptedPlugin {
             return Err(CallError::Unavailable { message: "simulated: no instance".into() });
         }
         self.asked += events.len();
+        assert!(events.iter().all(|event| event.headers.len() == 1), "a plugin sees the headers that a record had");
         let scripts: Vec<Script> =
             events.iter().map(|event| (self.script)(self.seed, event.offset, event.attempt)).collect();
-        for event in events.iter().filter(|event| event.attempt > 1) {
+        for event in events {
+            let run = (event.offset, event.attempt);
+            assert!(!self.over.contains(&run), "{run:?} was settled and committed, and runs again");
+        }
+        for event in events.iter().filter(|event| event.attempt > 1 && self.has_retry_topic) {
             let due = self.due[&(event.offset, event.attempt)];
             assert!(due <= now_ms, "I8: {} was run {} ms early", event.offset, due - now_ms);
         }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pointsman_config::Plan;
+use pointsman_config::plan::Ordering;
 use pointsman_core::delivery::PartitionChoice;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::policy::RetrySchedule;
 use pointsman_core::port::{AssignedFeed, Assignment, Commit, Sink as _};
-use pointsman_core::provenance::Provenance;
+use pointsman_core::provenance::{Provenance, name};
 use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord, TopicPartition};
 use pointsman_core::settled::Settled;
 
@@ -68,19 +69,35 @@ pub(super) struct World {
     pub(super) calm: bool,
     /// The lanes there have been, one after the other.
     pub(super) lanes: u64,
+    /// Records of the retry topic whose due times the plugin knows.
+    due_times: usize,
 }
 
 /// With the origin in headers of the outputs, and without, which lets records go on with the headers they have.
-fn plan(seed: u64, breaker: &str) -> Arc<Plan> {
+fn plan(seed: u64, breaker: &str, ordering: &str) -> Arc<Plan> {
     let config = CONFIG.replace("origin_headers = false", &format!("origin_headers = {}", seed.is_multiple_of(2)));
-    let config = config.replace("breaker = false", &format!("breaker = {breaker}"));
+    let config = config.replace("breaker = false", &format!("breaker = {breaker}\nordering = \"{ordering}\""));
     let (plan, _) = pointsman_config::compile(&config, "simulation", &|_: &str| None).expect("compiles");
     Arc::new(plan)
+}
+
+/// The key of the record with this offset in the source: one of some, which may be empty or null.
+pub(super) fn key_of(offset: i64) -> Option<Vec<u8>> {
+    match offset * 7 % 11 {
+        0 => None,
+        1 => Some(Vec::new()),
+        number => Some(vec![b'a' + u8::try_from(number / 3).unwrap()]),
+    }
 }
 
 /// The header of the record with this offset in the source.
 fn own_header(offset: i64) -> OwnedHeader {
     OwnedHeader::text("own", offset.to_string())
+}
+
+/// How often the record with this offset in the source was replayed, which another header of its tells.
+fn replays(offset: i64) -> u32 {
+    if offset % 5 == 2 { 7 } else { 0 }
 }
 
 pub(super) fn retry_topic() -> Arc<str> {
@@ -89,7 +106,15 @@ pub(super) fn retry_topic() -> Arc<str> {
 
 fn open_sink(shared: &Shared, log: &SimulatedLog, random: &mut fastrand::Rng) -> TroubledSink {
     let inner = log.sink(shared.plan.topics.iter().map(|topic| Arc::clone(&topic.name)).collect());
-    TroubledSink { inner, random: random.fork(), waiting: Vec::new(), calm: false, outage: None }
+    TroubledSink {
+        inner,
+        random: random.fork(),
+        waiting: Vec::new(),
+        calm: false,
+        outage: None,
+        in_order: shared.plan.routes[0].ordering != Ordering::None,
+        broken: false,
+    }
 }
 
 fn open_lane(shared: &Arc<Shared>, log: &SimulatedLog, committed: &BTreeMap<Arc<str>, Commit>, now: Now) -> Lane {
@@ -99,29 +124,36 @@ fn open_lane(shared: &Arc<Shared>, log: &SimulatedLog, committed: &BTreeMap<Arc<
             committed.get(&topic).map_or((0, String::new()), |commit| (commit.offset, commit.metadata.clone()));
         AssignedFeed { feed: Box::new(log.feed(partition.clone(), start)), partition, start, metadata }
     };
-    let assignment = Assignment { source: assigned("source".into()), retry: Some(assigned(retry_topic())) };
+    let retry = shared.plan.routes[0].sources[0].retry.map(|_| assigned(retry_topic()));
+    let assignment = Assignment { source: assigned("source".into()), retry };
     Lane::new(1, Arc::clone(shared), 0, assignment, now.instant)
 }
 
 impl World {
     /// With a bit of everything.
     pub(super) fn new(seed: u64) -> Self {
+        Self::ordered(seed, "none")
+    }
+
+    /// The same, in an order.
+    pub(super) fn ordered(seed: u64, ordering: &str) -> Self {
         // The default, none, and one that is out of tokens most of the time.
         let breakers =
             ["{}", "false", r#"{ initial = 0, max = 2, successes_for_one = 3, one_every = "10s", probe_max = "5s" }"#];
-        Self::with(seed, mixed, breakers[seed as usize % breakers.len()])
+        Self::with(seed, mixed, breakers[seed as usize % breakers.len()], ordering)
     }
 
-    pub(super) fn with(seed: u64, script: fn(u64, i64, u32) -> Script, breaker: &str) -> Self {
+    pub(super) fn with(seed: u64, script: fn(u64, i64, u32) -> Script, breaker: &str, ordering: &str) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let plan = plan(seed, breaker);
+        let plan = plan(seed, breaker, ordering);
+        let log = SimulatedLog::new(1 << 20);
         let shared = Arc::new(Shared {
             digests: Vec::new(),
             limiters: Limiters::new(&plan),
             counters: Arc::new(Counters::new(&plan)),
+            reader: log.reader(),
             plan,
         });
-        let log = SimulatedLog::new(1 << 20);
         for topic in ["source", "main", "side", "sim.r.dead-letter", &retry_topic()] {
             log.create(&topic.into(), 1);
         }
@@ -129,9 +161,15 @@ impl World {
             let record = OwnedRecord {
                 offset: 0,
                 timestamp_ms: number,
-                key: Some(vec![b'k']),
+                key: key_of(number),
                 value: Some(number.to_string().into_bytes()),
-                headers: vec![own_header(number)],
+                headers: [own_header(number)]
+                    .into_iter()
+                    .chain(
+                        (replays(number) > 0)
+                            .then(|| OwnedHeader::text(name::REPLAY_COUNT, replays(number).to_string())),
+                    )
+                    .collect(),
             };
             log.append("source", PartitionChoice::Exactly(0), record).expect("small");
         }
@@ -145,6 +183,8 @@ impl World {
             asked: 0,
             due: HashMap::new(),
             judged: HashSet::new(),
+            has_retry_topic: ordering != "partition",
+            over: HashSet::new(),
         };
         let sink = open_sink(&shared, &log, &mut random);
         let committed = BTreeMap::new();
@@ -163,6 +203,7 @@ impl World {
             now,
             calm: false,
             lanes: 1,
+            due_times: 0,
         }
     }
 
@@ -206,7 +247,8 @@ impl World {
 
     /// What the retry topic says of when its records are due.
     fn read_due_times(&mut self) {
-        for written in self.log.written(&retry_topic()) {
+        for written in self.log.written(&retry_topic()).iter().skip(self.due_times) {
+            self.due_times += 1;
             let (_, parked) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
             let due = self.plugin.due.entry((parked.origin.offset, parked.attempts + 1)).or_insert(i64::MAX);
             // A repeated record is parked again; the earliest of its copies may run.
@@ -232,21 +274,49 @@ impl World {
     }
 
     /// I2 and I3.
-    fn check_commit(&self, commit: &Commit) {
+    fn check_commit(&mut self, commit: &Commit) {
         let before = self.committed.get(&commit.partition.topic).map_or(0, |before| before.offset);
         assert!(commit.offset >= before, "I3");
         let settled = Settled::decode(&commit.metadata, commit.offset).expect("ours");
-        for written in self.log.written(&commit.partition.topic) {
-            let offset = written.record.offset;
-            if offset >= commit.offset && !settled.contains(offset) {
-                continue;
-            }
-            let (origin, attempt) = match Provenance::split(Headers::Owned(&written.record.headers)) {
-                Ok((_, parked)) => (parked.origin.offset, parked.attempts + 1),
-                Err(_) => (offset, 1),
-            };
-            assert!(self.has_durable_fate(origin, attempt), "I2: {} passes {origin}, run {attempt}", commit.partition);
+        let is_settled = |offset: i64| offset < commit.offset || settled.contains(offset);
+        // Of the copies of a parked record, one is enough: the one with the most attempts that is not settled.
+        let parked = self.parked();
+        let is_retry = commit.partition.topic == retry_topic();
+        let mut open: HashMap<i64, u32> = HashMap::new();
+        for (_, origin, attempts) in parked.iter().filter(|(offset, ..)| !is_retry || !is_settled(*offset)) {
+            let most = open.entry(*origin).or_insert(*attempts);
+            *most = (*most).max(*attempts);
         }
+        let is_open = |origin: i64, attempts: u32| open.get(&origin).is_some_and(|most| *most >= attempts);
+        let deferred: HashSet<i64> =
+            parked.iter().filter(|(.., attempts)| *attempts == 0).map(|(_, origin, _)| *origin).collect();
+        let copies: HashMap<i64, (i64, u32)> =
+            parked.iter().map(|(offset, origin, attempts)| (*offset, (*origin, *attempts))).collect();
+        let in_place = self.shared.plan.routes[0].ordering == Ordering::Partition;
+        let written = self.log.written(&commit.partition.topic);
+        for offset in written.iter().map(|written| written.record.offset).filter(|offset| is_settled(*offset)) {
+            let (origin, attempts) = if is_retry { copies[&offset] } else { (offset, 0) };
+            let attempt = if in_place { self.last_run(offset).0 } else { attempts + 1 };
+            let still_parked = is_open(origin, attempts);
+            assert!(
+                still_parked || self.has_durable_fate(origin, attempt),
+                "I2: {} passes {origin}, run {attempt}",
+                commit.partition
+            );
+            if if is_retry { !still_parked } else { !deferred.contains(&offset) } {
+                self.plugin.over.insert((origin, attempt));
+            }
+        }
+    }
+
+    /// What was written to the retry topic: offset there and at the origin, and attempts.
+    fn parked(&self) -> Vec<(i64, i64, u32)> {
+        let written = self.log.written(&retry_topic());
+        let parked = written.iter().map(|written| {
+            let (_, parked) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
+            (written.record.offset, parked.origin.offset, parked.attempts)
+        });
+        parked.collect()
     }
 
     /// Whether the run of this record has left what it must have left.
@@ -265,7 +335,12 @@ impl World {
     pub(super) fn outputs(&self, topic: &str, offset: i64) -> usize {
         let written = self.log.written(topic);
         let of_it = written.iter().filter(|written| number(written.record.value.as_deref()) == offset);
-        of_it.inspect(|written| assert_eq!(written.record.headers[0], own_header(offset))).count()
+        of_it
+            .inspect(|written| {
+                assert_eq!(written.record.headers[0], own_header(offset));
+                assert_eq!(Headers::Owned(&written.record.headers).last(name::REPLAY_COUNT), None);
+            })
+            .count()
     }
 
     pub(super) fn is_parked(&self, offset: i64, attempts: u32) -> bool {
@@ -279,6 +354,7 @@ impl World {
         self.log.written("sim.r.dead-letter").iter().find_map(|written| {
             let (originals, letter) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
             assert_eq!(written.record.headers[..originals], [own_header(letter.origin.offset)]);
+            assert_eq!(letter.replay_count, replays(letter.origin.offset));
             (letter.origin.offset == offset).then_some(letter)
         })
     }
@@ -311,23 +387,23 @@ impl World {
 
     /// Everything is committed, and nothing waits.
     pub(super) fn is_done(&mut self) -> bool {
-        let ends = [("source".into(), RECORDS), {
-            let topic = retry_topic();
-            let end = self.log.written(&topic).len();
-            (topic, i64::try_from(end).unwrap())
-        }];
+        let retry_end = i64::try_from(self.log.written(&retry_topic()).len()).unwrap();
+        let ends = [("source".into(), RECORDS), (retry_topic(), retry_end)];
         ends.iter()
             .all(|(topic, end): &(Arc<str>, i64)| self.committed.get(topic).map_or(0, |commit| commit.offset) == *end)
     }
 
+    /// The number of the last run of a record, and what it says.
+    fn last_run(&self, offset: i64) -> (u32, Script) {
+        let RetrySchedule { max_attempts, .. } = self.shared.plan.routes[0].failure.retry.clone().expect("retries");
+        let mut runs = (1..=max_attempts).map(|attempt| (attempt, (self.plugin.script)(self.seed, offset, attempt)));
+        runs.find(|(_, script)| *script != Script::Retry).unwrap_or((max_attempts, Script::Retry))
+    }
+
     /// I1 and I5: each record is where its last run says, and nowhere else.
     pub(super) fn check_fates(&self) {
-        let RetrySchedule { max_attempts, .. } = self.shared.plan.routes[0].failure.retry.clone().expect("retries");
         for offset in 0..RECORDS {
-            let last = (1..=max_attempts)
-                .map(|attempt| (self.plugin.script)(self.seed, offset, attempt))
-                .find(|script| *script != Script::Retry)
-                .unwrap_or(Script::Retry);
+            let (_, last) = self.last_run(offset);
             let refused = is_refused(offset);
             let (main, side, dead) = match last {
                 Script::Drop => (false, false, None),

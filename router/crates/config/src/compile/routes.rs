@@ -13,7 +13,7 @@ use super::topics::Topics;
 use super::{bytes, cycles, outputs, plugin_index};
 use crate::findings::Findings;
 use crate::names::topic_fault;
-use crate::plan::{RoutePlan, SourcePlan, StagePlan, TopicPlan, TopicRole};
+use crate::plan::{Ordering, RoutePlan, SourcePlan, StagePlan, TopicPlan, TopicRole};
 use crate::raw::{At, DeadLetter, Plugin, Retry, Route, Router, Stage};
 
 /// Resolves all routes. There is no answer where a name could not be resolved; that was noted.
@@ -110,6 +110,7 @@ fn resolve_one(
         name: route.name.value.into(),
         sources,
         start: route.start,
+        ordering: route.ordering,
         stages: stages.into_iter().collect::<Option<_>>()?,
         rate_limit: route.rate_limit,
         batch_records: count(&route.batch_records),
@@ -136,6 +137,15 @@ fn sources(route: &Route, default_group: &str, topics: &mut Topics<'_>, findings
             "its partitions follow those of one source topic: remove `topic`, and each source gets its own",
         );
     }
+    if let Some(At { value, span }) = route.retry.as_ref().and_then(|retry| retry.topic.as_ref())
+        && route.ordering == Ordering::Partition
+    {
+        findings.mistake(
+            span,
+            format!("the retry topic `{value}` would stay empty: `ordering = \"partition\"` retries in place"),
+            "remove `topic`, or choose `ordering = \"key\"`",
+        );
+    }
     let mut sources: Vec<SourcePlan> = Vec::with_capacity(route.from.len());
     for source in &route.from {
         // A source that is there twice was noted; one retry topic is enough for it.
@@ -143,7 +153,8 @@ fn sources(route: &Route, default_group: &str, topics: &mut Topics<'_>, findings
             continue;
         }
         let topic: Arc<str> = source.value.as_str().into();
-        let retry = route.retry.as_ref().map(|retry| {
+        // What is retried in place needs no topic.
+        let retry = route.retry.as_ref().filter(|_| route.ordering != Ordering::Partition).map(|retry| {
             let name = retry_topic(route, retry, &source.value, default_group, findings);
             topics.add(&name.value, TopicRole::Retry { source: Arc::clone(&topic) }, &name.span)
         });

@@ -12,7 +12,7 @@ use super::plugins::rate;
 use super::router::{group, name};
 use super::{Field, Table, Text};
 use crate::names::{name_fault, topic_fault};
-use crate::plan::Matching;
+use crate::plan::{Matching, Ordering};
 use crate::raw::{At, Route, Stage};
 
 const BATCH_RECORDS: u64 = 1024;
@@ -50,6 +50,7 @@ fn route(index: usize, field: Field<'_>) -> Option<Route> {
         group: table.get("group").and_then(|field| group(&field)),
         from: from.unwrap_or_default(),
         start: table.get("start").and_then(|field| start(&field)).unwrap_or(StartAt::Earliest),
+        ordering: table.get("ordering").and_then(|field| ordering(&field)).unwrap_or(Ordering::None),
         stages: table.get("stages").map(|field| stages(&field)).unwrap_or_default(),
         rate_limit: table.get("rate_limit").and_then(|field| rate(&field, "records_per_second")),
         batch_records: batch.records,
@@ -67,7 +68,6 @@ fn route(index: usize, field: Field<'_>) -> Option<Route> {
             .unwrap_or(Matching::First),
         outputs: outputs::read(&table),
     };
-    ordering(&table);
     table.finish();
     Some(route)
 }
@@ -137,17 +137,8 @@ fn start(field: &Field<'_>) -> Option<StartAt> {
     Some(StartAt::Time(time.as_millisecond()))
 }
 
-fn ordering(route: &Table<'_>) {
-    let Some(field) = route.get("ordering") else { return };
-    match field.value.as_str() {
-        Some(ordering @ ("key" | "partition")) => field.wrong(
-            &format!("can't be {ordering:?}: this version does not have it yet"),
-            "use \"none\": a record that waits for its retry lets later ones pass",
-        ),
-        _ => {
-            field.choice(&[("none", ())]);
-        }
-    }
+fn ordering(field: &Field<'_>) -> Option<Ordering> {
+    field.choice(&[("none", Ordering::None), ("key", Ordering::Key), ("partition", Ordering::Partition)])
 }
 
 fn stages(field: &Field<'_>) -> Vec<Stage> {

@@ -62,6 +62,12 @@ pub trait Feed: Send {
     fn position(&self) -> Option<i64> {
         None
     }
+
+    /// Whether a [`fetch`](Self::fetch) has found nothing since the feed had given everything up to the partition's end, as
+    /// that was at any time since the feed was opened. The feed of a retry partition has to tell; others may never.
+    fn reached_end(&self) -> bool {
+        false
+    }
 }
 
 /// Why a feed gives no records.

@@ -43,7 +43,8 @@ pub struct AssignedFeed {
 pub struct Assignment {
     /// The source partition.
     pub source: AssignedFeed,
-    /// The partition of the same number in the retry topic, where the route has one.
+    /// The partition of the same number in the retry topic, where the route has one. Its feed tells when it has
+    /// [reached the end](super::Feed::reached_end): before, nothing of the source is run.
     pub retry: Option<AssignedFeed>,
 }
 

@@ -1,0 +1,514 @@
+//! The parked records of a lane: an index of its retry partition, without the records themselves.
+//!
+//! It knows of each record where it came from, when it is due and which key it has, and decides which may run. Under
+//! order by key that is the first of a key only, by its offset in the source: where its copy lies in the retry partition
+//! says nothing. It takes the place of a [`Tracker`](crate::tracker::Tracker) there: what is settled is known here.
+//!
+//! A record may lie in the partition more than once: a delivery whose acknowledgement got lost is made again, a rewritten
+//! one has its old copy until the new one is seen, and a router that died leaves the copy that it was running. **Twins**
+//! are known by their origin; of two with the same number of attempts one is enough, of two with different numbers the
+//! one with fewer is stale. What is not needed is settled unseen.
+
+use std::cmp::Reverse;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::hash::Hasher as _;
+
+use crate::settled::Settled;
+use crate::tracker::{CommitPoint, OutOfOrder};
+
+/// What stands for a key. Two keys that share one are kept in order together, which harms neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyHash(u64);
+
+impl KeyHash {
+    /// Of a null key, which has no order.
+    pub const NULL: Self = Self(0);
+
+    /// Of this key; an empty one is a key.
+    #[must_use]
+    pub fn of(key: Option<&[u8]>) -> Self {
+        let Some(key) = key else { return Self::NULL };
+        let mut hasher = DefaultHasher::new();
+        hasher.write(key);
+        Self(hasher.finish().max(1))
+    }
+}
+
+/// A record of the source partition, wherever its copies are. In order of keys, and then of offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Original {
+    /// Of its key.
+    pub key: KeyHash,
+    /// Its offset in the source.
+    pub offset: i64,
+}
+
+impl Original {
+    const fn all_of(key: KeyHash) -> std::ops::RangeInclusive<Self> {
+        Self { key, offset: i64::MIN }..=Self { key, offset: i64::MAX }
+    }
+}
+
+/// What a record of the retry partition says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Where it came from; `None` where that can't be read, or is not the lane's source partition: such a record has no
+    /// order and no twins.
+    pub original: Option<Original>,
+    /// Not to be run before, in milliseconds since 1970-01-01 UTC.
+    pub due_ms: i64,
+    /// How often it was run.
+    pub attempts: u32,
+}
+
+/// The index.
+#[derive(Debug)]
+pub struct Parked {
+    in_order: bool,
+    /// The records from the lowest unsettled one on, by their offset in the retry partition.
+    entries: VecDeque<Entry>,
+    /// Sequence number of the front one.
+    first_seq: u64,
+    /// One past the last offset that was seen; the start before the first.
+    next_offset: i64,
+    /// What an earlier assignment settled at or beyond `next_offset`.
+    earlier: Settled,
+    /// The low bits of the sequence numbers of those that are to run, but for [`coming`](Self::coming) ones.
+    places: BTreeMap<Original, u32>,
+    /// Those that are being parked, or are parked and not seen in the partition yet.
+    coming: BTreeMap<Original, Coming>,
+    /// Due time and sequence number of what may run then. Some may be settled, or have been passed by another.
+    due: BinaryHeap<Reverse<(i64, u64)>>,
+    /// What is to be read back.
+    wanted: BTreeSet<u64>,
+    unsettled: usize,
+    /// Of what was parked before the assignment: offsets in the source that are still to come from there, since a crash kept
+    /// their fate from being committed. They do not run before they have come: else what became of them could be committed
+    /// before what became of the record in the source, and after another crash that would run anew.
+    foreseen: BTreeMap<i64, KeyHash>,
+    /// The next offset of the source, until all is known that was parked before the assignment.
+    foresees_from: Option<i64>,
+    /// Whether anything was settled since that was last asked.
+    changed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    offset: i64,
+    /// Its offset in the source; [`Entry::NOWHERE`] where it has no original.
+    origin: i64,
+    due_ms: i64,
+    key: KeyHash,
+    attempts: u32,
+    state: State,
+}
+
+// There may be a million of them.
+const _: () = assert!(size_of::<Entry>() <= 40);
+
+impl Entry {
+    const NOWHERE: i64 = -1;
+
+    fn original(&self) -> Option<Original> {
+        (self.origin != Self::NOWHERE).then_some(Original { key: self.key, offset: self.origin })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Until its predecessors are done, or the delivery of which it is the copy has been acknowledged.
+    Waiting,
+    /// In the queue of due times.
+    Queued,
+    /// To be read back.
+    Wanted,
+    /// In flight.
+    Running,
+    Settled,
+}
+
+/// A record on its way into the retry partition.
+#[derive(Clone, Copy, Debug)]
+struct Coming {
+    /// What its copy will say.
+    attempts: u32,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Progress {
+    /// Nobody knows whether it was written.
+    InFlight,
+    /// It is written, and will be seen.
+    Acknowledged,
+    /// It was seen before it was acknowledged. Until it is, the record is not done, and may be written again.
+    Seen(u64),
+}
+
+impl Parked {
+    /// Goes on from a commit point of the retry partition, and from one of the source at `source_offset`. `in_order` is order
+    /// by key.
+    #[must_use]
+    pub fn resume(point: CommitPoint, source_offset: i64, in_order: bool) -> Self {
+        Self {
+            in_order,
+            foreseen: BTreeMap::new(),
+            foresees_from: Some(source_offset),
+            entries: VecDeque::new(),
+            first_seq: 0,
+            next_offset: point.offset,
+            earlier: point.settled,
+            places: BTreeMap::new(),
+            coming: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            wanted: BTreeSet::new(),
+            unsettled: 0,
+            changed: false,
+        }
+    }
+
+    /// Takes the next record of the retry partition into the index.
+    ///
+    /// # Errors
+    /// [`OutOfOrder`]; nothing was taken in.
+    pub fn admit(&mut self, offset: i64, label: &Label) -> Result<(), OutOfOrder> {
+        if offset < self.next_offset {
+            return Err(OutOfOrder { got: offset, expected_at_least: self.next_offset });
+        }
+        let settled = self.earlier.contains(offset);
+        self.next_offset = offset + 1;
+        self.earlier.forget_below(self.next_offset);
+        let seq = self.next_seq();
+        let original = label.original;
+        if self.entries.len() == self.entries.capacity() {
+            // By a sixteenth, where the container would double.
+            self.entries.reserve_exact((self.entries.len() / 16).max(64));
+        }
+        self.entries.push_back(Entry {
+            offset,
+            origin: original.map_or(Entry::NOWHERE, |original| original.offset),
+            due_ms: label.due_ms,
+            key: original.map_or(KeyHash::NULL, |original| original.key),
+            attempts: label.attempts,
+            state: if settled { State::Settled } else { State::Waiting },
+        });
+        if settled {
+            self.changed = true;
+            self.forget_settled();
+            return Ok(());
+        }
+        self.unsettled += 1;
+        match original {
+            None => self.queue(seq),
+            Some(original) => {
+                if self.foresees_from.is_some_and(|from| original.offset >= from) {
+                    self.foreseen.insert(original.offset, original.key);
+                }
+                self.place(original, seq, label.attempts);
+            }
+        }
+        Ok(())
+    }
+
+    /// All is known that was parked before the assignment.
+    pub fn caught_up(&mut self) {
+        self.foresees_from = None;
+    }
+
+    /// The source has come to the record at this offset. The answer is whether that was parked before the assignment: it has its
+    /// fate then. To be told of every record that was not settled before, in order.
+    pub fn pass(&mut self, offset: i64) -> bool {
+        let mut is_parked = false;
+        while let Some((first, key)) = self.foreseen.first_key_value().map(|(first, key)| (*first, *key))
+            && first <= offset
+        {
+            is_parked = first == offset;
+            self.foreseen.pop_first();
+            let original = Original { key, offset: first };
+            match self.places.get(&original) {
+                Some(low) if !self.keeps_order(key) => self.queue(self.full_seq(u64::from(*low), u64::from(u32::MAX))),
+                _ => self.promote(key),
+            }
+        }
+        is_parked
+    }
+
+    /// Finds out which of the copies of a record is to run, given a new one.
+    fn place(&mut self, original: Original, seq: u64, attempts: u32) {
+        if let Some(Coming { attempts: expected, progress }) = self.coming.get_mut(&original) {
+            if attempts < *expected {
+                return self.mark_settled(seq);
+            }
+            match std::mem::replace(progress, Progress::Seen(seq)) {
+                Progress::InFlight => {}
+                Progress::Seen(earlier) => self.mark_settled(earlier),
+                Progress::Acknowledged => {
+                    self.coming.remove(&original);
+                    self.install(original, seq);
+                }
+            }
+            return;
+        }
+        let known = self.places.get(&original).map(|low| self.full_seq(u64::from(*low), u64::from(u32::MAX)));
+        match known.and_then(|known| Some((known, *self.entry(known)?))) {
+            // Another router's, from before it lost the partition: the run that is under way decides.
+            Some((_, Entry { state: State::Wanted | State::Running, .. })) => self.mark_settled(seq),
+            Some((_, known)) if attempts < known.attempts => self.mark_settled(seq),
+            Some((known, _)) => {
+                self.mark_settled(known);
+                self.install(original, seq);
+            }
+            None => self.install(original, seq),
+        }
+    }
+
+    /// From now on this is the copy that is to run.
+    fn install(&mut self, original: Original, seq: u64) {
+        self.places.insert(original, seq as u32);
+        if self.keeps_order(original.key) {
+            self.promote(original.key);
+        } else {
+            self.queue(seq);
+        }
+    }
+
+    /// Puts the first record of a key into the queue.
+    fn promote(&mut self, key: KeyHash) {
+        let first = self.places.range(Original::all_of(key)).next().map(|(original, low)| (*original, *low));
+        if let Some((original, low)) = first
+            && self.first_of(key) == Some(original)
+        {
+            self.queue(self.full_seq(u64::from(low), u64::from(u32::MAX)));
+        }
+    }
+
+    fn queue(&mut self, seq: u64) {
+        let Some(entry) = self.entry(seq).filter(|entry| entry.state == State::Waiting) else { return };
+        if self.foreseen.contains_key(&entry.origin) {
+            return;
+        }
+        let due = Reverse((entry.due_ms, seq));
+        self.set_state(seq, State::Queued);
+        if self.due.len() == self.due.capacity() {
+            // Copies that were settled unseen may have left some behind.
+            let (entries, first) = (&self.entries, self.first_seq);
+            let is_queued = |seq: u64| {
+                let entry = seq.checked_sub(first).and_then(|place| entries.get(usize::try_from(place).ok()?));
+                entry.is_some_and(|entry| entry.state == State::Queued)
+            };
+            self.due.retain(|Reverse((_, seq))| is_queued(*seq));
+            self.due.reserve_exact((self.due.len() / 16).max(64));
+        }
+        self.due.push(due);
+    }
+
+    fn keeps_order(&self, key: KeyHash) -> bool {
+        self.in_order && key != KeyHash::NULL
+    }
+
+    /// The first record of a key that is parked, or being parked.
+    fn first_of(&self, key: KeyHash) -> Option<Original> {
+        let placed = self.places.range(Original::all_of(key)).next().map(|(original, _)| *original);
+        let coming = self.coming.range(Original::all_of(key)).next().map(|(original, _)| *original);
+        placed.into_iter().chain(coming).min()
+    }
+
+    /// Whether nothing is parked whose origin is known, or being parked. Then [`predecessor`](Self::predecessor) and, before
+    /// the source is past what was parked before the assignment, [`pass`](Self::pass) need not be asked.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.coming.is_empty() && self.foreseen.is_empty()
+    }
+
+    /// Whether records are on their way into the retry partition.
+    #[must_use]
+    #[inline]
+    pub fn expects_some(&self) -> bool {
+        !self.coming.is_empty()
+    }
+
+    /// The offset in the source of the first parked record of the same key, if the record has to wait for it.
+    #[must_use]
+    pub fn predecessor(&self, original: Original) -> Option<i64> {
+        let first = self.first_of(original.key).filter(|_| self.keeps_order(original.key))?;
+        (first < original).then_some(first.offset)
+    }
+
+    /// The record is being parked, with so many attempts: its key is blocked from now on.
+    pub fn hold(&mut self, original: Original, attempts: u32) {
+        let coming = self.coming.entry(original).or_insert(Coming { attempts, progress: Progress::InFlight });
+        coming.attempts = attempts;
+    }
+
+    /// Whether the record that is being parked is in the partition, even though the log did not say so.
+    #[must_use]
+    pub fn is_seen(&self, original: Original) -> bool {
+        self.coming.get(&original).is_some_and(|coming| matches!(coming.progress, Progress::Seen(_)))
+    }
+
+    /// The record that was being parked has been.
+    pub fn parked(&mut self, original: Original) {
+        let Some(coming) = self.coming.get_mut(&original) else { return };
+        match coming.progress {
+            Progress::InFlight => coming.progress = Progress::Acknowledged,
+            Progress::Acknowledged => {}
+            Progress::Seen(seq) => {
+                self.coming.remove(&original);
+                self.install(original, seq);
+            }
+        }
+    }
+
+    /// The record that was being parked has got another fate.
+    pub fn release(&mut self, original: Original) {
+        let Some(coming) = self.coming.remove(&original) else { return };
+        if let Progress::Seen(seq) = coming.progress {
+            self.mark_settled(seq);
+        }
+        self.promote(original.key);
+    }
+
+    /// Chooses records to be read back and run: at most `limit`, all of them due at `now_ms`.
+    pub fn want_due(&mut self, now_ms: i64, limit: usize) {
+        let mut left = limit;
+        while left > 0
+            && let Some(Reverse((due_ms, seq))) = self.due.peek().copied()
+            && due_ms <= now_ms
+        {
+            self.due.pop();
+            let Some(entry) = self.entry(seq).filter(|entry| entry.state == State::Queued) else { continue };
+            let is_next = entry.original().is_none_or(|original| {
+                !self.keeps_order(original.key) || self.first_of(original.key) == Some(original)
+            });
+            let state = if is_next { State::Wanted } else { State::Waiting };
+            if is_next {
+                self.wanted.insert(seq);
+                left -= 1;
+            }
+            self.set_state(seq, state);
+        }
+    }
+
+    /// When the next record is due, if any is known to be.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.due.peek().map(|Reverse((due_ms, _))| *due_ms)
+    }
+
+    /// How many records are to be read back.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// The first record at `offset` of the retry partition or behind it that is to be read back.
+    #[must_use]
+    pub fn next_wanted(&self, offset: i64) -> Option<i64> {
+        let from = self.first_seq + self.entries.partition_point(|entry| entry.offset < offset) as u64;
+        self.wanted.range(from..).next().and_then(|seq| self.entry(*seq)).map(|entry| entry.offset)
+    }
+
+    /// The record at this offset is here to be run, if it was wanted: the answer is its sequence number.
+    pub fn run(&mut self, offset: i64) -> Option<u64> {
+        let place = self.entries.binary_search_by_key(&offset, |entry| entry.offset).ok()?;
+        let seq = self.first_seq + place as u64;
+        if !self.wanted.remove(&seq) {
+            return None;
+        }
+        self.set_state(seq, State::Running);
+        Some(seq)
+    }
+
+    /// Where the record came from.
+    #[must_use]
+    pub fn original(&self, seq: u64) -> Option<Original> {
+        self.entry(seq)?.original()
+    }
+
+    /// The record that was run has its fate. If that is to be parked again, it was [held](Self::hold) before.
+    pub fn settle(&mut self, seq: u64, parked: bool) {
+        let Some(entry) = self.entry(seq).copied() else { return };
+        debug_assert!(entry.state == State::Running, "I1: what settles was run, and settles once");
+        self.mark_settled(seq);
+        let Some(original) = entry.original() else { return };
+        if self.places.get(&original) == Some(&(seq as u32)) {
+            self.places.remove(&original);
+        }
+        if parked {
+            self.parked(original);
+        } else {
+            self.release(original);
+        }
+        self.promote(original.key);
+    }
+
+    fn mark_settled(&mut self, seq: u64) {
+        if self.set_state(seq, State::Settled) {
+            self.unsettled -= 1;
+            self.changed = true;
+            self.forget_settled();
+        }
+    }
+
+    fn forget_settled(&mut self) {
+        while self.entries.pop_front_if(|entry| entry.state == State::Settled).is_some() {
+            self.first_seq += 1;
+        }
+        if self.entries.is_empty() {
+            // Whatever it once was.
+            self.due.clear();
+        }
+    }
+
+    fn set_state(&mut self, seq: u64, state: State) -> bool {
+        let entry = self.entry_mut(seq).filter(|entry| entry.state != State::Settled);
+        entry.map(|entry| entry.state = state).is_some()
+    }
+
+    fn entry(&self, seq: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(seq.checked_sub(self.first_seq)?).ok()?)
+    }
+
+    fn entry_mut(&mut self, seq: u64) -> Option<&mut Entry> {
+        self.entries.get_mut(usize::try_from(seq.checked_sub(self.first_seq)?).ok()?)
+    }
+
+    fn next_seq(&self) -> u64 {
+        self.first_seq + self.entries.len() as u64
+    }
+
+    /// The sequence number whose bits of `mask` are `low`, given that it is not settled.
+    #[must_use]
+    pub fn full_seq(&self, low: u64, mask: u64) -> u64 {
+        self.first_seq + (low.wrapping_sub(self.first_seq) & mask)
+    }
+
+    /// Records that are known and not settled.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.unsettled
+    }
+
+    /// The lowest offset of the retry partition that is not settled.
+    #[must_use]
+    pub fn watermark(&self) -> i64 {
+        self.entries.front().map_or(self.next_offset, |entry| entry.offset)
+    }
+
+    /// Whether the [commit point](Self::commit_point) may be another than when this was last asked.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Where to start again, with what is settled beyond. Takes time in proportion to what is known.
+    #[must_use]
+    pub fn commit_point(&self) -> CommitPoint {
+        let slots = self.entries.iter().map(|entry| (entry.offset, entry.state == State::Settled));
+        CommitPoint { offset: self.watermark(), settled: Settled::of(slots, &self.earlier) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

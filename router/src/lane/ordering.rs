@@ -1,0 +1,190 @@
+//! Order, where the route keeps one: of a key, or of the whole partition.
+//!
+//! **By key.** From the moment that a record is decided to be parked its key is blocked: later records of the key are parked
+//! behind it, unprocessed, until its last parked record has its fate. **By partition.** A record is retried in place, and
+//! what came after it waits.
+//!
+//! Under both, a delivery that the log does not take for now must not be overtaken. So what was judged and not sent is
+//! taken back, the reports of what was sent are waited for, and then all of it is judged again, in order.
+
+use pointsman_config::plan::Ordering;
+use pointsman_core::failure::{Failure, FailureClass};
+use pointsman_core::parked::{KeyHash, Original};
+use pointsman_core::policy::History;
+use pointsman_core::port::DeliveryError;
+
+use super::{Again, Lane, Outbox, Resume, Unit, Which, instant_of};
+use crate::judge::{Course, Ruling};
+use crate::parking::Parking;
+use crate::shared::{Grant, Now};
+
+impl Lane {
+    /// Takes a record to be judged, or to be parked behind another of its key.
+    pub(super) fn set_out(&mut self, unit: Unit, now: Now) {
+        match self.predecessor(unit) {
+            None => self.ready.push(unit),
+            Some(offset) => {
+                let origin = self.origin_of(unit).ok().flatten();
+                self.outbox.push(unit, origin, deferred(offset, now));
+            }
+        }
+    }
+
+    /// Has the record that the outbox stands at parked instead, if one before it was in the meantime.
+    #[inline]
+    pub(super) fn defer_if_blocked(&mut self, unit: Unit, now: Now) {
+        if unit.which == Which::Source && self.retry.as_ref().is_some_and(|retry| !retry.index().is_empty()) {
+            self.defer(unit, now);
+        }
+    }
+
+    fn defer(&mut self, unit: Unit, now: Now) {
+        let is_begun = self.outbox.sent > 0;
+        let Some(offset) = self.predecessor(unit).filter(|_| !is_begun) else { return };
+        let ruling = self.outbox.judgement.rulings.get_mut(self.outbox.next);
+        match ruling {
+            // The policy has decided already.
+            None
+            | Some(Ruling::Fail(_, Course::Park { .. } | Course::Unparkable | Course::DeadLetter | Course::Truncate)) =>
+                {}
+            Some(ruling) => *ruling = deferred(offset, now),
+        }
+    }
+
+    /// The offset of the parked record that this one has to wait for.
+    fn predecessor(&self, unit: Unit) -> Option<i64> {
+        let retry = self.retry.as_ref().filter(|retry| unit.which == Which::Source && !retry.index().is_empty())?;
+        retry.index().predecessor(self.original(unit)?)
+    }
+
+    /// The lane has come to the record of the source. The answer is whether that was parked before the assignment.
+    pub(super) fn passes_parked(&mut self, unit: Unit) -> bool {
+        let offset = self.source.record(unit.seq).map(|record| record.offset);
+        self.retry.as_mut().zip(offset).is_some_and(|(retry, offset)| retry.index_mut().pass(offset))
+    }
+
+    /// What the record is in the source.
+    fn original(&self, unit: Unit) -> Option<Original> {
+        match unit.which {
+            Which::Source => {
+                let record = self.source.record(unit.seq)?;
+                Some(Original { key: KeyHash::of(record.key), offset: record.offset })
+            }
+            Which::Retry => self.retry.as_ref()?.index().original(unit.seq),
+        }
+    }
+
+    /// The record is being parked: its key is blocked from now on.
+    pub(super) fn hold(&mut self, unit: Unit, attempts: u32) {
+        if let Some(original) = self.original(unit)
+            && let Some(retry) = &mut self.retry
+        {
+            retry.index_mut().hold(original, attempts);
+        }
+    }
+
+    /// Whether the record that is being parked is parked, even though the log did not say so.
+    pub(super) fn is_seen(&self, unit: Unit) -> bool {
+        self.retry.as_ref().zip(self.original(unit)).is_some_and(|(retry, original)| retry.index().is_seen(original))
+    }
+
+    /// Takes a record up again at once that the log refuses.
+    pub(super) fn take_up_refused(&mut self, again: Again) {
+        match self.plan().ordering {
+            Ordering::None => self.again.push_front(again),
+            Ordering::Key => self.put_in_order(again),
+            Ordering::Partition => self.postpone(again),
+        }
+    }
+
+    /// A record that may have been held has its fate: to be parked, or another one.
+    pub(super) fn settle_parked(&mut self, unit: Unit, parked: bool) {
+        self.in_place.remove(&unit.seq);
+        let expects_some = self.retry.as_ref().is_some_and(|retry| retry.index().expects_some());
+        // Of those that were parked before, the index knows itself.
+        if expects_some
+            && unit.which == Which::Source
+            && let Some(original) = self.original(unit)
+            && let Some(retry) = &mut self.retry
+        {
+            if parked {
+                retry.index_mut().parked(original);
+            } else {
+                retry.index_mut().release(original);
+            }
+        }
+    }
+
+    /// Whether nothing of the source may be taken in for now.
+    pub(super) fn is_source_held_up(&self) -> bool {
+        let is_behind = self.retry.as_ref().is_some_and(|retry| !Parking::is_caught_up(retry));
+        is_behind || self.keeps_order() && !self.again.is_empty()
+    }
+
+    pub(super) fn keeps_order(&self) -> bool {
+        self.plan().ordering != Ordering::None
+    }
+
+    /// Takes a record up again later. Under an order, all that came after it waits for it.
+    pub(super) fn postpone(&mut self, again: Again) {
+        if self.keeps_order() {
+            self.regrouping = true;
+            self.put_in_order(again);
+        } else {
+            self.again.push_back(again);
+        }
+    }
+
+    /// A delivery of this record failed, and what has become of its others need not be known yet.
+    pub(super) fn delivery_failed(&mut self, unit: Unit, error: &DeliveryError) {
+        match (self.plan().ordering, error) {
+            (Ordering::None, _) => {}
+            // It may be parked for it.
+            (Ordering::Key, DeliveryError::Refused { .. }) => self.hold(unit, 0),
+            (Ordering::Key | Ordering::Partition, _) => self.regrouping = true,
+        }
+    }
+
+    fn put_in_order(&mut self, again: Again) {
+        let place = |unit: Unit| (unit.which == Which::Source, unit.seq);
+        let at = self.again.partition_point(|other| place(other.unit) < place(again.unit));
+        self.again.insert(at, again);
+    }
+
+    /// Takes back what was judged and not sent, where an order is at stake. The answer is whether the reports of what was sent
+    /// are still to come.
+    pub(super) fn regroup(&mut self, now: Now) -> bool {
+        if !self.regrouping {
+            return false;
+        }
+        let Outbox { units, judgement, next, .. } = std::mem::take(&mut self.outbox);
+        for (unit, ruling) in units.into_iter().zip(judgement.rulings).skip(next) {
+            let what = match ruling {
+                Ruling::Fail(failure, course) if course != Course::Decide => Resume::Fail(failure, course),
+                _ => Resume::Judge,
+            };
+            self.put_in_order(Again { at: now.instant, unit, what });
+        }
+        for unit in std::mem::take(&mut self.ready) {
+            self.put_in_order(Again { at: now.instant, unit, what: Resume::Judge });
+        }
+        self.grant = Grant::default();
+        self.regrouping = self.outstanding > 0;
+        self.regrouping
+    }
+
+    /// Retries a record where it is: the lane waits for it.
+    pub(super) fn retry_in_place(&mut self, unit: Unit, failure: &Failure, history: History, due_ms: i64, now: Now) {
+        self.shared.counters.failed(self.route, failure.class);
+        let offset = self.record(unit).map(|record| record.offset);
+        tracing::info!(offset, attempt = history.attempt, "the lane waits to retry: {}", failure.line());
+        self.in_place.insert(unit.seq, history);
+        self.postpone(Again { at: instant_of(due_ms, now), unit, what: Resume::Judge });
+    }
+}
+
+/// Of a record that waits for the one at `offset`.
+fn deferred(offset: i64, now: Now) -> Ruling {
+    let failure = Failure::new(FailureClass::Retry, "deferred", format!("waits for offset {offset} of its key"));
+    Ruling::Fail(Box::new(failure), Course::Park { due_ms: now.unix_ms, deferred: true })
+}

@@ -1,0 +1,309 @@
+//! The retry partition of a lane: what is parked there, and what is read back of it to be run.
+//!
+//! The *tail* is read as far as there is anything, and only [indexed](pointsman_core::parked): payloads are dropped. What is to
+//! run is read again, by a *window* of its own, upwards in the partition; so what is parked costs little memory however
+//! much it is, and nothing holds up what is due behind it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pointsman_config::plan::RoutePlan;
+use pointsman_core::event::Event;
+use pointsman_core::parked::{KeyHash, Label, Original, Parked};
+use pointsman_core::port::{AssignedFeed, Batch, Commit, Feed, LogError};
+use pointsman_core::provenance::{Provenance, ProvenanceError};
+use pointsman_core::record::{Record, TopicPartition};
+use pointsman_core::tracker::CommitPoint;
+
+use crate::intake::{FetchError, Flight, Held, Signal, event_of, resume_point};
+use crate::shared::Now;
+
+/// Opens a partition outside any group, at an offset.
+pub(crate) type Reader = Box<dyn Fn(&TopicPartition, i64) -> Result<Box<dyn Feed>, LogError> + Send + Sync>;
+
+/// Batches of the tail that are indexed before the other lanes have their turn.
+const TAIL_BATCHES: usize = 4;
+/// Records between two that are wanted which are read over; beyond, the window is opened anew.
+const READ_OVER: i64 = 4096;
+/// A window that nothing was wanted of for so long is closed: it fetches ahead what nobody may want.
+const WINDOW_IDLE: Duration = Duration::from_secs(1);
+
+/// The retry partition.
+pub(crate) struct Parking {
+    pub(crate) partition: TopicPartition,
+    source: TopicPartition,
+    tail: Box<dyn Feed>,
+    signal: Arc<Signal>,
+    /// The tail has been at the end: everything is known that was parked before the assignment.
+    caught_up: bool,
+    /// There may be more of the tail at once.
+    has_more: bool,
+    index: Parked,
+    window: Option<Window>,
+    /// The records that are run, by their sequence numbers in the index.
+    flights: HashMap<u64, Flight>,
+    /// Their batches.
+    held: BTreeMap<u32, Held>,
+    next_held: u32,
+    /// Read back, and not taken yet.
+    loaded: VecDeque<u64>,
+    bytes: usize,
+    committed: CommitPoint,
+}
+
+/// Reads back.
+struct Window {
+    feed: Box<dyn Feed>,
+    signal: Arc<Signal>,
+    /// It gives no record below.
+    next_offset: i64,
+    used: Instant,
+}
+
+impl Parking {
+    /// Takes a retry partition over, on the worker's own thread. It follows `source`.
+    pub(crate) fn new(assigned: AssignedFeed, source: &AssignedFeed, in_order: bool) -> Self {
+        let committed = resume_point(&assigned);
+        let AssignedFeed { partition, feed: mut tail, .. } = assigned;
+        let signal = Signal::new(std::thread::current());
+        tail.wake_with(signal.waker());
+        Self {
+            partition,
+            source: source.partition.clone(),
+            tail,
+            signal,
+            caught_up: false,
+            has_more: false,
+            index: Parked::resume(committed.clone(), source.start, in_order),
+            window: None,
+            flights: HashMap::new(),
+            held: BTreeMap::new(),
+            next_held: 0,
+            loaded: VecDeque::new(),
+            bytes: 0,
+            committed,
+        }
+    }
+
+    /// Whether a fetch may find something that the last one did not.
+    pub(crate) fn may_have_records(&self, look_anyway: bool) -> bool {
+        let awaited = self.window.as_ref().filter(|_| self.index.wanted() > 0);
+        look_anyway || self.signal.is_raised() || awaited.is_some_and(|window| window.signal.is_raised())
+    }
+
+    /// Whether all is known that was parked before the assignment. Until then nothing may run.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.caught_up
+    }
+
+    /// Whether there is more to be indexed at once. A copy that comes late may show that a record need not run.
+    pub(crate) fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// What is known of the parked records.
+    pub(crate) fn index(&self) -> &Parked {
+        &self.index
+    }
+
+    pub(crate) fn index_mut(&mut self) -> &mut Parked {
+        &mut self.index
+    }
+
+    /// Indexes what has come in.
+    pub(crate) fn read_tail(&mut self, plan: &RoutePlan, look_anyway: bool) -> Result<(), FetchError> {
+        self.has_more = false;
+        if !look_anyway && !self.signal.is_raised() {
+            return Ok(());
+        }
+        for _ in 0..TAIL_BATCHES {
+            self.signal.lower();
+            let Some(batch) = self.tail.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else {
+                if !self.caught_up && self.tail.reached_end() {
+                    self.caught_up = true;
+                    self.index.caught_up();
+                }
+                return Ok(());
+            };
+            self.signal.raise();
+            for record in (0..batch.len()).map(|index| batch.record(index)) {
+                let label = self.label(&record);
+                self.index
+                    .admit(record.offset, &label)
+                    .map_err(|error| FetchError::OutOfOrder { partition: self.partition.clone(), error })?;
+            }
+        }
+        self.has_more = true;
+        Ok(())
+    }
+
+    fn label(&self, record: &Record<'_>) -> Label {
+        match Provenance::split(record.headers) {
+            // What can't be read is due at once, and fails as undecodable.
+            Err(_) => Label { original: None, due_ms: 0, attempts: 0 },
+            Ok((_, Provenance { origin, due_ms, attempts, .. })) => {
+                let original = Original { key: KeyHash::of(record.key), offset: origin.offset };
+                let is_ours = origin.partition == self.source && origin.offset >= 0;
+                Label { original: is_ours.then_some(original), due_ms: due_ms.unwrap_or(0), attempts }
+            }
+        }
+    }
+
+    /// Has records read back that are due, within the limits of what may be in flight.
+    pub(crate) fn read_back(
+        &mut self,
+        plan: &RoutePlan,
+        reader: &Reader,
+        now: Now,
+        look_anyway: bool,
+    ) -> Result<(), FetchError> {
+        let busy = self.flights.len() + self.index.wanted();
+        self.index.want_due(now.unix_ms, plan.in_flight_records.get().saturating_sub(busy));
+        if self.index.wanted() == 0 {
+            self.window.take_if(|window| now.instant >= window.used + WINDOW_IDLE);
+            return Ok(());
+        }
+        while self.loaded.len() < plan.batch_records.get() && self.has_room(plan) {
+            let Some(window) = self.window(reader, now)? else { return Ok(()) };
+            if !look_anyway && !window.signal.is_raised() {
+                return Ok(());
+            }
+            window.signal.lower();
+            let from = window.next_offset;
+            let Some(batch) = window.feed.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else {
+                return Ok(());
+            };
+            window.signal.raise();
+            let next = batch.offset(batch.len() - 1) + 1;
+            window.next_offset = next;
+            self.load(batch);
+            if let Some(lost) = self.index.next_wanted(from).filter(|offset| *offset < next) {
+                return Err(FetchError::Lost { partition: self.partition.clone(), offset: lost });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether more may be in memory. One batch always may.
+    fn has_room(&self, plan: &RoutePlan) -> bool {
+        self.flights.is_empty()
+            || self.flights.len() < plan.in_flight_records.get() && self.bytes < plan.in_flight_bytes.get()
+    }
+
+    /// The window, at the next record that is wanted or before it.
+    fn window(&mut self, reader: &Reader, now: Now) -> Result<Option<&mut Window>, FetchError> {
+        let at = self.window.as_ref().map_or(i64::MAX, |window| window.next_offset);
+        let ahead = self.index.next_wanted(at).filter(|offset| offset - at <= READ_OVER);
+        if ahead.is_none() {
+            // On upwards, or from the lowest again.
+            let Some(offset) = self.index.next_wanted(at).or_else(|| self.index.next_wanted(i64::MIN)) else {
+                return Ok(None);
+            };
+            // The old one goes first: a partition is read once at a time then.
+            self.window = None;
+            let mut feed = reader(&self.partition, offset)?;
+            let signal = Signal::new(std::thread::current());
+            feed.wake_with(signal.waker());
+            self.window = Some(Window { feed, signal, next_offset: offset, used: now.instant });
+        }
+        if let Some(window) = &mut self.window {
+            window.used = now.instant;
+        }
+        Ok(self.window.as_mut())
+    }
+
+    /// Keeps the wanted records of a batch.
+    fn load(&mut self, batch: Box<dyn Batch>) {
+        let (number, mut wanted) = (self.next_held, 0);
+        for (index, record) in (0..).zip(0..batch.len()) {
+            if let Some(seq) = self.index.run(batch.offset(record)) {
+                self.flights.insert(seq, Flight::new(None, number, index));
+                self.loaded.push_back(seq);
+                wanted += 1;
+            }
+        }
+        if wanted > 0 {
+            self.next_held = self.next_held.wrapping_add(1);
+            let (records, bytes) = (batch.len(), batch.bytes());
+            self.bytes += bytes;
+            self.held.insert(number, Held { batch: Some(batch), records, unsettled: wanted, bytes });
+        }
+    }
+
+    /// The next record to be run.
+    pub(crate) fn take(&mut self) -> Option<u64> {
+        self.loaded.pop_front()
+    }
+
+    /// The record, while it is in flight.
+    pub(crate) fn record(&self, seq: u64) -> Option<Record<'_>> {
+        let flight = self.flights.get(&seq)?;
+        let batch = self.held.get(&flight.held)?.batch.as_ref()?;
+        Some(batch.record(flight.index as usize))
+    }
+
+    /// The record as an event; `parked` is what its headers say, where they can be read.
+    pub(crate) fn event<'a>(&'a self, seq: u64, parked: Option<&'a (usize, Provenance)>) -> Option<Event<'a>> {
+        Some(event_of(&self.partition, self.record(seq)?, parked))
+    }
+
+    /// What the headers of the record say: the number of its original ones, and its provenance.
+    pub(crate) fn provenance(&self, seq: u64) -> Option<Result<(usize, Provenance), ProvenanceError>> {
+        self.record(seq).map(|record| Provenance::split(record.headers))
+    }
+
+    /// The batch of the record, its place in it, and its state, while it is in flight.
+    pub(crate) fn in_flight(&mut self, seq: u64) -> Option<(&mut dyn Batch, usize, &mut Flight)> {
+        let flight = self.flights.get_mut(&seq)?;
+        let batch = self.held.get_mut(&flight.held)?.batch.as_deref_mut()?;
+        Some((batch, flight.index as usize, flight))
+    }
+
+    /// The state of the record, while it is in flight.
+    pub(crate) fn flight(&mut self, seq: u64) -> Option<&mut Flight> {
+        self.flights.get_mut(&seq)
+    }
+
+    /// Notes that the record has its fate, which may be to be parked again.
+    pub(crate) fn settle(&mut self, seq: u64, parked: bool) {
+        let Some(flight) = self.flights.remove(&seq) else { return };
+        self.index.settle(seq, parked);
+        let Some(held) = self.held.get_mut(&flight.held) else { return };
+        held.unsettled -= 1;
+        if held.unsettled == 0 {
+            self.bytes -= held.bytes;
+            self.held.remove(&flight.held);
+        }
+    }
+
+    /// The sequence number whose low bits are `low`, given that it is in flight.
+    pub(crate) fn full_seq(&self, low: u64, mask: u64) -> u64 {
+        self.index.full_seq(low, mask)
+    }
+
+    /// When the next record may run that is not to be read back already.
+    pub(crate) fn next_due_ms(&self, plan: &RoutePlan) -> Option<i64> {
+        let has_room = self.flights.len() + self.index.wanted() < plan.in_flight_records.get();
+        self.index.next_due_ms().filter(|_| has_room)
+    }
+
+    /// The commit that is due: `None` where the last one says it all, unless `again`.
+    pub(crate) fn commit(&mut self, again: bool) -> Option<Commit> {
+        if !again && !self.index.take_changed() {
+            return None;
+        }
+        let point = self.index.commit_point();
+        debug_assert!(point.offset >= self.committed.offset, "I3: commit points never go back");
+        if point == self.committed && !again {
+            return None;
+        }
+        let encoded = point.settled.encode(point.offset);
+        if encoded.left_out > 0 {
+            tracing::warn!(partition = %self.partition, ranges = encoded.left_out, "not all that is settled beyond the commit point fits its metadata: after a restart some of it would run again");
+        }
+        let commit = Commit { partition: self.partition.clone(), offset: point.offset, metadata: encoded.text };
+        self.committed = point;
+        Some(commit)
+    }
+}
