@@ -265,15 +265,28 @@ impl Parking {
         self.flights.get_mut(&seq)
     }
 
+    /// The record is not run after all: one before it in its key has to be first.
+    pub(crate) fn put_back(&mut self, seq: u64) {
+        if let Some(flight) = self.flights.remove(&seq) {
+            self.index.put_back(seq);
+            self.let_go(flight.held);
+        }
+    }
+
     /// Notes that the record has its fate, which may be to be parked again.
     pub(crate) fn settle(&mut self, seq: u64, parked: bool) {
         let Some(flight) = self.flights.remove(&seq) else { return };
         self.index.settle(seq, parked);
-        let Some(held) = self.held.get_mut(&flight.held) else { return };
+        self.let_go(flight.held);
+    }
+
+    /// One record less is needed of a batch.
+    fn let_go(&mut self, number: u32) {
+        let Some(held) = self.held.get_mut(&number) else { return };
         held.unsettled -= 1;
         if held.unsettled == 0 {
             self.bytes -= held.bytes;
-            self.held.remove(&flight.held);
+            self.held.remove(&number);
         }
     }
 

@@ -31,7 +31,7 @@ use crate::shared::{Limiters, Now, Shared};
 const RECORDS: i64 = 400;
 /// So little that lanes wait for credit at times.
 const QUEUE_BYTES: usize = 20_000;
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 120;
 
 const CONFIG: &str = r#"
 version = 1
@@ -227,6 +227,15 @@ fn number(value: Option<&[u8]>) -> i64 {
     std::str::from_utf8(value.expect("no value is lost")).unwrap().parse().unwrap()
 }
 
+/// What the records have left in the log.
+struct Left {
+    main: HashSet<i64>,
+    side: HashSet<i64>,
+    dead: HashMap<i64, FailureClass>,
+    /// Offset and attempts.
+    parked: HashSet<(i64, u32)>,
+}
+
 struct World {
     seed: u64,
     random: fastrand::Rng,
@@ -420,13 +429,14 @@ impl World {
         let copies: HashMap<i64, (i64, u32)> =
             parked.iter().map(|(offset, origin, attempts)| (*offset, (*origin, *attempts))).collect();
         let in_place = self.shared.plan.routes[0].ordering == Ordering::Partition;
+        let left = self.left();
         let written = self.log.written(&commit.partition.topic);
         for offset in written.iter().map(|written| written.record.offset).filter(|offset| is_settled(*offset)) {
             let (origin, attempts) = if is_retry { copies[&offset] } else { (offset, 0) };
             let attempt = if in_place { self.last_run(offset).0 } else { attempts + 1 };
             let still_parked = is_open(origin, attempts);
             assert!(
-                still_parked || self.has_durable_fate(origin, attempt),
+                still_parked || self.has_durable_fate(&left, origin, attempt),
                 "I2: {} passes {origin}, run {attempt}",
                 commit.partition
             );
@@ -447,35 +457,45 @@ impl World {
     }
 
     /// Whether the run of this record has left what it must have left.
-    fn has_durable_fate(&self, offset: i64, attempt: u32) -> bool {
+    fn has_durable_fate(&self, left: &Left, offset: i64, attempt: u32) -> bool {
         let refused = is_refused(offset);
         match script(self.seed, offset, attempt) {
             Script::Drop => true,
-            Script::Pass if !refused => self.outputs("main", offset) > 0,
-            Script::Both if !refused => self.outputs("main", offset) > 0 && self.outputs("side", offset) > 0,
-            Script::Retry => self.is_parked(offset, attempt) || self.dead_letter(offset).is_some(),
-            _ => self.dead_letter(offset).is_some(),
+            Script::Pass if !refused => left.main.contains(&offset),
+            Script::Both if !refused => left.main.contains(&offset) && left.side.contains(&offset),
+            Script::Retry => left.parked.contains(&(offset, attempt)) || left.dead.contains_key(&offset),
+            _ => left.dead.contains_key(&offset),
         }
     }
 
-    fn outputs(&self, topic: &str, offset: i64) -> usize {
+    fn left(&self) -> Left {
+        let dead = self.log.written("sim.r.dead-letter").into_iter().map(|written| {
+            let (originals, letter) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
+            assert_eq!(written.record.headers[..originals], [own_header(letter.origin.offset)]);
+            (letter.origin.offset, letter.class)
+        });
+        Left {
+            main: self.outputs("main"),
+            side: self.outputs("side"),
+            dead: dead.collect(),
+            parked: self.parked().into_iter().map(|(_, origin, attempts)| (origin, attempts)).collect(),
+        }
+    }
+
+    fn outputs(&self, topic: &str) -> HashSet<i64> {
         let written = self.log.written(topic);
-        let of_it = written.iter().filter(|written| number(written.record.value.as_deref()) == offset);
-        of_it.inspect(|written| assert_eq!(written.record.headers[0], own_header(offset))).count()
+        let offsets = written.iter().map(|written| {
+            let offset = number(written.record.value.as_deref());
+            assert_eq!(written.record.headers[0], own_header(offset));
+            offset
+        });
+        offsets.collect()
     }
 
     fn is_parked(&self, offset: i64, attempts: u32) -> bool {
         self.log.written(&retry_topic()).iter().any(|written| {
             Provenance::split(Headers::Owned(&written.record.headers))
                 .is_ok_and(|(_, parked)| parked.origin.offset == offset && parked.attempts == attempts)
-        })
-    }
-
-    fn dead_letter(&self, offset: i64) -> Option<FailureClass> {
-        self.log.written("sim.r.dead-letter").iter().find_map(|written| {
-            let (originals, letter) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
-            assert_eq!(written.record.headers[..originals], [own_header(letter.origin.offset)]);
-            (letter.origin.offset == offset).then_some(letter.class)
         })
     }
 
@@ -516,6 +536,7 @@ impl World {
 
     /// I1 and I5: each record is where its last run says, and nowhere else.
     fn check_fates(&self) {
+        let left = self.left();
         for offset in 0..RECORDS {
             let (_, last) = self.last_run(offset);
             let refused = is_refused(offset);
@@ -529,7 +550,7 @@ impl World {
                 Script::Trap => (false, false, Some(FailureClass::Trap)),
                 Script::NoSuchPort => (false, false, Some(FailureClass::Unmatched)),
             };
-            let found = (self.outputs("main", offset) > 0, self.outputs("side", offset) > 0, self.dead_letter(offset));
+            let found = (left.main.contains(&offset), left.side.contains(&offset), left.dead.get(&offset).copied());
             assert_eq!(found, (main, side, dead), "the fate of {offset}, whose last run says {last:?}");
         }
     }
