@@ -10,11 +10,14 @@ mod building;
 mod check;
 pub(crate) mod configuration;
 mod consume;
+mod dead_letter;
 mod dev;
 mod interrupt;
 mod log;
 pub(crate) mod logging;
+mod offsets;
 mod plugin;
+mod printable;
 mod produce;
 mod run;
 
@@ -40,6 +43,10 @@ enum Command {
     Test(test::Arguments),
     Produce(produce::Arguments),
     Consume(consume::Arguments),
+    #[command(subcommand)]
+    DeadLetter(dead_letter::Command),
+    #[command(subcommand)]
+    Offsets(offsets::Command),
     #[command(subcommand)]
     Plugin(plugin::Command),
 }
@@ -87,6 +94,8 @@ pub fn main() -> ExitCode {
         Command::Dev(arguments) => dev::execute(&arguments),
         Command::Produce(arguments) => produce::execute(&arguments),
         Command::Consume(arguments) => consume::execute(&arguments),
+        Command::DeadLetter(command) => dead_letter::execute(&command),
+        Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
     };
     match UNSAID.get() {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use pointsman_config::plan::Plan;
 use pointsman_core::delivery::TopicId;
 use pointsman_core::failure::FailureClass;
-use pointsman_core::port::PluginHost;
+use pointsman_core::port::{PluginHost, PluginId};
 
 /// The final fate of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,10 @@ pub struct Counters {
     fates: Vec<[AtomicU64; Fate::ALL.len()]>,
     classes: Vec<[AtomicU64; FailureClass::ALL.len()]>,
     topics: Vec<AtomicU64>,
+    /// Lanes of each route that are paused now.
+    paused: Vec<AtomicU64>,
+    /// Slow calls of each plugin.
+    slow: Vec<AtomicU64>,
     /// The plugins' own, for each plugin by name.
     plugins: Mutex<Vec<BTreeMap<String, u64>>>,
 }
@@ -59,6 +63,8 @@ impl Counters {
             fates: plan.routes.iter().map(|_| Default::default()).collect(),
             classes: plan.routes.iter().map(|_| Default::default()).collect(),
             topics: plan.topics.iter().map(|_| AtomicU64::new(0)).collect(),
+            paused: plan.routes.iter().map(|_| AtomicU64::new(0)).collect(),
+            slow: plan.plugins.iter().map(|_| AtomicU64::new(0)).collect(),
             plugins: Mutex::new(plan.plugins.iter().map(|_| BTreeMap::new()).collect()),
         }
     }
@@ -79,6 +85,20 @@ impl Counters {
 
     pub(crate) fn produced(&self, topic: TopicId) {
         self.topics[topic.0 as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A lane of the route is paused by its breaker.
+    pub(crate) fn pause(&self, route: usize) {
+        self.paused[route].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Such a lane goes on, or is given up.
+    pub(crate) fn resume(&self, route: usize) {
+        self.paused[route].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn slow(&self, plugin: PluginId) {
+        self.slow[plugin.0 as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Adds what the plugins of one worker have counted.
@@ -113,6 +133,18 @@ impl Counters {
         self.classes[route][class as usize].load(Ordering::Relaxed)
     }
 
+    /// Lanes of the route, by index, that are paused by their breakers now.
+    #[must_use]
+    pub fn paused(&self, route: usize) -> u64 {
+        self.paused[route].load(Ordering::Relaxed)
+    }
+
+    /// Calls of the plugin, by index, for a single event that took more than half of its deadline.
+    #[must_use]
+    pub fn slow_calls(&self, plugin: usize) -> u64 {
+        self.slow[plugin].load(Ordering::Relaxed)
+    }
+
     /// Records handed to the producer for this topic.
     #[must_use]
     pub fn topic(&self, topic: TopicId) -> u64 {
@@ -137,6 +169,11 @@ impl Tally {
 
     pub(crate) fn count(&mut self, fate: Fate) {
         self.fates[fate as usize] += 1;
+    }
+
+    /// Records that were delivered or dropped.
+    pub(crate) fn successes(&self) -> u64 {
+        self.fates[Fate::Delivered as usize] + self.fates[Fate::Dropped as usize]
     }
 
     pub(crate) fn produced(&mut self, output: usize) {

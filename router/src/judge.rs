@@ -44,6 +44,8 @@ pub(crate) enum Course {
     /// `deferred` did not fail: it was not run at all, since another of its key waits.
     Park { due_ms: i64, deferred: bool },
     /// It is to be dead-lettered, since it couldn't be parked.
+    Unparkable,
+    /// It is to be dead-lettered, and that is paid for.
     DeadLetter,
     /// It is to be dead-lettered without its payload, since that was too large.
     Truncate,

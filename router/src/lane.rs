@@ -30,11 +30,13 @@ use sending::{SEQ_MASK, record_of};
 
 mod failing;
 mod ordering;
+mod pausing;
 mod sending;
 mod taking;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod timing;
 
 pub(crate) use sending::{ID_MASK, lane_of};
 pub(crate) use telling::{Told, Why};
@@ -83,6 +85,9 @@ pub(crate) struct Lane {
     rest: Option<Step>,
     halted: bool,
     dead_letter_log: failing::Chatter,
+    slow_log: failing::Chatter,
+    /// Its breaker, where the route has one.
+    guard: Option<pausing::Guard>,
     tally: Tally,
     /// Names the lane in log lines, those of plugins too.
     span: Span,
@@ -204,7 +209,7 @@ const DEADLINES: u32 = 6;
 
 impl Lane {
     /// Takes a partition over, on the worker's own thread.
-    pub(crate) fn new(id: u32, shared: Arc<Shared>, route: usize, assignment: Assignment) -> Self {
+    pub(crate) fn new(id: u32, shared: Arc<Shared>, route: usize, assignment: Assignment, now: Instant) -> Self {
         let plan = &shared.plan.routes[route];
         let topic = &assignment.source.partition.topic;
         let retry_topic = plan.sources.iter().find(|source| source.topic == *topic).and_then(|source| source.retry);
@@ -215,13 +220,14 @@ impl Lane {
             StagePlan::Filter(_) => None,
         });
         let by_key = plan.ordering == Ordering::Key;
-        let retry = assignment.retry.map(|retry| Parking::new(retry, &assignment.source, by_key));
+        let source = Intake::new(assignment.source);
+        let retry = assignment.retry.map(|retry| Parking::new(retry, &source, by_key));
         let held_bytes = plugins.clone().map(|plugin| plugin.limits.output_bytes).max().unwrap_or(0);
         let record_time = RECORD_TIME + plugins.map(|plugin| plugin.limits.deadline * DEADLINES).sum::<Duration>();
         Self {
             id,
             route,
-            source: Intake::new(assignment.source),
+            source,
             retry,
             retry_topic,
             limits,
@@ -242,6 +248,8 @@ impl Lane {
             rest: None,
             halted: false,
             dead_letter_log: failing::Chatter::default(),
+            slow_log: failing::Chatter::default(),
+            guard: plan.breaker.as_ref().map(|terms| pausing::Guard::new(terms, now)),
             tally: Tally::new(route, plan.outputs.len()),
             span,
             told: None,
@@ -256,7 +264,7 @@ impl Lane {
         }
         let _named = self.span.clone().entered();
         let ended = self.step(tools);
-        self.shared.counters.add(&self.shared.plan, &mut self.tally);
+        self.hand_in(tools.now);
         self.rest = matches!(ended, Step::Idle | Step::NotBefore(_)).then_some(ended);
         ended
     }
@@ -286,14 +294,15 @@ impl Lane {
         if let Some(until) = self.pause.filter(|until| *until > tools.now.instant) {
             return Step::NotBefore(until);
         }
-        if self.ready.is_empty() {
-            self.take_in(tools);
+        if let Some(step) = self.held_back(tools) {
+            return step;
         }
+        let any = !self.ready.is_empty() || self.take_in(tools);
         if !self.outbox.is_empty() {
             return self.deliver(tools);
         }
         if self.ready.is_empty() {
-            return self.nothing_to_do(tools);
+            return if any && !self.halted { Step::Progress } else { self.nothing_to_do(tools) };
         }
         if !tools.credit.allows(self.queued_bytes) {
             return Step::AwaitingCredit;
@@ -312,11 +321,6 @@ impl Lane {
     }
 
     fn nothing_to_do(&self, tools: &Tools<'_>) -> Step {
-        if self.retry.as_ref().is_some_and(Parking::has_more)
-            && self.pause.is_none_or(|until| until <= tools.now.instant)
-        {
-            return Step::Progress;
-        }
         let due = self.retry.as_ref().and_then(|retry| retry.next_due_ms(self.plan()));
         let due = due.map(|due_ms| instant_of(due_ms, tools.now));
         let again = self.again.front().map(|again| again.at);
@@ -339,7 +343,7 @@ impl Lane {
         });
         let count = self.shared.limiters.admit(self.route, plugins, self.ready.len(), &mut grant, tools.now);
         self.grant = grant;
-        let count = count?;
+        let count = self.at_once(count?, tools.now);
         let mut units: Vec<Unit> = self.ready[..count].to_vec();
         let parked = units.iter().any(|unit| unit.which == Which::Retry);
         let (mut origins, mut unreadable) = (Vec::new(), Vec::new());
@@ -356,16 +360,19 @@ impl Lane {
         }
         assert_eq!(records.len(), units.len(), "a record that is ready is in flight");
         let mut limits = self.limits.clone();
+        let mut plugins = timing::Timed { plugins: &mut *tools.plugins, plan: &self.shared.plan, slow: Vec::new() };
         let mut means = Means {
-            plugins: &mut *tools.plugins,
+            plugins: &mut plugins,
             limits: &mut limits,
             now_ms: tools.now.unix_ms,
             pace: &|| self.pace((tools.elapsed)()),
             held_bytes: self.held_bytes,
         };
         let judged = judge::judge(self.plan(), &records, &unreadable, &mut means);
+        let slow = plugins.slow;
         drop(records);
         self.limits = limits;
+        self.tell_slow(slow, tools.now);
         match judged {
             Ok(judgement) => {
                 // The others were let through by the limits, and wait for the next step.
@@ -404,7 +411,7 @@ impl Lane {
     pub(crate) fn reported(&mut self, reports: impl Iterator<Item = Report>, credit: &mut Credit, now: Now) {
         self.rest = None;
         reports.for_each(|report| self.take_report(report, credit, now));
-        self.shared.counters.add(&self.shared.plan, &mut self.tally);
+        self.hand_in(now);
     }
 
     fn take_report(&mut self, Report { token, result }: Report, credit: &mut Credit, now: Now) {
@@ -488,6 +495,9 @@ impl Lane {
     /// Nobody waits for the lane's deliveries any more.
     pub(crate) fn forgo(&self, credit: &mut Credit) {
         credit.give_back(self.queued_bytes);
+        if self.is_paused() {
+            self.shared.counters.resume(self.route);
+        }
     }
 
     /// The source partition.
@@ -560,6 +570,13 @@ impl Outbox {
         self.units.push(unit);
         self.origins.push(origin);
         self.judgement.rulings.push(ruling);
+    }
+
+    /// A failure that it stands at has its course from now on.
+    fn hold_to(&mut self, decided: Course) {
+        if let Some(Ruling::Fail(_, course)) = self.judgement.rulings.get_mut(self.next) {
+            *course = decided;
+        }
     }
 
     /// Where the record that it stands at came from, if that is the retry partition.

@@ -5,14 +5,17 @@
 pub mod cli;
 pub mod counters;
 mod credit;
+pub mod dead_letter;
 mod demo;
 mod dispatch;
 mod hurry;
 mod intake;
 mod judge;
 mod lane;
+pub mod offsets;
 mod parking;
 pub mod plugin_build;
+pub mod reading;
 pub mod record_text;
 mod route_test;
 pub mod running;

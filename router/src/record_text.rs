@@ -118,5 +118,13 @@ impl LineError {
     }
 }
 
+/// The form of `bytes` in a line: a JSON string, base64, or null.
+#[must_use]
+pub fn bytes_form(bytes: Option<&[u8]>) -> String {
+    let mut form = String::new();
+    bytes::append_text(&mut form, bytes);
+    form
+}
+
 #[cfg(test)]
 mod tests;

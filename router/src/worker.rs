@@ -229,7 +229,7 @@ impl Worker {
         self.next_lane = self.next_lane.wrapping_add(1) & crate::lane::ID_MASK;
         let (name, lane) = (&self.shared.plan.routes[route].name, &assignment.source.partition);
         tracing::info!(route = %name, %lane, offset = assignment.source.start, "lane assigned");
-        let lane = Lane::new(id, Arc::clone(&self.shared), route, assignment);
+        let lane = Lane::new(id, Arc::clone(&self.shared), route, assignment, Instant::now());
         self.lanes.insert(id, Tenant { lane, committer, failures: 0 });
     }
 

@@ -15,3 +15,38 @@ fn a_lane_at_its_rate_limit_holds_up_nobody_and_drops_nothing() -> anyhow::Resul
     let folder = Scratch::new("embedded-")?;
     flows::rate_limit(&Backend::Embedded(folder.path().join("log")))
 }
+
+#[test]
+fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::outage)
+}
+
+#[test]
+fn transactions_are_committed_whole_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::transactions_are_committed_whole)
+}
+
+#[test]
+fn transactions_are_aborted_whole_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::transactions_are_aborted_whole)
+}
+
+#[test]
+fn a_second_writer_fences_the_first_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::a_second_writer_fences_the_first)
+}
+
+#[test]
+fn senseless_transactions_are_refused_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::senseless_transactions_are_refused)
+}
+
+#[test]
+fn a_route_reads_past_what_was_aborted_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::a_route_reads_past_what_was_aborted)
+}
+
+fn on_the_embedded_log(flow: fn(&Backend<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let folder = Scratch::new("embedded-")?;
+    flow(&Backend::Embedded(folder.path().join("log")))
+}

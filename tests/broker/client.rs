@@ -1,4 +1,5 @@
-//! A router reduced to what the Kafka backend sees of one: lanes that take every record, and settle it at once.
+//! What librdkafka does to the unwary, each with the proof that the Kafka backend does not fall for it: by a router reduced to
+//! what the backend sees of one, lanes that take every record and settle it at once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,13 @@ use pointsman_core::record::{OwnedRecord, TopicPartition};
 use pointsman_kafka::{KafkaLog, KafkaSettings};
 use pointsman_tests::kafka::Kafka;
 use pointsman_tests::wait;
+
+mod by_hand;
+pub(crate) mod groups;
+pub(crate) mod records;
+pub(crate) mod starts;
+pub(crate) mod topics;
+pub(crate) mod trouble;
 
 /// How long a rebalance, or anything else that the cluster does, may take here.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

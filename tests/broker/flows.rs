@@ -11,6 +11,15 @@ pub(crate) const TRIALS: &[Trial] = &[
         an_endless_loop_costs_its_neighbours_nothing_on_kafka,
     ),
     Trial::shared("flows::killed_routers_lose_nothing", killed_routers_lose_nothing),
+    Trial::shared("flows::transactions_are_committed_whole_on_kafka", transactions_are_committed_whole_on_kafka),
+    Trial::shared("flows::transactions_are_aborted_whole_on_kafka", transactions_are_aborted_whole_on_kafka),
+    Trial::shared("flows::a_second_writer_fences_the_first_on_kafka", a_second_writer_fences_the_first_on_kafka),
+    Trial::shared("flows::senseless_transactions_are_refused_on_kafka", senseless_transactions_are_refused_on_kafka),
+    Trial::shared("flows::a_route_reads_past_what_was_aborted_on_kafka", a_route_reads_past_what_was_aborted_on_kafka),
+    Trial::shared(
+        "flows::an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka",
+        an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka,
+    ),
 ];
 
 fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
@@ -19,4 +28,28 @@ fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyho
 
 fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
     flows::killed_routers_lose_nothing(kafka)
+}
+
+fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::outage(&Backend::Kafka(kafka))
+}
+
+fn transactions_are_committed_whole_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::transactions_are_committed_whole(&Backend::Kafka(kafka))
+}
+
+fn transactions_are_aborted_whole_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::transactions_are_aborted_whole(&Backend::Kafka(kafka))
+}
+
+fn a_second_writer_fences_the_first_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_second_writer_fences_the_first(&Backend::Kafka(kafka))
+}
+
+fn senseless_transactions_are_refused_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::senseless_transactions_are_refused(&Backend::Kafka(kafka))
+}
+
+fn a_route_reads_past_what_was_aborted_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_route_reads_past_what_was_aborted(&Backend::Kafka(kafka))
 }

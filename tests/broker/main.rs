@@ -6,14 +6,26 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 mod client;
-mod client_traps;
 mod flows;
 mod harness;
+mod offsets;
 mod record_text;
+mod transactions;
 
 fn main() -> ExitCode {
     pointsman_tests::trials::run(
         &Arguments::from_args(),
-        &[harness::TRIALS, flows::TRIALS, client_traps::TRIALS, record_text::TRIALS],
+        &[
+            harness::TRIALS,
+            flows::TRIALS,
+            client::groups::TRIALS,
+            client::records::TRIALS,
+            client::starts::TRIALS,
+            client::topics::TRIALS,
+            client::trouble::TRIALS,
+            offsets::TRIALS,
+            record_text::TRIALS,
+            transactions::TRIALS,
+        ],
     )
 }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
-use pointsman_core::port::{Log as _, NewTopic, ProduceError, Sink, Token};
+use pointsman_core::port::{Log, NewTopic, ProduceError, Sink, Token};
 use pointsman_core::record::{Headers, OwnedRecord, TopicPartition};
 use pointsman_embedded::{EmbeddedLog, Options};
+use pointsman_kafka::{KafkaLog, KafkaSettings};
 
 use crate::kafka::{Kafka, Sample};
 use crate::wait;
 
-/// How long the embedded log may take to write what it was given.
+/// How long a log may take to write what it was given.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A log that a router can be run on.
@@ -33,6 +34,17 @@ impl Backend<'_> {
             Self::Kafka(kafka) => format!("[broker]\nbootstrap = \"{}\"\n", kafka.bootstrap()),
             Self::Embedded(folder) => format!("[broker]\nembedded = \"{}\"\n", folder.display()),
         }
+    }
+
+    /// The log itself.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub fn log(&self) -> anyhow::Result<Box<dyn Log>> {
+        Ok(match self {
+            Self::Kafka(kafka) => Box::new(KafkaLog::new(KafkaSettings::new(kafka.bootstrap()))?),
+            Self::Embedded(folder) => Box::new(open(folder)?),
+        })
     }
 
     /// Makes a topic.
@@ -58,6 +70,22 @@ impl Backend<'_> {
             Self::Kafka(kafka) => kafka.fill(topic, samples),
             Self::Embedded(folder) => fill_embedded(&open(folder)?, topic, samples),
         }
+    }
+
+    /// Does `work`, and waits until something of it has got to the last partition of each topic, though it is in an open
+    /// transaction: what is aborted before that leaves no trace at all. (The embedded log is told of a transaction when it
+    /// is committed.)
+    ///
+    /// # Errors
+    /// Those of `work`, and when nothing gets there in time.
+    pub fn sent<T: AsRef<str>>(&self, topics: &[T], work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let Self::Kafka(kafka) = self else { return work() };
+        let ends = || topics.iter().map(|topic| kafka.unstable_end(topic.as_ref())).collect::<anyhow::Result<Vec<_>>>();
+        let before = ends()?;
+        work()?;
+        wait::until_ok("what was sent to get to Kafka", DEADLINE, || {
+            Ok(ends()?.iter().zip(&before).all(|(end, before)| end > before).then_some(()))
+        })
     }
 
     /// Reads every record that the topic has now, in order within a partition.

@@ -2,8 +2,15 @@
 
 mod endless_loop;
 mod killed;
+mod outage;
 mod rate_limit;
+mod transactions;
 
 pub use endless_loop::endless_loop;
 pub use killed::killed_routers_lose_nothing;
+pub use outage::outage;
 pub use rate_limit::rate_limit;
+pub use transactions::{
+    Ledger, a_route_reads_past_what_was_aborted, a_second_writer_fences_the_first, read_to_end,
+    senseless_transactions_are_refused, transactions_are_aborted_whole, transactions_are_committed_whole,
+};

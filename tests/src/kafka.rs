@@ -8,6 +8,7 @@
 mod broker;
 mod jars;
 mod progress;
+pub mod proxy;
 mod topics;
 
 use std::env;
@@ -18,6 +19,7 @@ use rdkafka::ClientConfig;
 
 pub use broker::Broker;
 pub use progress::{Lag, Watermarks};
+use proxy::Proxy;
 pub use topics::{Sample, TopicSpec, header_text, owned};
 
 /// A Kafka that tests can use. A broker of our own ends when this is dropped.
@@ -71,6 +73,18 @@ impl Kafka {
         let jars = jars::fetch().map_err(require)?;
         let broker = Broker::start(&jars, properties)?;
         Ok(Self { bootstrap: broker.bootstrap(), broker: Some(broker) })
+    }
+
+    /// A broker of its own, behind a proxy: it tells its clients the proxy's address, and all they do but to ask for that
+    /// goes through it.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn start_behind() -> Result<(Self, Proxy), Unavailable> {
+        let proxy = Proxy::new()?;
+        let kafka = Self::start_with(&[("advertised.listeners", &format!("PLAINTEXT://{}", proxy.address()))])?;
+        proxy.lead_to(kafka.bootstrap());
+        Ok((kafka, proxy))
     }
 
     /// The Kafka that all tests of this binary share: the cluster that `POINTSMAN_TEST_BOOTSTRAP` names, or one broker

@@ -4,35 +4,52 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed};
 
+use crate::kafka::proxy::Proxy;
 use crate::kafka::{Kafka, Unavailable};
 
 /// What a test does with its Kafka.
 type Body = fn(&Kafka) -> anyhow::Result<()>;
 
+/// What a test does, and with which Kafka.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Shared(Body),
+    Alone(Body),
+    Behind(fn(&Kafka, &Proxy) -> anyhow::Result<()>),
+}
+
 /// One test that needs Kafka.
 #[derive(Clone, Copy, Debug)]
 pub struct Trial {
     name: &'static str,
-    body: Body,
-    /// A broker of its own, or the shared one.
-    alone: bool,
+    work: Work,
 }
 
 impl Trial {
     /// A test on the Kafka that all tests share.
     #[must_use]
     pub const fn shared(name: &'static str, body: Body) -> Self {
-        Self { name, body, alone: false }
+        Self { name, work: Work::Shared(body) }
     }
 
     /// A test with a broker of its own, which it may stop, kill and pause.
     #[must_use]
     pub const fn alone(name: &'static str, body: Body) -> Self {
-        Self { name, body, alone: true }
+        Self { name, work: Work::Alone(body) }
+    }
+
+    /// A test with a broker of its own and a proxy in front of it, which its clients' connections go through.
+    #[must_use]
+    pub const fn behind(name: &'static str, body: fn(&Kafka, &Proxy) -> anyhow::Result<()>) -> Self {
+        Self { name, work: Work::Behind(body) }
     }
 
     fn run(self) -> Result<Completion, Failed> {
-        let done = if self.alone { Kafka::start().map(|kafka| (self.body)(&kafka)) } else { self.on_shared() };
+        let done = match self.work {
+            Work::Shared(body) => on_shared(body),
+            Work::Alone(body) => Kafka::start().map(|kafka| body(&kafka)),
+            Work::Behind(body) => Kafka::start_behind().map(|(kafka, proxy)| body(&kafka, &proxy)),
+        };
         match done {
             Ok(Ok(())) => Ok(Completion::Completed),
             Ok(Err(error)) => Err(format!("{error:#}").into()),
@@ -43,13 +60,13 @@ impl Trial {
             Err(Unavailable::Broken(error)) => Err(format!("{error:#}").into()),
         }
     }
+}
 
-    fn on_shared(self) -> Result<anyhow::Result<()>, Unavailable> {
-        match Kafka::shared() {
-            Ok(kafka) => Ok((self.body)(kafka)),
-            Err(Unavailable::NotHere(why)) => Err(Unavailable::NotHere(why.clone())),
-            Err(Unavailable::Broken(error)) => Err(Unavailable::Broken(anyhow::anyhow!("{error:#}"))),
-        }
+fn on_shared(body: Body) -> Result<anyhow::Result<()>, Unavailable> {
+    match Kafka::shared() {
+        Ok(kafka) => Ok(body(kafka)),
+        Err(Unavailable::NotHere(why)) => Err(Unavailable::NotHere(why.clone())),
+        Err(Unavailable::Broken(error)) => Err(Unavailable::Broken(anyhow::anyhow!("{error:#}"))),
     }
 }
 

@@ -1,6 +1,5 @@
 //! `pointsman consume`: prints the records of a topic.
 
-mod merge;
 mod show;
 mod start;
 
@@ -13,12 +12,12 @@ use std::thread;
 use clap::ValueEnum;
 use pointsman_core::port::Log;
 
-use self::merge::{Ended, Merge};
 use self::show::{Enough, Show};
-use self::start::{From, StartError};
+use self::start::StartError;
 use super::interrupt::Interrupts;
 use super::log::{self, Opened, TopicError};
 use super::{Exit, complain, output_failed};
+use crate::reading::{Ended, Merge, Seen, Whence};
 use crate::record_text::Values;
 
 /// Print the records of a topic, as JSON lines that `produce` reads back.
@@ -34,7 +33,7 @@ pub(crate) struct Arguments {
     topic: String,
     /// Where to start: earliest, latest, a time (RFC 3339), or, in a single partition, an offset.
     #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
-    from: From,
+    from: Whence,
     /// Read this partition only; it may be given again.
     #[arg(long = "partition", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
     partitions: Vec<i32>,
@@ -104,7 +103,11 @@ fn print(
     };
     let values = if arguments.json_values { Values::Json } else { Values::Text };
     let mut show = Show::new(out, arguments.format, values, arguments.key.as_deref(), arguments.max);
-    let ended = merge.run(&mut show, &interrupts, note);
+    let mut see = |seen: Seen<'_>| match seen {
+        Seen::Record(partition, record) => show.record(partition, record),
+        Seen::Waiting => show.flush(),
+    };
+    let ended = merge.run(&mut see, &|| interrupts.any(), note);
     // Whatever is still in a buffer.
     let flushed = show.flush();
     if show.tombstones() > 0 {
@@ -114,10 +117,10 @@ fn print(
         return output_failed(&error, note);
     }
     match ended {
-        Ended::Done => Exit::Fine,
-        Ended::Interrupted if arguments.follow => Exit::Fine,
-        Ended::Interrupted => Exit::No,
-        Ended::Output(error) => output_failed(&error, note),
+        Ended::Done | Ended::Enough(Enough::Done) => Exit::Fine,
+        Ended::Stopped if arguments.follow => Exit::Fine,
+        Ended::Stopped => Exit::No,
+        Ended::Enough(Enough::Output(error)) => output_failed(&error, note),
         Ended::Failed(error) => {
             complain_to(note, &error);
             Exit::Fatal

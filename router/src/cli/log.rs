@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use pointsman_config::Plan;
 use pointsman_config::document::{nearest, topic_fault};
 use pointsman_core::port::{Log, LogError, TopicInfo};
 use thiserror::Error;
@@ -13,6 +14,7 @@ use crate::topology;
 /// A log, open.
 pub(crate) struct Opened {
     pub(crate) log: Arc<dyn Log>,
+    pub(crate) plan: Plan,
     /// Largest record that may be written, in bytes of key, value and headers.
     pub(crate) max_record_bytes: usize,
 }
@@ -22,7 +24,7 @@ pub(crate) fn open(file: &Path) -> Result<Opened, Exit> {
     let configuration = configuration::load(file)?;
     let max_record_bytes = configuration.plan.router.max_record_bytes;
     match topology::open_log(&configuration.plan, &configuration.directory) {
-        Ok(log) => Ok(Opened { log, max_record_bytes }),
+        Ok(log) => Ok(Opened { log, plan: configuration.plan, max_record_bytes }),
         Err(error) => {
             complain_of(&error);
             Err(Exit::NotStarted)

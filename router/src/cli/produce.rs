@@ -76,7 +76,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn execute(arguments: &Arguments) -> Exit {
-    let Opened { log, max_record_bytes } = match log::open(&arguments.file) {
+    let Opened { log, max_record_bytes, .. } = match log::open(&arguments.file) {
         Ok(opened) => opened,
         Err(exit) => return exit,
     };

@@ -100,17 +100,16 @@ impl Picture {
         if !failures.is_empty() {
             text.push_str(&format!("\n  failures: {failures}"));
         }
+        text.push_str(&self.warnings());
         for (plugin, counter, count) in self.counters.plugin_counts() {
             text.push_str(&format!("\n  counted by {}: {counter} {count}", self.plan.plugins[plugin].name));
         }
         text.push_str(&format!("\n\nRecords in the topics\n{}", self.topics()));
-        let dead_letters = self.plan.topics.iter().find(|topic| matches!(topic.role, TopicRole::DeadLetter { .. }));
-        if let Some(topic) = dead_letters {
+        if self.plan.routes.iter().any(|route| route.dead_letter.is_some()) {
             text.push_str(&format!(
-                "\n\nA dead letter, from another terminal:\n  {} consume {} {} --max 1\nCtrl-C stops.",
+                "\n\nDead letters, from another terminal:\n  {} dead-letter stats {}\nCtrl-C stops.",
                 program(),
-                self.file,
-                topic.name
+                self.file
             ));
         }
         text
@@ -134,6 +133,17 @@ impl Picture {
         let counts = FailureClass::ALL.map(|class| (class, count(class)));
         let told = counts.iter().filter(|(_, count)| *count > 0).map(|(class, count)| format!("{class} {count}"));
         told.collect::<Vec<_>>().join(", ")
+    }
+
+    fn warnings(&self) -> String {
+        let routes = self.plan.routes.iter().enumerate();
+        let paused = routes
+            .map(|(index, route)| (format!("lanes of {} that are paused", route.name), self.counters.paused(index)));
+        let plugins = self.plan.plugins.iter().enumerate();
+        let slow = plugins
+            .map(|(index, plugin)| (format!("slow records in {}", plugin.name), self.counters.slow_calls(index)));
+        let told = paused.chain(slow).filter(|(_, count)| *count > 0);
+        told.map(|(what, count)| format!("\n  {what}: {count}")).collect()
     }
 
     fn topics(&self) -> Table {

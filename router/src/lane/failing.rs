@@ -12,7 +12,7 @@ use pointsman_core::record::{Headers, TopicPartition};
 use super::sending::{Full, token};
 use super::{Again, Intent, Lane, Resume, Tools, Unit, Which, Why};
 use crate::counters::Fate;
-use crate::judge::{Course, Ruling};
+use crate::judge::Course;
 use crate::shared::Now;
 
 impl Lane {
@@ -35,14 +35,17 @@ impl Lane {
                 policy::decide(&self.plan().failure, &failure, history, tools.now.unix_ms, tools.random.f64())
             }
             Course::Park { due_ms, .. } => Decision::Park { due_ms },
-            Course::DeadLetter | Course::Truncate if self.plan().dead_letter.is_some() => Decision::DeadLetter,
-            Course::DeadLetter | Course::Truncate => Decision::Halt,
+            Course::Unparkable | Course::DeadLetter | Course::Truncate if self.plan().dead_letter.is_some() => {
+                Decision::DeadLetter
+            }
+            Course::Unparkable | Course::DeadLetter | Course::Truncate => Decision::Halt,
         };
         match (decision, self.retry_topic, self.plan().dead_letter) {
             (Decision::Drop, ..) => {
                 self.shared.counters.failed(self.route, failure.class);
                 self.tell(unit, Fate::Dropped, || Why::Failure(*failure));
                 self.settle(unit, Fate::Dropped);
+                self.dropped_a_failure();
                 Ok(())
             }
             (Decision::Park { due_ms }, None, _) if self.plan().ordering == Ordering::Partition => {
@@ -52,9 +55,7 @@ impl Lane {
             (Decision::Park { due_ms }, Some(topic), _) => {
                 self.hold(unit, history.attempt);
                 // It holds, however long the producer queue stays full.
-                if let Some(Ruling::Fail(_, course)) = self.outbox.judgement.rulings.get_mut(self.outbox.next) {
-                    *course = Course::Park { due_ms, deferred };
-                }
+                self.outbox.hold_to(Course::Park { due_ms, deferred });
                 let partition = PartitionChoice::Exactly(self.source_partition().partition);
                 let intent = Intent::Park { failure: failure.clone(), due_ms, deferred };
                 if self.is_seen(unit) {
@@ -64,6 +65,10 @@ impl Lane {
                 self.send_failed(tools, unit, topic, partition, (&failure, history, Some(due_ms)), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter, _, Some(topic)) => {
+                if !self.pay(course, tools.now) {
+                    self.keep_back(unit, failure);
+                    return Ok(());
+                }
                 let intent = Intent::DeadLetter { failure: failure.clone(), truncated: course == Course::Truncate };
                 self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (&failure, history, None), intent)
             }
@@ -121,6 +126,8 @@ impl Lane {
             last_failed_ms: tools.now.unix_ms,
             due_ms,
             truncated,
+            replay_count: self.outbox.origin().map_or(0, |(_, parked)| parked.replay_count),
+            deferred: false,
         }
         .headers();
         let delivery = Delivery {
@@ -165,7 +172,7 @@ impl Lane {
             Intent::Deliver | Intent::None => {
                 (Box::new(Failure::new(FailureClass::Refused, code, message)), Course::Decide)
             }
-            Intent::Park { failure, .. } => (failure, Course::DeadLetter),
+            Intent::Park { failure, .. } => (failure, Course::Unparkable),
             Intent::DeadLetter { failure, truncated: false } => (failure, Course::Truncate),
             Intent::DeadLetter { failure, truncated: true } => {
                 self.tell(unit, Fate::Halted, || Why::Failure(*failure));
@@ -180,8 +187,13 @@ impl Lane {
     /// Writes dead letters to the log, a few of many.
     pub(super) fn tell_dead_letter(&mut self, unit: Unit, failure: &Failure) {
         let Some(others) = self.dead_letter_log.may_speak(Instant::now()) else { return };
-        let offset = self.record(unit).map(|record| record.offset);
+        let offset = self.offset_of(unit);
         tracing::warn!(from = unit.which.name(), offset, class = %failure.class, others_since_the_last = others, "dead-lettered: {}", failure.line());
+    }
+
+    /// The offset of a record in flight, in the partition that it was read from.
+    pub(super) fn offset_of(&self, unit: Unit) -> Option<i64> {
+        self.record(unit).map(|record| record.offset)
     }
 }
 
@@ -193,7 +205,8 @@ pub(super) struct Chatter {
 }
 
 impl Chatter {
-    fn may_speak(&mut self, now: Instant) -> Option<u64> {
+    /// Whether it may speak now; the answer is how often it was not allowed since the last time.
+    pub(super) fn may_speak(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now < last + Duration::from_secs(1)) {
             self.unsaid += 1;
             return None;

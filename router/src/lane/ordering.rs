@@ -42,7 +42,7 @@ impl Lane {
         let ruling = self.outbox.judgement.rulings.get_mut(self.outbox.next);
         match (ruling, unit.which, &mut self.retry) {
             // The policy has decided already.
-            (None | Some(Ruling::Fail(_, Course::Park { .. } | Course::DeadLetter | Course::Truncate)), ..) => false,
+            (None | Some(Ruling::Fail(_, Course::Park { .. } | Course::Unparkable | Course::DeadLetter | Course::Truncate)), ..) => false,
             (Some(_), Which::Retry, Some(retry)) => {
                 retry.put_back(unit.seq);
                 true
@@ -131,7 +131,7 @@ impl Lane {
         is_behind || self.keeps_order() && !self.again.is_empty()
     }
 
-    fn keeps_order(&self) -> bool {
+    pub(super) fn keeps_order(&self) -> bool {
         self.plan().ordering != Ordering::None
     }
 

@@ -120,6 +120,8 @@ fn parked_record(given: &Given, (partition, offset): &Place, route: &RoutePlan, 
         last_failed_ms: now_ms,
         due_ms: Some(now_ms),
         truncated: false,
+        replay_count: 0,
+        deferred: false,
     };
     let mut record = given.record.clone();
     record.timestamp_ms = now_ms;
@@ -151,8 +153,10 @@ fn lanes(
                 .map(|topic| assigned(log, TopicPartition::new(Arc::clone(topic), partition.partition), parked));
             let assignment = Assignment { source: assigned(log, partition, parked), retry };
             let id = u32::try_from(lanes.len()).unwrap_or(u32::MAX);
-            let mut lane = Lane::new(id, Arc::clone(&shared), case.route, assignment);
+            let mut lane = Lane::new(id, Arc::clone(&shared), case.route, assignment, Instant::now());
             lane.tell_fates();
+            // A case is about what the route makes of each record, and may have nothing but failures.
+            lane.without_breaker();
             lanes.push(lane);
         }
     }

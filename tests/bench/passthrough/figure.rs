@@ -60,7 +60,9 @@ impl Figure {
 #[derive(Clone, Debug)]
 pub(crate) struct Bar {
     pub(crate) what: String,
-    pub(crate) measured: f64,
+    /// By the best of each side, and by the median over the repetitions: where the two disagree, the machine has had its say.
+    pub(crate) best: f64,
+    pub(crate) median: f64,
     pub(crate) bound: Bound,
 }
 
@@ -72,12 +74,21 @@ pub(crate) enum Bound {
 
 impl fmt::Display for Bar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, measured, bound } = self;
-        let (sign, limit, is_met) = match bound {
-            Bound::AtMost(limit) => ('≤', limit, measured <= limit),
-            Bound::AtLeast(limit) => ('≥', limit, measured >= limit),
+        let Self { what, best, median, bound } = self;
+        let (sign, limit) = match bound {
+            Bound::AtMost(limit) => ('≤', limit),
+            Bound::AtLeast(limit) => ('≥', limit),
         };
-        let verdict = if is_met { "met" } else { "**not met**" };
-        write!(f, "| {what} | {measured:.3} | {sign} {limit} | {verdict} |")
+        let is_met = |measured: &f64| match bound {
+            Bound::AtMost(limit) => measured <= limit,
+            Bound::AtLeast(limit) => measured >= limit,
+        };
+        let verdict = match (is_met(best), is_met(median)) {
+            (true, true) => "met",
+            (true, false) => "**not met by the median**",
+            (false, true) => "**not met by the best**",
+            (false, false) => "**not met**",
+        };
+        write!(f, "| {what} | {best:.3} | {median:.3} | {sign} {limit} | {verdict} |")
     }
 }

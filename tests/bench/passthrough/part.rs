@@ -199,8 +199,8 @@ impl Results<'_> {
         };
         let bars = self.part.goals.iter().filter_map(|goal| {
             let ratio = self.ratio(goal.figure, find(goal.of)?, find(goal.against)?);
-            let bar = Bar { what: goal.what.to_owned(), measured: ratio.best, bound: goal.bound };
-            bar.measured.is_finite().then_some(bar)
+            let bar = Bar { what: goal.what.to_owned(), best: ratio.best, median: ratio.median, bound: goal.bound };
+            bar.best.is_finite().then_some(bar)
         });
         bars.collect()
     }

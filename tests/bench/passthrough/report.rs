@@ -47,7 +47,7 @@ impl Report {
         let Self { title, about, table, bars, .. } = self;
         let mut text = format!("# {title}\n\n{about}\n\n{table}");
         if !bars.is_empty() {
-            text.push_str("\n| bar | measured | wanted | |\n| --- | --- | --- | --- |\n");
+            text.push_str("\n| bar | by the best | by the median | wanted | |\n| --- | --- | --- | --- | --- |\n");
             for bar in bars {
                 let _ = writeln!(text, "{bar}");
             }

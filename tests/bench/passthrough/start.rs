@@ -124,10 +124,13 @@ fn told(wanted: Wanted, started: &[Started]) -> Report {
     for (name, figure, digits) in rows {
         row(&mut table, [name.to_owned(), figure.show(digits)]);
     }
-    let bars = vec![
-        Bar { what: "time to the first record, s".into(), measured: time.best / 1e3, bound: Bound::AtMost(1.0) },
-        Bar { what: "idle: resident memory, MiB".into(), measured: memory.best, bound: Bound::AtMost(64.0) },
-    ];
+    let bar = |what: &str, figure: Figure, most| Bar {
+        what: what.into(),
+        best: figure.best,
+        median: figure.median,
+        bound: Bound::AtMost(most),
+    };
+    let bars = vec![bar("time to the first record, ms", time, 1000.0), bar("idle: resident memory, MiB", memory, 64.0)];
     let panel = |(name, figure, _): (&str, Figure, usize)| Panel {
         title: name.into(),
         marks: Marks::Strips(vec![(format!("{PLUGINS} plugins"), figure)]),

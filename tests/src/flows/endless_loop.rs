@@ -1,17 +1,19 @@
 //! A plugin that loops for ever on one record in 10,000.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use pointsman_core::failure::FailureClass;
 use pointsman_core::provenance::{Provenance, name};
 use pointsman_core::record::{OwnedRecord, TopicPartition};
+use serde_json::Value;
 
 use crate::backend::Backend;
 use crate::kafka::{Kafka, Sample, header_text};
 use crate::places::Scratch;
-use crate::router::Router;
+use crate::router::{Router, command};
 use crate::{plugins, wait};
 
 const RECORDS: u64 = 30_000;
@@ -19,7 +21,7 @@ const LOOPS_EVERY: u64 = 10_000;
 const DEADLINE: Duration = Duration::from_secs(180);
 
 /// A looping record costs its neighbours nothing but time: every other record is delivered, once; it is itself the only
-/// one in the dead letters, as it was, with the reason and its origin in the headers.
+/// one in the dead letters, as it was, with the reason and its origin in the headers, where `dead-letter` finds it.
 ///
 /// # Errors
 /// When that does not hold.
@@ -41,6 +43,7 @@ pub fn endless_loop(backend: &Backend<'_>) -> anyhow::Result<()> {
     })
     .with_context(|| format!("the end of the router's log:\n{}", router.log_tail()))?;
     router.stop_well()?;
+    letters_are_told(&folder.path().join("router.toml"), &source, loops)?;
 
     let origins = by_key(backend.read_all(&source)?)?;
     let delivered = by_key(backend.read_all(&output)?)?;
@@ -103,6 +106,35 @@ fn by_key(
         ensure!(before.is_none(), "record {key} is there twice, though nothing failed but itself");
     }
     Ok(found)
+}
+
+/// `dead-letter` finds the letters, and nothing but them, by what is known of their failure.
+fn letters_are_told(config: &Path, source: &str, loops: u64) -> anyhow::Result<()> {
+    let origin = format!("{source}/1");
+    let answer = |arguments: &[&str]| -> anyhow::Result<Value> {
+        let output = command()?.args(["dead-letter", arguments[0]]).arg(config).args(&arguments[1..]).output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?} ended with {}: {errors}", output.status);
+        serde_json::from_slice(&output.stdout).with_context(|| format!("the answer to {arguments:?} is not JSON"))
+    };
+    let stats = answer(&["stats", "--json"])?;
+    let causes = stats["causes"].as_array().context("no causes")?;
+    ensure!(causes.len() == 1 && stats["unsure"] == 0, "one cause is to be told, and all letters: {stats}");
+    let Value::Object(cause) = &causes[0] else { bail!("no cause: {stats}") };
+    ensure!(cause["count"] == loops && cause["class"] == "deadline" && cause["stage"] == "chaos", "{stats}");
+    ensure!(cause["expires"].as_str().is_some_and(|time| time > cause["last_seen"].as_str().unwrap_or("?")), "{stats}");
+
+    let all = answer(&["ls", "--json", "--since", "1h", "--route", "judge", "--where", "value.poison == 'loop'"])?;
+    let letters = all["letters"].as_array().context("no letters")?;
+    ensure!(letters.len() as u64 == loops, "{loops} letters are to be listed: {all}");
+    let of_one = answer(&["ls", "--json", "--origin", &origin])?;
+    let expected = letters.iter().filter(|letter| letter["origin"]["partition"] == 1).count();
+    ensure!(of_one["letters"].as_array().is_some_and(|found| found.len() == expected), "from {origin}: {of_one}");
+    ensure!(answer(&["ls", "--json", "--until", "1h"])?["selected"] == 0, "none of them failed before it ran");
+    let place = letters[0]["place"].as_str().context("no place")?;
+    let shown = answer(&["show", place, "--json"])?;
+    ensure!(shown["letter"]["place"] == place && shown["record"]["key"] == letters[0]["key"], "{shown}");
+    Ok(())
 }
 
 /// The original record, and why it is here.

@@ -239,6 +239,7 @@ fn server_properties(broker: &Broker, controller_port: u16, more: &[(&str, &str)
          transaction.state.log.replication.factor=1\n\
          transaction.state.log.min.isr=1\n\
          transaction.state.log.num.partitions=4\n\
+         transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n\
          share.coordinator.state.topic.replication.factor=1\n\
          share.coordinator.state.topic.min.isr=1\n\
          log.cleaner.dedupe.buffer.size=8388608\n\

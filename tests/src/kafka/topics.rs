@@ -247,6 +247,16 @@ impl Kafka {
         Watermarks::new(self, &[topic])?.count()
     }
 
+    /// The end of the last partition of the topic, with what open transactions have written.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn unstable_end(&self, topic: &str) -> anyhow::Result<i64> {
+        let consumer: BaseConsumer = self.client().set("isolation.level", "read_uncommitted").create()?;
+        let partition = partitions(&consumer, topic)?.into_iter().max().context("a partition")?;
+        Ok(consumer.fetch_watermarks(topic, partition, DEADLINE)?.1)
+    }
+
     /// What the group has committed for the partition: offset and metadata; `None` where nothing.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pointsman_core::breaker::Terms;
 use pointsman_core::condition::Condition;
 use pointsman_core::delivery::TopicId;
 use pointsman_core::policy::FailurePolicy;
@@ -196,6 +197,8 @@ pub struct RoutePlan {
     pub failure: FailurePolicy,
     /// Topic of the dead letters.
     pub dead_letter: Option<TopicId>,
+    /// What the breaker of each lane goes by; `None` where there is none, as on every route without dead letters.
+    pub breaker: Option<Terms>,
     /// The outputs in order.
     pub outputs: Vec<OutputPlan>,
     /// Which of several outputs that take an event get it.

@@ -6,6 +6,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pointsman_core::breaker::Terms;
 use pointsman_core::condition::Condition;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::policy::{Reaction, RetrySchedule};
@@ -98,6 +99,7 @@ pub(crate) struct Route {
     pub(crate) in_flight_bytes: At<u64>,
     pub(crate) retry: Option<Retry>,
     pub(crate) dead_letter: Option<DeadLetter>,
+    pub(crate) breaker: Option<Breaker>,
     pub(crate) reactions: Vec<(FailureClass, At<Reaction>)>,
     pub(crate) origin_headers: bool,
     pub(crate) matching: Matching,
@@ -123,6 +125,15 @@ pub(crate) struct DeadLetter {
     pub(crate) topic: Option<At<String>>,
     pub(crate) retention: Option<Duration>,
     pub(crate) span: Span,
+}
+
+/// `[routes.breaker]`.
+pub(crate) struct Breaker {
+    pub(crate) terms: Terms,
+    pub(crate) tokens: Span,
+    pub(crate) probe_initial: Span,
+    /// Where it is, unless it is the default.
+    pub(crate) written: Option<Span>,
 }
 
 /// `[[routes.outputs]]`.

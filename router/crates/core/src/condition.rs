@@ -36,12 +36,14 @@ use cel::common::ast::IdedExpr;
 use thiserror::Error;
 
 mod check;
+mod dead_letter;
 mod json;
 #[cfg(test)]
 mod tests;
 mod typing;
 mod view;
 
+pub use dead_letter::{DeadLetterCondition, DeadLetterView};
 pub use view::EventView;
 
 /// A condition that was checked: its names are known, and its result can be a bool. Cloning it is cheap.
@@ -68,7 +70,11 @@ impl Condition {
     /// [`ConditionError`] if the text is not CEL, names what there is not, breaks a bound, or can't give a bool. Types
     /// that depend on the event (`value`, `key`, a header's value) are only checked when it is evaluated.
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
-        let check::Checked { expression, reads_value } = check::check(text)?;
+        Self::compile_on(text, &typing::EVENT)
+    }
+
+    fn compile_on(text: &str, subject: &'static typing::Subject) -> Result<Self, ConditionError> {
+        let check::Checked { expression, reads_value } = check::check(text, subject)?;
         Ok(Self(Arc::new(Checked { text: text.to_owned(), expression, reads_value })))
     }
 

@@ -5,6 +5,7 @@
 //! time and randomness are arguments. So every decision can be tested without a broker, and none can fail for a reason
 //! outside its arguments. The traits in [`port`] are where the other crates come in.
 
+pub mod breaker;
 pub mod condition;
 pub mod delivery;
 pub mod event;

@@ -87,8 +87,8 @@ pub struct Parked {
     /// their fate from being committed. They do not run before they have come: else what became of them could be committed
     /// before what became of the record in the source, and after another crash that would run anew.
     foreseen: BTreeMap<i64, KeyHash>,
-    /// The next offset of the source, until all is known that was parked before the assignment.
-    foresees_from: Option<i64>,
+    /// Where the source is gone on with, until all is known that was parked before the assignment.
+    source: Option<CommitPoint>,
     /// Whether anything was settled since that was last asked.
     changed: bool,
 }
@@ -149,14 +149,13 @@ enum Progress {
 }
 
 impl Parked {
-    /// Goes on from a commit point of the retry partition, and from one of the source at `source_offset`. `in_order` is order
-    /// by key.
+    /// Goes on from a commit point of the retry partition, and from one of the source. `in_order` is order by key.
     #[must_use]
-    pub fn resume(point: CommitPoint, source_offset: i64, in_order: bool) -> Self {
+    pub fn resume(point: CommitPoint, source: CommitPoint, in_order: bool) -> Self {
         Self {
             in_order,
             foreseen: BTreeMap::new(),
-            foresees_from: Some(source_offset),
+            source: Some(source),
             entries: VecDeque::new(),
             first_seq: 0,
             next_offset: point.offset,
@@ -204,7 +203,10 @@ impl Parked {
         match original {
             None => self.queue(seq),
             Some(original) => {
-                if self.foresees_from.is_some_and(|from| original.offset >= from) {
+                let offset = original.offset;
+                // What is settled beyond the source's commit does not come from there any more.
+                let is_to_come = |point: &CommitPoint| offset >= point.offset && !point.settled.contains(offset);
+                if self.source.as_ref().is_some_and(is_to_come) {
                     self.foreseen.insert(original.offset, original.key);
                 }
                 self.place(original, seq, label.attempts);
@@ -215,7 +217,7 @@ impl Parked {
 
     /// All is known that was parked before the assignment.
     pub fn caught_up(&mut self) {
-        self.foresees_from = None;
+        self.source = None;
     }
 
     /// The source has come to the record at this offset. The answer is whether that was parked before the assignment: it has its

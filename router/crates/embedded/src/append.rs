@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, params};
 use crate::catalog::{self, Partition};
 use crate::fault::Fault;
 use crate::position::{OFFSETS, PartitionId, segment_of};
-use crate::sink::{Queue, Queued, refused};
+use crate::queue::{Queue, Queued, refused};
 
 /// What a transaction did, once it is committed.
 pub(crate) struct Appended {
@@ -155,11 +155,5 @@ impl Tail {
             upsert.execute([self.before.id.at(*segment), *latest, now_ms])?;
         }
         Ok(())
-    }
-}
-
-impl Queue {
-    fn slice(&self, range: &Option<std::ops::Range<usize>>) -> Option<&[u8]> {
-        range.clone().map(|range| &self.bytes[range])
     }
 }

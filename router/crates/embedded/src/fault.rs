@@ -73,6 +73,11 @@ impl Fault {
         }
     }
 
+    /// Nothing went wrong, but what was written is not to stay.
+    pub(crate) fn rolled_back() -> Self {
+        Self { kind: FaultKind::Passing, code: "rolled-back", message: "the transaction was rolled back".into() }
+    }
+
     pub(crate) fn to_log_error(&self, what: impl Into<String>) -> LogError {
         LogError { what: what.into(), code: self.code.into(), message: self.message.clone() }
     }

@@ -49,21 +49,12 @@ pub(crate) fn acquire(
     length: Duration,
 ) -> Result<Result<Lease, Held>, Fault> {
     let longest_ms = now_ms.saturating_add(millis(length));
-    let held: Option<(Option<String>, i64)> = transaction
-        .query_row("SELECT owner, expires_ms FROM consumer_groups WHERE name = ?1", [group], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    if let Some((Some(holder), expires_ms)) = held {
-        let owner = Owner::parse(&holder);
-        if expires_ms > now_ms && !owner.as_ref().is_some_and(|owner| owner.is_gone(me)) {
-            let holder = owner.map_or(holder, |owner| format!("process {} on {}", owner.pid(), owner.host()));
-            transaction.execute(
-                "UPDATE consumer_groups SET expires_ms = min(expires_ms, ?2) WHERE name = ?1",
-                params![group, longest_ms],
-            )?;
-            return Ok(Err(Held { holder, remaining_ms: expires_ms.min(longest_ms) - now_ms }));
-        }
+    if let Some((holder, expires_ms)) = holder(transaction, group, me, now_ms)? {
+        transaction.execute(
+            "UPDATE consumer_groups SET expires_ms = min(expires_ms, ?2) WHERE name = ?1",
+            params![group, longest_ms],
+        )?;
+        return Ok(Err(Held { holder, remaining_ms: expires_ms.min(longest_ms) - now_ms }));
     }
     let (group, epoch) = transaction.query_row(
         "INSERT INTO consumer_groups (name, epoch, owner, expires_ms) VALUES (?1, 1, ?2, ?3)
@@ -73,6 +64,42 @@ pub(crate) fn acquire(
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     Ok(Ok(Lease { group, epoch }))
+}
+
+/// Who holds the lease of `group`, for people, and until when; `None` where it is free, has run out, or its holder is
+/// certainly gone.
+fn holder(transaction: &Connection, group: &str, me: &Owner, now_ms: i64) -> Result<Option<(String, i64)>, Fault> {
+    let held: Option<(Option<String>, i64)> = transaction
+        .query_row("SELECT owner, expires_ms FROM consumer_groups WHERE name = ?1", [group], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((Some(holder), expires_ms)) = held else { return Ok(None) };
+    let owner = Owner::parse(&holder);
+    if expires_ms <= now_ms || owner.as_ref().is_some_and(|owner| owner.is_gone(me)) {
+        return Ok(None);
+    }
+    let holder = owner.map_or(holder, |owner| format!("process {} on {}", owner.pid(), owner.host()));
+    Ok(Some((holder, expires_ms)))
+}
+
+/// The row of a group that has no member, which is made where there is none.
+pub(crate) fn memberless(
+    transaction: &Connection,
+    group: &str,
+    me: &Owner,
+    now_ms: i64,
+) -> Result<Result<i64, Held>, Fault> {
+    if let Some((holder, expires_ms)) = holder(transaction, group, me, now_ms)? {
+        return Ok(Err(Held { holder, remaining_ms: expires_ms - now_ms }));
+    }
+    let id = transaction.query_row(
+        "INSERT INTO consumer_groups (name, epoch, owner, expires_ms) VALUES (?1, 0, NULL, 0)
+         ON CONFLICT (name) DO UPDATE SET name = name RETURNING id",
+        [group],
+        |row| row.get(0),
+    )?;
+    Ok(Ok(id))
 }
 
 impl Lease {

@@ -34,7 +34,7 @@
 //! | `pointsman.db-wal`, `-shm` | SQLite's own, while anybody has the log open. They belong to the database: copy all of them, or none. |
 //! | `pointsman.lock` | Held while a process makes the log, or waits for its turn to write. |
 //!
-//! `schema.sql` is the format, word by word. A record lies at `partition id << 40 | offset`, its headers in one blob
+//! `schema.sql` and `writers.sql` are the format, word by word. A record lies at `partition id << 40 | offset`, its headers in one blob
 //! (`headers.rs`). Lookup by time and retention go by segments of 1024 offsets.
 //!
 //! # Threads
@@ -59,10 +59,13 @@ mod options;
 mod owner;
 mod page;
 mod position;
+mod queue;
 mod retention;
 mod sink;
+mod transactions;
 mod turnstile;
 mod watch;
+mod writers;
 
 pub use log::EmbeddedLog;
 pub use open::OpenError;

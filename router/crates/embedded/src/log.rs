@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use pointsman_core::port::{
-    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings, Waker,
+    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings,
+    TransactionError, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
 use tracing::warn;
@@ -13,12 +14,15 @@ use tracing::warn;
 use crate::catalog::{self, Partition};
 use crate::database::Database;
 use crate::feed::PageFeed;
+use crate::lease;
 use crate::member::Member;
 use crate::offsets;
 use crate::open::{self, OpenError};
 use crate::options::Options;
+use crate::owner::Owner;
 use crate::retention;
 use crate::sink::GroupSink;
+use crate::transactions::Writer;
 use crate::watch::Watches;
 
 /// An open embedded log. Feeds, sinks and memberships that came from it may outlive it.
@@ -156,8 +160,44 @@ impl Log for EmbeddedLog {
             .map_err(|fault| fault.to_log_error(format!("can't read what group {group} has committed")))
     }
 
+    fn set_committed(&self, group: &str, commits: &[Commit]) -> Result<(), LogError> {
+        let what = || format!("can't set what group {group} has committed");
+        let refused = |code: &str, message: String| LogError { what: what(), code: code.into(), message };
+        if let Some((commit, reason)) =
+            commits.iter().find_map(|commit| offsets::objection(commit).map(|reason| (commit, reason)))
+        {
+            return Err(refused("invalid-commit", format!("{}: {reason}", commit.partition)));
+        }
+        let database = &self.shared.database;
+        let written = database.write(|transaction| {
+            // Given up before the transaction ends. A member whose lease has run out is fenced by it, and can't undo this.
+            let (now_ms, length) = (database.now_ms(), database.options().lease);
+            let lease = match lease::acquire(transaction, group, &Owner::current(), now_ms, length)? {
+                Ok(lease) => lease,
+                Err(held) => return Ok(Err(refused("lease-held", held.to_string()))),
+            };
+            lease.release(transaction)?;
+            let mut found = Vec::with_capacity(commits.len());
+            for commit in commits {
+                let Some(partition) = catalog::partition(transaction, &commit.partition)? else {
+                    return Ok(Err(refused("unknown-partition", format!("there is no {}", commit.partition))));
+                };
+                found.push((partition.id, commit));
+            }
+            for (partition, commit) in found {
+                offsets::store(transaction, lease.group, partition, commit.offset, &commit.metadata)?;
+            }
+            Ok(Ok(()))
+        });
+        written.map_err(|fault| fault.to_log_error(what()))?
+    }
+
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError> {
         Ok(Box::new(GroupSink::new(Arc::clone(&self.shared), topics, waker)))
+    }
+
+    fn transactional(&self, plan: WriterPlan) -> Result<Box<dyn Transactions>, TransactionError> {
+        Ok(Box::new(Writer::open(Arc::clone(&self.shared), plan)?))
     }
 
     fn join(&self, group: GroupPlan, host: Arc<dyn LaneHost>) -> Result<Box<dyn Membership>, LogError> {

@@ -15,7 +15,7 @@ use crate::turnstile::Turnstile;
 /// "PTSM": what SQLite's header says of a file of ours.
 const APPLICATION_ID: i64 = 0x5054_534d;
 
-/// The format in `schema.sql`.
+/// The format in `schema.sql` and `writers.sql`.
 const FORMAT: i64 = 1;
 
 /// Fits a batch of small records, and leaves large ones few overflow pages.
@@ -144,7 +144,7 @@ fn write_schema(new: &Path) -> Result<(), Fault> {
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", FORMAT)?;
-    connection.execute_batch(concat!("BEGIN;", include_str!("schema.sql"), "COMMIT;"))?;
+    connection.execute_batch(concat!("BEGIN;", include_str!("schema.sql"), include_str!("writers.sql"), "COMMIT;"))?;
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
         return Err(Fault {

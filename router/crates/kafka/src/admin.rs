@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pointsman_core::port::{Commit, LogError, NewTopic, TopicInfo, TopicSettings};
 use pointsman_core::record::TopicPartition;
 
-use crate::classify::{no_such_topic, remedy, topic_exists, topic_in_the_making};
+use crate::classify::{coordinator_moves, group_in_use, no_such_topic, remedy, topic_exists, topic_in_the_making};
 use crate::error::{client_error, log_error};
 use crate::native::{Client, Code, Kind, PartitionList, Topic, TopicConfig, TopicMetadata};
 use crate::settings::KafkaSettings;
@@ -171,8 +171,27 @@ pub(crate) fn committed(
     }
     let client = Client::new(Kind::Reader, &settings.onlooker(group))
         .map_err(|message| log_error(what.as_str(), "client", message))?;
-    committed_by(&client, partitions, settings.request_timeout)
+    of_coordinator(settings.request_timeout, |code| *code, |left| committed_by(&client, partitions, left))
         .map_err(|code| client_error(what.as_str(), code, &client))
+}
+
+/// Asks a group's coordinator, again where librdkafka has asked a broker that is not it any more, or not yet, and looks for
+/// the one that is.
+fn of_coordinator<T, E>(
+    timeout: Duration,
+    code: impl Fn(&E) -> Code,
+    ask: impl Fn(Duration) -> Result<T, E>,
+) -> Result<T, E> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match ask(left) {
+            Err(error) if coordinator_moves(code(&error)) && !left.is_zero() => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// What a client's own group has committed, in the order of `partitions`.
@@ -199,6 +218,29 @@ pub(crate) fn committed_by(
             }))
         })
         .collect()
+}
+
+/// Sets what a group without members has committed.
+pub(crate) fn set_committed(
+    client: &Arc<Client>,
+    group: &str,
+    commits: &[Commit],
+    timeout: Duration,
+) -> Result<(), LogError> {
+    if commits.is_empty() {
+        return Ok(());
+    }
+    let mut list = PartitionList::with_capacity(commits.len());
+    for Commit { partition, offset, metadata } in commits {
+        list.push(&partition.topic, partition.partition, *offset, metadata);
+    }
+    let ask = |left| client.alter_group_offsets(group, &list, left);
+    of_coordinator(timeout, |(code, _)| *code, ask).map_err(|(code, message)| {
+        let remedy = "; the group has members: stop the routers that are in it, and wait until the broker knows that they are gone";
+        let remedy = if group_in_use(code) { remedy } else { "" };
+        let message = format!("{message}{}{remedy}", client.complaint().clause());
+        coded(format!("can't set what the group {group} has committed"), code, message)
+    })
 }
 
 fn coded(what: String, code: Code, message: String) -> LogError {

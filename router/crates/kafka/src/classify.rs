@@ -82,6 +82,17 @@ pub(crate) fn group_moved_on(code: Code) -> bool {
     .any(|known| Code::of(known) == code)
 }
 
+/// Whether the broker that was asked does not know the group, since another one does or will in a moment.
+pub(crate) fn coordinator_moves(code: Code) -> bool {
+    [
+        Known::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+        Known::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+        Known::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+    ]
+    .into_iter()
+    .any(|known| Code::of(known) == code)
+}
+
 /// Whether a topic is said not to be there.
 pub(crate) fn no_such_topic(code: Code) -> bool {
     [Known::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, Known::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC]
@@ -104,6 +115,46 @@ pub(crate) fn queue_full(code: Code) -> bool {
     code == Code::of(Known::RD_KAFKA_RESP_ERR__QUEUE_FULL)
 }
 
+/// What follows for a transaction from an error that is about it, where the code alone tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransactionFault {
+    /// The transactional id has another owner: another producer, or the broker itself, which has aborted what took too long.
+    Fenced,
+    /// It would be so again.
+    Lasting,
+    /// Anything else.
+    Other,
+}
+
+/// Judges the error of a transaction.
+pub(crate) fn transaction_fault(code: Code) -> TransactionFault {
+    let fenced = [
+        Known::RD_KAFKA_RESP_ERR__FENCED,
+        Known::RD_KAFKA_RESP_ERR_PRODUCER_FENCED,
+        Known::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+    ];
+    let lasting = [
+        Known::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        Known::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
+        Known::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
+        Known::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        Known::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT,
+        Known::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE,
+        Known::RD_KAFKA_RESP_ERR_INVALID_GROUP_ID,
+        Known::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION,
+        Known::RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        Known::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE,
+    ];
+    let among = |codes: &[Known]| codes.iter().any(|known| Code::of(*known) == code);
+    if among(&fenced) {
+        TransactionFault::Fenced
+    } else if among(&lasting) {
+        TransactionFault::Lasting
+    } else {
+        TransactionFault::Other
+    }
+}
+
 /// What an operator can do about an error, as the end of a sentence.
 pub(crate) fn remedy(code: Code) -> &'static str {
     use Known as K;
@@ -123,6 +174,12 @@ pub(crate) fn remedy(code: Code) -> &'static str {
         || of(K::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
     {
         "; `pointsman check --acls` prints the permissions that the routes need"
+    } else if of(K::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED) {
+        "; allow this user to describe and to write the transactional id"
+    } else if of(K::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT) {
+        "; raise the brokers' `transaction.max.timeout.ms`"
+    } else if of(K::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE) || of(K::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION) {
+        "; the brokers are too old for it, or are none of Apache Kafka's"
     } else if of(K::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
         "; another process runs with the same `instance_id`: give each its own"
     } else if of(K::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) || of(K::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE) {
@@ -132,6 +189,18 @@ pub(crate) fn remedy(code: Code) -> &'static str {
     } else {
         ""
     }
+}
+
+/// Whether a group's offsets can't be set since it has members.
+pub(crate) fn group_in_use(code: Code) -> bool {
+    use Known as K;
+    [
+        K::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+        K::RD_KAFKA_RESP_ERR_NON_EMPTY_GROUP,
+        K::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+    ]
+    .into_iter()
+    .any(|known| Code::of(known) == code)
 }
 
 #[cfg(test)]
@@ -159,10 +228,27 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_is_tried_again_unless_its_id_or_its_rights_are_gone() {
+        for (code, fault) in [
+            (Known::RD_KAFKA_RESP_ERR__FENCED, TransactionFault::Fenced),
+            (Known::RD_KAFKA_RESP_ERR_PRODUCER_FENCED, TransactionFault::Fenced),
+            (Known::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, TransactionFault::Lasting),
+            (Known::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, TransactionFault::Lasting),
+            (Known::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE, TransactionFault::Lasting),
+            (Known::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, TransactionFault::Other),
+            (Known::RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, TransactionFault::Other),
+            (Known::RD_KAFKA_RESP_ERR__TIMED_OUT, TransactionFault::Other),
+        ] {
+            assert_eq!(transaction_fault(Code::of(code)), fault, "{code:?}");
+        }
+    }
+
+    #[test]
     fn a_code_that_nobody_knows_is_an_outage() {
         for code in [-150, 31_000, i32::MIN, i32::MAX] {
             assert_eq!(delivery_fault(Code(code)), DeliveryFault::Other);
             assert_eq!(fetch_fault(Code(code)), FetchFault::Other);
+            assert_eq!(transaction_fault(Code(code)), TransactionFault::Other);
             assert!(!Code(code).describe().is_empty() && !Code(code).to_string().is_empty());
         }
     }

@@ -19,11 +19,13 @@ mod native;
 mod reader;
 mod settings;
 mod sink;
+mod transactions;
 
 use std::sync::Arc;
 
 use pointsman_core::port::{
-    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings, Waker,
+    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings,
+    TransactionError, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
 
@@ -89,8 +91,18 @@ impl Log for KafkaLog {
         admin::committed(&self.settings, group, partitions)
     }
 
+    /// By an administrative request, which brokers grant for a group without members only.
+    fn set_committed(&self, group: &str, commits: &[Commit]) -> Result<(), LogError> {
+        admin::set_committed(&self.client, group, commits, self.settings.request_timeout)
+    }
+
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError> {
         Ok(Box::new(sink::KafkaSink::open(&self.settings, topics, waker)?))
+    }
+
+    /// By a producer of its own, which asks for the settings of the topics first.
+    fn transactional(&self, plan: WriterPlan) -> Result<Box<dyn Transactions>, TransactionError> {
+        Ok(Box::new(transactions::KafkaTransactions::open(&self.settings, &self.client, plan)?))
     }
 
     fn join(&self, group: GroupPlan, host: Arc<dyn LaneHost>) -> Result<Box<dyn Membership>, LogError> {

@@ -231,7 +231,11 @@ impl Member {
                 self.fail(Code(-1), "a record came past its partition's queue");
                 Err(())
             }
-            EventKind::Reports | EventKind::TopicsCreated | EventKind::ConfigsDescribed | EventKind::Other => Ok(()),
+            EventKind::Reports
+            | EventKind::TopicsCreated
+            | EventKind::ConfigsDescribed
+            | EventKind::GroupOffsetsAltered
+            | EventKind::Other => Ok(()),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use pointsman_core::port::{GroupPlan, LogError};
+use pointsman_core::port::{GroupPlan, LogError, WriterPlan};
 
 /// How to reach the cluster, and the bounds of what is held in memory.
 #[derive(Clone)]
@@ -62,6 +62,7 @@ pub const OWNED: &[(&str, &str)] = &[
     ("group.instance.id", "it is the router's `instance_id`"),
     ("group.protocol", "the protocol of KIP-848 stalls in this librdkafka, and knows no co-assigned partitions"),
     ("transactional.id", "transactions are the router's own business"),
+    ("transaction.timeout.ms", "transactions are the router's own business"),
     ("enable.auto.commit", "only settled records are committed, by the router itself"),
     ("auto.commit.enable", "only settled records are committed, by the router itself"),
     ("enable.auto.offset.store", "a fetched record is not a settled one"),
@@ -192,6 +193,37 @@ impl KafkaSettings {
         properties
     }
 
+    /// A producer that writes transactions, by a [bounded] plan. No batch of several records gets larger than `batch_bytes`, if that is known.
+    pub(crate) fn writer(&self, plan: &WriterPlan, batch_bytes: Option<usize>) -> Properties {
+        let timeout = plan.timeout.as_millis();
+        let mut properties = self.producer();
+        properties.set("transactional.id", &*plan.id);
+        // What the broker aborts a transaction after whose writer has gone: so long it holds up who reads committed records.
+        properties.set("transaction.timeout.ms", timeout.to_string());
+        // A record that comes later than that is of no use. librdkafka refuses more.
+        properties.set("message.timeout.ms", timeout.to_string());
+        // A commit lets nothing linger; and a user's own time for it could be longer than that.
+        properties.set("linger.ms", "20");
+        // Nor is an answer that comes after a call's deadline, and some calls wait for it all the same. librdkafka repeats the
+        // request then.
+        let patience = self.number("socket.timeout.ms").unwrap_or(60_000).min(plan.deadline.as_millis()).min(timeout);
+        properties.set("socket.timeout.ms", patience.to_string());
+        // So that a record that is refused for its size is refused for its own, and not for that of its neighbours.
+        match batch_bytes {
+            Some(bytes) => {
+                let bytes = bytes.max(1) as u128;
+                properties.set("batch.size", self.number("batch.size").unwrap_or(1_000_000).min(bytes).to_string());
+            }
+            None => properties.set("batch.num.messages", "1"),
+        }
+        properties
+    }
+
+    /// A user's own value of a property, where it is a number.
+    fn number(&self, name: &str) -> Option<u128> {
+        self.properties.get(name)?.parse().ok()
+    }
+
     /// Whether a sink may send before the time to linger is over: not where the user has set that time.
     pub(crate) fn hurries(&self) -> bool {
         ["linger.ms", "queue.buffering.max.ms"].iter().all(|name| !self.sets(name))
@@ -216,6 +248,12 @@ impl KafkaSettings {
         properties.set("client.id", format!("{}-{role}", self.client_id));
         properties
     }
+}
+
+/// A plan with times that can be had: from 1 s to what brokers allow by default (`transaction.max.timeout.ms`).
+pub(crate) fn bounded(plan: WriterPlan) -> WriterPlan {
+    let bound = |time: Duration| time.clamp(Duration::from_secs(1), Duration::from_secs(900));
+    WriterPlan { timeout: bound(plan.timeout), deadline: bound(plan.deadline), ..plan }
 }
 
 /// Of every client; a user's own go over them.

@@ -50,19 +50,7 @@ impl KafkaSink {
         else {
             return Err(refused("unknown-topic", "the delivery names a topic that the sink was not opened with").into());
         };
-        let outgoing = Outgoing {
-            partition: match delivery.partition {
-                PartitionChoice::ByKey => None,
-                PartitionChoice::Exactly(partition) => Some(partition),
-            },
-            // librdkafka's 0 is the time of the call: it has no way to write the first millisecond of 1970.
-            timestamp_ms: delivery.timestamp_ms.max(0),
-            key: delivery.key,
-            value: delivery.value,
-            headers,
-            opaque: token.0 as usize,
-        };
-        topic.produce(outgoing).map_err(|code| {
+        topic.produce(outgoing(delivery, headers, token)).map_err(|code| {
             if queue_full(code) {
                 ProduceError::Full
             } else {
@@ -168,9 +156,9 @@ impl Sink for KafkaSink {
     }
 }
 
-/// Whether a producer may put several records into one request.
+/// Whether a producer may put several records into one request, which a broker then refuses as a whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Batching {
+pub(crate) enum Batching {
     On,
     Off,
 }
@@ -225,7 +213,8 @@ fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<(), Box<Delivery
     if code.is_error() { Err(Box::new(delivery_error(code, message.describe_report(), batching))) } else { Ok(()) }
 }
 
-fn delivery_error(code: Code, message: String, batching: Batching) -> DeliveryError {
+/// What became of a delivery that the code is about.
+pub(crate) fn delivery_error(code: Code, message: String, batching: Batching) -> DeliveryError {
     let message = format!("{message}{}", remedy(code));
     let code_name = code.to_string();
     match (delivery_fault(code), batching) {
@@ -242,7 +231,24 @@ fn refused(code: &str, message: &str) -> DeliveryError {
     DeliveryError::Refused { code: code.to_owned(), message: message.to_owned() }
 }
 
-fn native_headers(delivery: &Delivery<'_>) -> Option<NativeHeaders> {
+/// A delivery as librdkafka takes it.
+pub(crate) fn outgoing<'a>(delivery: &Delivery<'a>, headers: Option<NativeHeaders>, token: Token) -> Outgoing<'a> {
+    Outgoing {
+        partition: match delivery.partition {
+            PartitionChoice::ByKey => None,
+            PartitionChoice::Exactly(partition) => Some(partition),
+        },
+        // librdkafka's 0 is the time of the call: it has no way to write the first millisecond of 1970.
+        timestamp_ms: delivery.timestamp_ms.max(0),
+        key: delivery.key,
+        value: delivery.value,
+        headers,
+        opaque: token.0 as usize,
+    }
+}
+
+/// All headers of a delivery, in librdkafka's own form.
+pub(crate) fn native_headers(delivery: &Delivery<'_>) -> Option<NativeHeaders> {
     let count = delivery.headers.len() + delivery.stamps.len();
     if count == 0 {
         return None;

@@ -45,6 +45,12 @@ impl Guest {
         self.stand_ins.set_time(now_ms);
     }
 
+    /// CPU time since the call began, on the thread that makes it.
+    pub(crate) fn took(&self) -> Duration {
+        let began = self.ends.saturating_sub(self.deadline);
+        thread_cpu_time().saturating_sub(began)
+    }
+
     /// At each tick of the epoch while the guest runs.
     pub(crate) fn tick(&self) -> wasmtime::Result<UpdateDeadline> {
         if thread_cpu_time() >= self.ends {

@@ -1,6 +1,7 @@
 //! Running plugins: one instance for each worker and plugin.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
@@ -40,7 +41,7 @@ impl Plugins {
     #[must_use]
     pub fn worker(&self) -> WorkerPlugins {
         let slots = self.0.iter().map(|_| Slot::default()).collect();
-        WorkerPlugins { plugins: self.clone(), slots, scratch: Scratch::default() }
+        WorkerPlugins { plugins: self.clone(), slots, scratch: Scratch::default(), took: None }
     }
 }
 
@@ -52,6 +53,8 @@ pub struct WorkerPlugins {
     plugins: Plugins,
     slots: Vec<Slot>,
     scratch: Scratch,
+    /// CPU time of the last call, if it had one event and returned cleanly.
+    took: Option<Duration>,
 }
 
 const _: () = {
@@ -69,19 +72,29 @@ struct Slot {
 
 impl PluginHost for WorkerPlugins {
     fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError> {
-        let Self { plugins, slots, scratch } = self;
+        let Self { plugins, slots, scratch, took } = self;
+        *took = None;
         let known = plugins.get(plugin).zip(usize::try_from(plugin.0).ok().and_then(|index| slots.get_mut(index)));
         let Some((plugin, slot)) = known else {
             return Err(CallError::Unavailable { message: format!("there is no plugin number {}", plugin.0) });
         };
         let used = slot.instance.is_some();
-        match slot.call(plugin, scratch, events, now_ms) {
+        let ended = match slot.call(plugin, scratch, events, now_ms) {
             // Alone in its call, but not on its instance: what other events left behind there may be to blame.
             Err(CallError::Guest { class, .. }) if used && events.len() == 1 && class != FailureClass::Undecodable => {
                 slot.call(plugin, scratch, events, now_ms)
             }
             ended => ended,
+        };
+        // Of many events it would say little, and the clock is not free.
+        if events.len() == 1 && ended.is_ok() {
+            *took = slot.instance.as_ref().map(|instance| instance.store.data().took());
         }
+        ended
+    }
+
+    fn last_took(&self) -> Option<Duration> {
+        self.took
     }
 
     /// Of one plugin there are at most 64 names, over its whole life.

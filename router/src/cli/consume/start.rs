@@ -1,6 +1,5 @@
 //! Where reading starts and, unless it follows, ends.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
 use pointsman_core::port::{Log, LogError, TopicInfo};
@@ -8,50 +7,7 @@ use pointsman_core::record::TopicPartition;
 use thiserror::Error;
 
 use crate::cli::Exit;
-use crate::record_text::{LineError, parse_time};
-
-/// Where to start in each partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
-    /// At the first record there is.
-    Earliest,
-    /// At the end.
-    Latest,
-    /// At the first record of this time or later: milliseconds since 1970-01-01 UTC.
-    Time(i64),
-    /// At this offset.
-    Offset(i64),
-}
-
-impl FromStr for From {
-    type Err = LineError;
-
-    fn from_str(text: &str) -> Result<Self, LineError> {
-        match text {
-            "earliest" => return Ok(Self::Earliest),
-            "latest" => return Ok(Self::Latest),
-            _ => {}
-        }
-        if let Ok(offset) = text.parse::<u64>().map_err(drop).and_then(|offset| i64::try_from(offset).map_err(drop)) {
-            return Ok(Self::Offset(offset));
-        }
-        parse_time(text).map(Self::Time).map_err(|error| LineError {
-            remedy: "write earliest, latest, a time with its offset such as 2026-01-31T12:00:00Z, or an offset from 0"
-                .into(),
-            ..error
-        })
-    }
-}
-
-/// What is to be read of one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) partition: TopicPartition,
-    /// The first offset.
-    pub(super) start: i64,
-    /// One past the last offset there is now.
-    pub(super) end: i64,
-}
+use crate::reading::{NoSuchOffset, Span, Whence};
 
 /// It can't be started there.
 #[derive(Debug, Error)]
@@ -73,17 +29,8 @@ pub(super) enum StartError {
     #[error("an offset means something else in each partition of {0}; name one with --partition")]
     Ambiguous(Arc<str>),
     /// No such offset.
-    #[error("{partition} has no offset {wanted}; it has {first} up to {end}, which is the next to be written")]
-    OutOfRange {
-        /// The partition.
-        partition: TopicPartition,
-        /// What was asked for.
-        wanted: i64,
-        /// The first there is.
-        first: i64,
-        /// One past the last.
-        end: i64,
-    },
+    #[error(transparent)]
+    OutOfRange(#[from] NoSuchOffset),
 }
 
 impl StartError {
@@ -91,13 +38,13 @@ impl StartError {
         match self {
             Self::Log(_) => Exit::NotStarted,
             Self::Ambiguous(_) => Exit::Configuration,
-            Self::NoPartition { .. } | Self::OutOfRange { .. } => Exit::No,
+            Self::NoPartition { .. } | Self::OutOfRange(_) => Exit::No,
         }
     }
 }
 
 /// What is to be read: of `chosen` partitions, or of all where none is chosen.
-pub(super) fn spans(log: &dyn Log, topic: &TopicInfo, chosen: &[i32], from: From) -> Result<Vec<Span>, StartError> {
+pub(super) fn spans(log: &dyn Log, topic: &TopicInfo, chosen: &[i32], from: Whence) -> Result<Vec<Span>, StartError> {
     let mut numbers: Vec<i32> = chosen.to_vec();
     if numbers.is_empty() {
         numbers = (0..i32::try_from(topic.partitions).unwrap_or(i32::MAX)).collect();
@@ -108,20 +55,14 @@ pub(super) fn spans(log: &dyn Log, topic: &TopicInfo, chosen: &[i32], from: From
     if let Some(&partition) = numbers.iter().find(|number| !there(**number)) {
         return Err(StartError::NoPartition { topic: Arc::clone(&topic.name), partition, count: topic.partitions });
     }
-    if matches!(from, From::Offset(_)) && numbers.len() > 1 {
+    if matches!(from, Whence::Offset(_)) && numbers.len() > 1 {
         return Err(StartError::Ambiguous(Arc::clone(&topic.name)));
     }
-    numbers.into_iter().map(|number| span(log, TopicPartition::new(Arc::clone(&topic.name), number), from)).collect()
-}
-
-fn span(log: &dyn Log, partition: TopicPartition, from: From) -> Result<Span, StartError> {
-    let (first, end) = log.watermarks(&partition)?;
-    let start = match from {
-        From::Earliest => first,
-        From::Latest => end,
-        From::Time(ms) => log.offset_at(&partition, ms)?,
-        From::Offset(wanted) if (first..=end).contains(&wanted) => wanted,
-        From::Offset(wanted) => return Err(StartError::OutOfRange { partition, wanted, first, end }),
+    let span = |number| {
+        let partition = TopicPartition::new(Arc::clone(&topic.name), number);
+        let bounds = log.watermarks(&partition)?;
+        let start = from.offset(log, &partition, bounds)??;
+        Ok(Span { partition, start, end: bounds.1 })
     };
-    Ok(Span { partition, start, end })
+    numbers.into_iter().map(span).collect()
 }

@@ -9,7 +9,7 @@ use clap::Parser as _;
 use pointsman_core::delivery::TopicId;
 use pointsman_core::port::{
     Batch, Commit, Feed, FeedError, GroupPlan, LaneHost, LogError, Membership, NewTopic, Report, Sink, Token,
-    TopicInfo, TopicSettings, Waker,
+    TopicInfo, TopicSettings, TransactionError, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::{OwnedHeader, OwnedRecord, Record, TopicPartition};
 use pointsman_embedded::{EmbeddedLog, Options};
@@ -383,8 +383,17 @@ impl Log for SimulatedLog {
         Err(not_simulated())
     }
 
+    fn set_committed(&self, _: &str, _: &[Commit]) -> Result<(), LogError> {
+        Err(not_simulated())
+    }
+
     fn sink(&self, _: &[Arc<str>], _: Waker) -> Result<Box<dyn Sink>, LogError> {
         Err(not_simulated())
+    }
+
+    fn transactional(&self, _: WriterPlan) -> Result<Box<dyn Transactions>, TransactionError> {
+        let LogError { code, message, .. } = not_simulated();
+        Err(TransactionError::Fatal { code, message })
     }
 
     fn join(&self, _: GroupPlan, _: Arc<dyn LaneHost>) -> Result<Box<dyn Membership>, LogError> {

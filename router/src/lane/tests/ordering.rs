@@ -1,6 +1,9 @@
 //! I4: what is kept in order stays in order, through retries, crashes and hand-overs.
 
-use super::*;
+use std::collections::{HashMap, HashSet};
+
+use super::world::{World, key_of, number};
+use super::{for_each_seed, simulate};
 
 impl World {
     /// I4: of the records that an order binds, the first deliveries are in the order of the source.
@@ -24,10 +27,10 @@ impl World {
 
 #[test]
 fn records_of_a_key_are_delivered_in_order_whatever_happens() {
-    each_seed(|seed| simulate(seed, "key"));
+    for_each_seed(|seed| simulate(seed, "key"));
 }
 
 #[test]
 fn records_of_a_partition_are_delivered_in_order_whatever_happens() {
-    each_seed(|seed| simulate(seed, "partition"));
+    for_each_seed(|seed| simulate(seed, "partition"));
 }

@@ -7,6 +7,8 @@
 //! A key ends in the number of its event, as in `customer-0001000`. Where `every` divides that number, the event is
 //! rejected (`fault = "reject"`) or the plugin panics (`fault = "trap"`). Without `every` nothing fails, at the cost of the
 //! same look at every key: so routes that differ in nothing but their failures can be compared, on the same records.
+//!
+//! `first = 100` rejects the first 100 events that an instance is asked about, whatever their keys: an outage that ends.
 
 use pointsman_sdk::{Config, Event, Fields, Plugin, Verdict};
 use serde::Deserialize;
@@ -16,6 +18,8 @@ use serde::Deserialize;
 struct Faulty {
     fault: Fault,
     every: Option<u64>,
+    #[serde(default)]
+    first: u64,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -34,6 +38,10 @@ impl Plugin for Faulty {
     }
 
     fn process(&mut self, event: &Event) -> Verdict {
+        if let Some(left) = self.first.checked_sub(1) {
+            self.first = left;
+            return Verdict::reject("outage", "this event was among the first");
+        }
         let number = event.key().and_then(number);
         let fails = number.zip(self.every).is_some_and(|(number, every)| number.is_multiple_of(every));
         match self.fault {
@@ -76,6 +84,13 @@ mod tests {
             assert_eq!(matches!(verdict, Verdict::Reject(_)), rejected, "{key}: {verdict:?}");
         }
         assert_eq!(verdict(r#"{"fault":"reject"}"#, "c-0000000"), Verdict::pass());
+    }
+
+    #[test]
+    fn the_first_events_are_rejected() {
+        let mut faulty = Faulty::configure(r#"{"fault":"reject","first":2}"#.into()).unwrap();
+        let mut is_rejected = || matches!(faulty.process(&Event::of("v")), Verdict::Reject(_));
+        assert_eq!([is_rejected(), is_rejected(), is_rejected()], [true, true, false]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::findings::Findings;
-use crate::raw::{Broker, Plugin, Route, Router, Stage};
+use crate::raw::{Breaker, Broker, Plugin, Route, Router, Stage};
 use crate::units::{show_duration, show_size};
 
 /// librdkafka's default, where `[broker.librdkafka]` does not set the property.
@@ -30,6 +30,7 @@ pub(super) fn check(
     for route in routes {
         check_windows(route, findings);
         check_retry(route, findings);
+        check_breaker(route, findings);
         for plugin in plugins.iter().filter(|plugin| is_stage(route, plugin)) {
             check_memory(route, plugin, findings);
         }
@@ -130,6 +131,32 @@ fn check_retry(route: &Route, findings: &Findings) {
     if schedule.max_attempts == 1 {
         let message = format!("route `{}` never retries: `retry.max_attempts` counts the first run", route.name.value);
         findings.warning(&retry.span, message, "write 2 or more, or `retry = false`, which needs no retry topic");
+    }
+}
+
+fn check_breaker(route: &Route, findings: &Findings) {
+    let Some(Breaker { terms, tokens, probe_initial, written }) = &route.breaker else { return };
+    let name = &route.name.value;
+    if let Some(written) = written
+        && route.dead_letter.is_none()
+    {
+        let message = format!("the breaker of route `{name}` has nothing to guard: there are no dead letters");
+        findings.warning(written, message, "remove it, or `dead_letter = false`");
+    }
+    if terms.tokens > terms.max_tokens.get() {
+        let message = format!(
+            "a lane of route `{name}` can't begin with {} tokens: it keeps {} at most",
+            terms.tokens, terms.max_tokens
+        );
+        findings.mistake(tokens, message, "lower `breaker.initial`, or raise `breaker.max`");
+    }
+    if terms.probe_initial > terms.probe_max {
+        let message = format!(
+            "the first probe of route `{name}` comes after {}, later than the longest interval, {}",
+            show_duration(terms.probe_initial),
+            show_duration(terms.probe_max)
+        );
+        findings.mistake(probe_initial, message, "lower `breaker.probe_initial`, or raise `breaker.probe_max`");
     }
 }
 

@@ -118,6 +118,7 @@ fn resolve_one(
         in_flight_records: count(&route.in_flight_records),
         in_flight_bytes: count(&route.in_flight_bytes),
         failure,
+        breaker: route.breaker.filter(|_| dead_letter.is_some()).map(|breaker| breaker.terms),
         dead_letter,
         outputs: outputs?,
         matching: route.matching,

@@ -53,6 +53,7 @@ const OURS: &[(&str, &str)] = &[
     ("plugin.library.paths", "it would load native code into the router"),
     ("request.required.acks", "a record is settled when all in-sync replicas have its outputs"),
     ("retries", "a short outage of the broker must not fail deliveries"),
+    ("transaction.timeout.ms", "delivery is the router's own"),
     ("transactional.id", "delivery is the router's own"),
 ];
 

@@ -59,6 +59,7 @@ fn route(index: usize, field: Field<'_>) -> Option<Route> {
         in_flight_bytes: in_flight.bytes,
         retry: failure::retry(&table),
         dead_letter: failure::dead_letter(&table),
+        breaker: failure::breaker(&table),
         reactions: table.get("on").map(|field| failure::reactions(&field)).unwrap_or_default(),
         origin_headers: table.get("origin_headers").and_then(|field| field.boolean()).unwrap_or(false),
         matching: table

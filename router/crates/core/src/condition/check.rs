@@ -8,7 +8,7 @@ use cel::common::ast::{
 };
 use cel::{Env, ParseErrors};
 
-use super::typing::{self, Type};
+use super::typing::{self, Subject, Type};
 use super::{Condition, ConditionError};
 
 /// Deepest nesting of brackets that the parser follows. Chains of operators it builds as deep as they are long: there
@@ -21,8 +21,8 @@ pub(super) struct Checked {
     pub(super) reads_value: bool,
 }
 
-/// Parses and checks the text of a condition.
-pub(super) fn check(text: &str) -> Result<Checked, ConditionError> {
+/// Parses and checks the text of a condition on `subject`.
+pub(super) fn check(text: &str, subject: &'static Subject) -> Result<Checked, ConditionError> {
     if text.len() > Condition::MAX_BYTES {
         let message = format!("it has {} bytes, and {} are allowed", text.len(), Condition::MAX_BYTES);
         return Err(ConditionError {
@@ -33,7 +33,7 @@ pub(super) fn check(text: &str) -> Result<Checked, ConditionError> {
     }
     let parser = Env::stdlib().parser().enable_optional_syntax(false).max_recursion_depth(PARSER_DEPTH);
     let (expression, places) = parser.parse_with_source_info(text).map_err(|errors| syntax_error(text, &errors))?;
-    let mut checker = Checker { text, places: &places, scope: Vec::new(), loops: 0, reads_value: false };
+    let mut checker = Checker { text, subject, places: &places, scope: Vec::new(), loops: 0, reads_value: false };
     let result = checker.type_of(&expression, 1)?;
     if !result.is(&[Type::Bool]) {
         let message = format!("its result is {}, not bool", result.name());
@@ -76,6 +76,7 @@ fn syntax_words(message: &str) -> (String, Option<String>) {
 
 struct Checker<'c> {
     text: &'c str,
+    subject: &'static Subject,
     places: &'c SourceInfo,
     /// Variables of the loops around, the innermost last.
     scope: Vec<(String, Type)>,
@@ -115,18 +116,19 @@ impl Checker<'_> {
         if let Some((_, of)) = self.scope.iter().rev().find(|(variable, _)| variable == name) {
             return Ok(*of);
         }
-        if let Some((_, of)) = typing::VARIABLES.iter().find(|(variable, _)| *variable == name) {
+        if let Some((_, of)) = self.subject.variables.iter().find(|(variable, _)| *variable == name) {
             self.reads_value |= name == "value";
             return Ok(*of);
         }
         if typing::TYPE_NAMES.contains(&name) {
             return Ok(Type::Kind);
         }
-        let known = typing::VARIABLES.iter().map(|(variable, _)| *variable);
+        let known = self.subject.variables.iter().map(|(variable, _)| *variable);
         let help = match nearest(name, known.clone()) {
             Some(nearest) => format!("did you mean `{nearest}`?"),
             None => {
-                format!("an event has {}; the fields of its JSON are in `value`", known.collect::<Vec<_>>().join(", "))
+                let (subject, known) = (self.subject.name, known.collect::<Vec<_>>().join(", "));
+                format!("{subject} has {known}; the fields of its JSON are in `value`")
             }
         };
         Err(self.error(at, format!("there is no variable `{name}`"), Some(help)))
@@ -166,7 +168,7 @@ impl Checker<'_> {
             let message = format!("{} can't be gone through element by element", range.name());
             return Err(self.error(&loops.iter_range, message, Some("macros take a list, or a map's keys".to_owned())));
         }
-        if typing::VARIABLES.iter().any(|(variable, _)| *variable == loops.iter_var) {
+        if self.subject.variables.iter().any(|(variable, _)| *variable == loops.iter_var) {
             let message = format!("`{}` is the event's own, so it can't be a loop's variable", loops.iter_var);
             return Err(self.error(at, message, Some("give the variable another name".to_owned())));
         }

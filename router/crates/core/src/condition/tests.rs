@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::{Condition, EventView};
+use super::{Condition, DeadLetterCondition, DeadLetterView, EventView};
 use crate::event::Event;
 use crate::failure::FailureClass;
+use crate::provenance::{Account, KnownOrigin, Writer};
 use crate::record::{Header, Headers};
 
 const HEADERS: [Header<'static>; 4] = [
@@ -179,4 +180,49 @@ proptest! {
             Err(error) => prop_assert!(error.span.is_none_or(|span| text.get(span).is_some())),
         }
     }
+}
+
+fn letter() -> Account {
+    Account {
+        writer: Writer::Pointsman { originals: 4 },
+        origin: KnownOrigin {
+            topic: Some("orders.v1".into()),
+            partition: Some(3),
+            offset: Some(42),
+            timestamp_ms: Some(1_767_225_600_000),
+        },
+        route: Some("orders".into()),
+        class: Some("reject".into()),
+        code: Some("no-country".into()),
+        attempts: Some(6),
+        last_failed_ms: Some(1_767_225_600_000),
+        replay_count: 1,
+        ..Account::default()
+    }
+}
+
+#[test]
+fn conditions_see_a_dead_letter_and_what_failed_it() {
+    let (known, unknown) = (letter(), Account::default());
+    let holds = |account: &Account, text: &str| {
+        let condition = DeadLetterCondition::compile(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(condition.text(), text);
+        DeadLetterView::new(account, Some(b"k"), Some(VALUE), Headers::Borrowed(&HEADERS)).holds(&condition)
+    };
+    for text in [
+        "topic == 'orders.v1' && partition == 3 && offset == 42 && attempt == 6 && key == 'k'",
+        "value.total == 120 && headers.tier == 'gold' && timestamp == last_failed",
+        "writer == 'pointsman' && route == 'orders' && class == 'reject' && code.startsWith('no-')",
+        "stage == null && message == null && first_failed == null && plugin_sha256 == null",
+        "last_failed < timestamp('2027-01-01T00:00:00Z') && replays == 1 && !deferred && !truncated",
+    ] {
+        assert_eq!(holds(&known, text), Ok(true), "{text}");
+    }
+    let nothing = "topic == null && partition == null && offset == null && timestamp == null && attempt == null \
+        && route == null && class == null && code == null && last_failed == null && replays == 0 && writer == 'unknown'";
+    assert_eq!(holds(&unknown, nothing), Ok(true));
+    assert_eq!(holds(&unknown, "code.startsWith('no-')").unwrap_err().class, FailureClass::Condition);
+    let error = DeadLetterCondition::compile("rout == 'orders'").unwrap_err();
+    assert_eq!(error.help.as_deref(), Some("did you mean `route`?"));
+    assert!(Condition::compile("route == 'orders'").is_err(), "events know nothing of it");
 }

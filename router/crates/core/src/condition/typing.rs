@@ -52,17 +52,54 @@ impl Type {
     }
 }
 
-/// What an event is made of.
-pub(super) const VARIABLES: [(&str, Type); 8] = [
-    ("topic", String),
-    ("partition", Int),
-    ("offset", Int),
-    ("timestamp", Timestamp),
-    ("key", Dyn),
-    ("headers", Map),
-    ("attempt", Int),
-    ("value", Dyn),
-];
+/// What a condition speaks of.
+#[derive(Debug)]
+pub(super) struct Subject {
+    /// What it is called, such as `an event`.
+    pub(super) name: &'static str,
+    /// What it is made of.
+    pub(super) variables: &'static [(&'static str, Type)],
+}
+
+pub(super) static EVENT: Subject = Subject {
+    name: "an event",
+    variables: &[
+        ("topic", String),
+        ("partition", Int),
+        ("offset", Int),
+        ("timestamp", Timestamp),
+        ("key", Dyn),
+        ("headers", Map),
+        ("attempt", Int),
+        ("value", Dyn),
+    ],
+};
+
+pub(super) static DEAD_LETTER: Subject = Subject {
+    name: "a dead letter",
+    variables: &[
+        ("topic", String),
+        ("partition", Int),
+        ("offset", Int),
+        ("timestamp", Timestamp),
+        ("key", Dyn),
+        ("headers", Map),
+        ("attempt", Int),
+        ("value", Dyn),
+        ("writer", String),
+        ("route", String),
+        ("stage", String),
+        ("plugin_sha256", String),
+        ("class", String),
+        ("code", String),
+        ("message", String),
+        ("first_failed", Timestamp),
+        ("last_failed", Timestamp),
+        ("replays", Int),
+        ("deferred", Bool),
+        ("truncated", Bool),
+    ],
+};
 
 /// Types that can be named, as in `type(value.id) == string`.
 pub(super) const TYPE_NAMES: [&str; 10] =

@@ -41,8 +41,13 @@ impl<'a> EventView<'a> {
     /// to types it does not take (`type`), or anything else went wrong in it (`evaluation`). The message names the
     /// condition and the cause, never a part of the event's value.
     pub fn holds(&self, condition: &Condition) -> Result<bool, Failure> {
+        self.holds_with(condition, self)
+    }
+
+    /// The same, with variables by `resolver`, which may be more than those of the event.
+    pub(super) fn holds_with(&self, condition: &Condition, resolver: &dyn VariableResolver) -> Result<bool, Failure> {
         let mut context = Context::with_env(Arc::clone(&LANGUAGE));
-        context.set_variable_resolver(self);
+        context.set_variable_resolver(resolver);
         match Value::resolve_val(&condition.0.expression, &context) {
             Ok(result) => match result.downcast_ref::<CelBool>() {
                 Some(holds) => Ok(*holds.inner()),
@@ -126,15 +131,20 @@ impl VariableResolver for EventView<'_> {
             "partition" => CowVal::owned(CelInt::from(i64::from(self.event.partition))),
             "offset" => CowVal::owned(CelInt::from(self.event.offset)),
             "attempt" => CowVal::owned(CelInt::from(i64::from(self.event.attempt))),
-            "timestamp" => match DateTime::from_timestamp_millis(self.event.timestamp_ms) {
-                Some(time) if self.event.timestamp_ms >= 0 => CowVal::owned(CelTimestamp::from(time.fixed_offset())),
-                _ => CowVal::owned(CelNull),
-            },
+            "timestamp" => time(self.event.timestamp_ms),
             "key" => CowVal::Owned(text_or_bytes(self.event.key)),
             "headers" => CowVal::Borrowed(self.headers().as_ref()),
             "value" => CowVal::Borrowed(self.value().as_ref().ok()?.as_ref()),
             _ => return None,
         })
+    }
+}
+
+/// A timestamp, in milliseconds since 1970-01-01 UTC; null where it is before that, or too far away.
+pub(super) fn time<'a>(ms: i64) -> CowVal<'a, 'a> {
+    match DateTime::from_timestamp_millis(ms) {
+        Some(time) if ms >= 0 => CowVal::owned(CelTimestamp::from(time.fixed_offset())),
+        _ => CowVal::owned(CelNull),
     }
 }
 

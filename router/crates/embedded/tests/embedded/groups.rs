@@ -55,6 +55,33 @@ fn a_member_gets_all_partitions_at_once_and_goes_on_where_it_left() {
 }
 
 #[test]
+fn a_tool_sets_the_commits_of_a_group_at_rest_and_of_no_other() {
+    let place = Place::new();
+    let log = log_with(&place, &[("t", 1)]);
+    let t = TopicPartition::new("t", 0);
+    write(&log, &t, &[record("a"), record("b")]);
+    let host = SimulatedHost::new();
+    let member = log.join(plan("g", &[("t", None, EARLIEST)]), host.clone()).unwrap();
+    host.wait_for_assigned(1);
+    let error = log.set_committed("g", &[commit(&t, 1, "")]).unwrap_err();
+    assert_eq!(error.code, "lease-held", "{error}");
+    // Its lease is as good as before.
+    member.committer().commit(&[commit(&t, 2, "two")]);
+    assert!(member.leave(PATIENCE));
+    assert_eq!(log.committed("g", std::slice::from_ref(&t)).unwrap(), [Some(commit(&t, 2, "two"))]);
+
+    let nowhere = TopicPartition::new("t", 7);
+    let error = log.set_committed("g", &[commit(&t, 1, ""), commit(&nowhere, 0, "")]).unwrap_err();
+    assert_eq!(error.code, "unknown-partition", "{error}");
+    assert_eq!(log.committed("g", std::slice::from_ref(&t)).unwrap(), [Some(commit(&t, 2, "two"))], "all or nothing");
+    log.set_committed("g", &[commit(&t, 1, "")]).unwrap();
+    log.set_committed("new", &[commit(&t, 0, "")]).unwrap();
+    for (group, offset) in [("g", 1), ("new", 0)] {
+        assert_eq!(log.committed(group, std::slice::from_ref(&t)).unwrap(), [Some(commit(&t, offset, ""))]);
+    }
+}
+
+#[test]
 fn commits_are_written_without_leaving() {
     let place = Place::new();
     let log = log_with(&place, &[("t", 1)]);

@@ -9,4 +9,5 @@ mod model;
 mod processes;
 mod records;
 mod retention;
+mod transactions;
 mod waking;

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use rdkafka_sys as sys;
 
-use super::{Client, Code, ErrorText, Event, EventKind, Queue, Topic, c_string, code, milliseconds, text};
+use super::partitions::elements;
+use super::{
+    Client, Code, ErrorText, Event, EventKind, PartitionList, Queue, Topic, c_string, code, milliseconds, text,
+};
 
 /// What the cluster says of one topic.
 #[derive(Clone, Debug)]
@@ -107,6 +110,28 @@ impl Client {
         answer(&queue, timeout, EventKind::ConfigsDescribed).map(|event| topic_configs(&event))
     }
 
+    /// Sets the committed offsets of a group that has no members. The first error of a partition is the error of all.
+    pub(crate) fn alter_group_offsets(
+        self: &Arc<Self>,
+        group: &str,
+        offsets: &PartitionList,
+        timeout: Duration,
+    ) -> Result<(), (Code, String)> {
+        let no_queue = Code::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FAIL);
+        let queue = Queue::temporary(self).ok_or_else(|| (no_queue, "no queue".to_owned()))?;
+        let options =
+            self.admin_options(sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, timeout);
+        let group = c_string(group);
+        // SAFETY: live pointers; group, list and options are copied by the request, which is ours to destroy.
+        unsafe {
+            let mut request = sys::rd_kafka_AlterConsumerGroupOffsets_new(group.as_ptr(), offsets.ptr());
+            sys::rd_kafka_AlterConsumerGroupOffsets(self.ptr(), &raw mut request, 1, options.0, queue.ptr());
+            sys::rd_kafka_AlterConsumerGroupOffsets_destroy(request);
+        }
+        let event = answer(&queue, timeout, EventKind::GroupOffsetsAltered)?;
+        altered_offsets(&event)
+    }
+
     fn admin_options(&self, operation: sys::rd_kafka_admin_op_t, timeout: Duration) -> Options {
         let mut reason = ErrorText::new();
         // SAFETY: live pointers and the buffer's length; the options are ours. A timeout in this range is never refused.
@@ -199,6 +224,28 @@ fn topic_configs(event: &Event) -> Vec<TopicConfig> {
     }
 }
 
+fn altered_offsets(event: &Event) -> Result<(), (Code, String)> {
+    let mut count = 0;
+    // SAFETY: a live event of this kind, which owns the result and all that is in it; arrays are as long as they say.
+    unsafe {
+        let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event.ptr());
+        let groups = sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(result, &raw mut count);
+        for index in 0..count {
+            let group = *groups.add(index);
+            let error = sys::rd_kafka_group_result_error(group);
+            if !error.is_null() {
+                return Err((Code(rd_kafka_error_code(error)), text(sys::rd_kafka_error_string(error))));
+            }
+            let failed = elements(sys::rd_kafka_group_result_partitions(group)).find(|found| found.code.is_error());
+            if let Some(found) = failed {
+                let message = format!("{}/{}: {}", found.topic, found.partition, found.code.describe());
+                return Err((found.code, message));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn created_topics(event: &Event) -> Vec<CreatedTopic> {
     let mut count = 0;
     // SAFETY: a live event of this kind, which owns the result; its array is as long as it says.
@@ -265,5 +312,6 @@ unsafe extern "C" {
         timeout_ms: c_int,
     ) -> c_int;
     fn rd_kafka_topic_result_error(topic: *const sys::rd_kafka_topic_result_t) -> c_int;
+    fn rd_kafka_error_code(error: *const sys::rd_kafka_error_t) -> c_int;
     fn rd_kafka_ConfigResource_error(resource: *const sys::rd_kafka_ConfigResource_t) -> c_int;
 }

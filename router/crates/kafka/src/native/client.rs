@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka_sys as sys;
 
+use super::transactions::Ends;
 use super::{Code, ErrorText, PartitionList, c_string, milliseconds, text};
 use crate::settings::Properties;
 
@@ -19,6 +20,8 @@ pub(crate) enum Kind {
     Member,
     /// Writes; delivery reports come as events on its queue.
     Producer,
+    /// Writes transactions; otherwise a producer.
+    Writer,
 }
 
 /// The last thing a client complained of in its log: the cause that a timeout does not tell.
@@ -35,6 +38,7 @@ impl Complaint {
 /// What librdkafka's callbacks are given.
 struct Context {
     complaint: Mutex<Complaint>,
+    ends: Ends,
 }
 
 /// One librdkafka instance, with its threads and connections. Thread-safe, as librdkafka is.
@@ -52,7 +56,7 @@ unsafe impl Sync for Client {}
 impl Client {
     /// Starts a client; connecting is left to librdkafka's threads, so that this does not fail for an unreachable broker.
     pub(crate) fn new(kind: Kind, properties: &Properties) -> Result<Self, String> {
-        let context = Box::new(Context { complaint: Mutex::default() });
+        let context = Box::new(Context { complaint: Mutex::default(), ends: Ends::default() });
         let mut reason = ErrorText::new();
         // SAFETY: a new configuration object, ours until `rd_kafka_new` takes it, or destroyed below.
         let conf = unsafe { sys::rd_kafka_conf_new() };
@@ -74,7 +78,7 @@ impl Client {
                 sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
                 sys::RD_KAFKA_EVENT_REBALANCE | sys::RD_KAFKA_EVENT_OFFSET_COMMIT,
             ),
-            Kind::Producer => (sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, sys::RD_KAFKA_EVENT_DR),
+            Kind::Producer | Kind::Writer => (sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, sys::RD_KAFKA_EVENT_DR),
         };
         // SAFETY: the configuration is ours. The context lives behind its box until after the instance is destroyed,
         // and the callback only ever borrows it shared.
@@ -82,6 +86,9 @@ impl Client {
             sys::rd_kafka_conf_set_opaque(conf, std::ptr::from_ref(&*context).cast_mut().cast::<c_void>());
             sys::rd_kafka_conf_set_log_cb(conf, Some(log));
             sys::rd_kafka_conf_set_events(conf, events);
+            if kind == Kind::Writer {
+                context.ends.count_for(conf);
+            }
         }
         // SAFETY: takes the configuration if it succeeds, and only then.
         let rk = unsafe { sys::rd_kafka_new(native_kind, conf, reason.as_mut_ptr(), ErrorText::LEN) };
@@ -101,6 +108,11 @@ impl Client {
     /// The instance, for calls of this module.
     pub(super) fn ptr(&self) -> *mut sys::rd_kafka_t {
         self.rk.as_ptr()
+    }
+
+    /// The requests that have ended transactions.
+    pub(super) fn ends(&self) -> &Ends {
+        &self.context.ends
     }
 
     /// The last complaint in its log.

@@ -15,6 +15,7 @@ mod message;
 mod partitions;
 mod queue;
 mod topic;
+mod transactions;
 
 pub(crate) use admin::{TopicConfig, TopicMetadata};
 pub(crate) use client::{Client, Kind};
@@ -23,6 +24,7 @@ pub(crate) use message::{Borrowed, Message, UNREADABLE_HEADERS};
 pub(crate) use partitions::PartitionList;
 pub(crate) use queue::{Event, EventKind, Queue};
 pub(crate) use topic::{NativeHeaders, Outgoing, Topic};
+pub(crate) use transactions::{Complaint as TransactionComplaint, Remains};
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::time::Duration;

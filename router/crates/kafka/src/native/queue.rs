@@ -169,6 +169,8 @@ pub(crate) enum EventKind {
     TopicsCreated,
     /// The settings of topics.
     ConfigsDescribed,
+    /// The result of a request to set the offsets of a group.
+    GroupOffsetsAltered,
     /// Anything else.
     Other,
 }
@@ -189,6 +191,7 @@ impl Event {
             sys::RD_KAFKA_EVENT_FETCH => EventKind::StrayRecord,
             sys::RD_KAFKA_EVENT_CREATETOPICS_RESULT => EventKind::TopicsCreated,
             sys::RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT => EventKind::ConfigsDescribed,
+            sys::RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT => EventKind::GroupOffsetsAltered,
             _ => EventKind::Other,
         }
     }

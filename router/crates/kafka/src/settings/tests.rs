@@ -15,6 +15,10 @@ fn plan() -> GroupPlan {
     }
 }
 
+fn writer_plan(time: Duration) -> WriterPlan {
+    bounded(WriterPlan { timeout: time, deadline: time, ..WriterPlan::new("w", Vec::new()) })
+}
+
 fn settings() -> KafkaSettings {
     KafkaSettings::new("127.0.0.1:1")
 }
@@ -25,6 +29,9 @@ fn every(settings: &KafkaSettings) -> Vec<(Kind, Properties)> {
         (Kind::Reader, settings.onlooker("g")),
         (Kind::Member, settings.member(&plan())),
         (Kind::Producer, settings.producer()),
+        (Kind::Writer, settings.writer(&writer_plan(Duration::from_secs(30)), None)),
+        (Kind::Writer, settings.writer(&writer_plan(Duration::ZERO), Some(0))),
+        (Kind::Writer, settings.writer(&writer_plan(Duration::MAX), Some(1 << 20))),
     ]
 }
 
@@ -109,4 +116,18 @@ fn a_time_to_linger_that_the_user_has_set_is_kept_to() {
     assert!(settings.hurries());
     settings.properties.insert("topic.queue.buffering.max.ms".to_owned(), "500".to_owned());
     assert!(!settings.hurries());
+}
+
+/// librdkafka takes no longer time than the transaction has, and a user may have set one for the other clients.
+#[test]
+fn a_writer_waits_no_longer_than_its_transaction_lasts() {
+    let mut settings = settings();
+    settings.properties.insert("socket.timeout.ms".to_owned(), "120000".to_owned());
+    settings.properties.insert("batch.size".to_owned(), "5000".to_owned());
+    let properties = settings.writer(&writer_plan(Duration::from_secs(5)), Some(1 << 20));
+    Client::new(Kind::Writer, &properties).unwrap();
+    for name in ["transaction.timeout.ms", "message.timeout.ms", "socket.timeout.ms", "batch.size"] {
+        assert_eq!(properties.get(name), Some("5000"), "{name}");
+    }
+    assert_eq!(settings.writer(&writer_plan(Duration::ZERO), Some(4000)).get("batch.size"), Some("4000"));
 }

@@ -6,7 +6,7 @@ use pointsman_core::port::{CallError, PluginHost};
 use pointsman_core::verdict::Verdict;
 use pointsman_wasm::Limits;
 
-use crate::guests::{Bench, Guest, PASS, PLUGIN, call, call_at, event, fault, limits, worker};
+use crate::guests::{Bench, Guest, PASS, PLUGIN, call, call_at, event, fault, limits, thread_cpu_time, worker};
 
 /// What a hostile `process` does, and how its call ends.
 struct Hostile {
@@ -253,6 +253,27 @@ fn a_deadline_begins_anew_with_each_call() {
     for _ in 0..1000 {
         assert_eq!(call(&mut worker).unwrap().len(), 3);
     }
+}
+
+#[test]
+fn a_call_for_one_event_is_timed_and_no_other() {
+    // Traps at offset 13, and else takes some milliseconds.
+    let spin = "(local $i i32)
+        (if (i64.eq (i64.load offset=16 (local.get $events)) (i64.const 13)) (then (unreachable)))
+        (local.set $i (i32.const 20000000))
+        (loop $more (br_if $more (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))
+        (call $pass (local.get $count))";
+    let mut worker = worker(Guest { process: spin, ..PASS });
+    assert_eq!(worker.last_took(), None);
+    call_at(&mut worker, 1).unwrap();
+    let began = thread_cpu_time();
+    call_at(&mut worker, 2).unwrap();
+    let (took, whole) = (worker.last_took().unwrap(), thread_cpu_time() - began);
+    assert!(took <= whole && took > whole / 2, "{took:?} of {whole:?}");
+    call(&mut worker).unwrap();
+    assert_eq!(worker.last_took(), None, "of three events it says nothing");
+    call_at(&mut worker, 1).unwrap();
+    assert!(call_at(&mut worker, 13).is_err() && worker.last_took().is_none());
 }
 
 /// Drops each event for the reason "n", n being the number of the call on this instance; traps at offset 13.

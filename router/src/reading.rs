@@ -1,11 +1,10 @@
-//! The records of several partitions, one after the other.
+//! Reading partitions outside any group: their records, one after the other.
 //!
 //! Up to where the partitions ended at the start, the record with the lowest timestamp among the next ones of all
-//! partitions comes first: nothing is printed while one of them has yet to come. Behind that nobody is waited for, and
+//! partitions comes first: nothing is shown while one of them has yet to come. Behind that nobody is waited for, and
 //! the same is done with what is at hand. Memory holds one batch of each partition.
 
 use std::cmp::Reverse;
-use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
@@ -15,9 +14,9 @@ use pointsman_core::port::{Batch, Feed, FeedError, Log, LogError, Waker};
 use pointsman_core::record::{Record, TopicPartition};
 use thiserror::Error;
 
-use super::show::{Enough, Show};
-use super::start::Span;
-use crate::cli::interrupt::Interrupts;
+mod whence;
+
+pub use whence::{NoSuchOffset, Whence};
 
 /// Most records of one batch.
 const BATCH_RECORDS: usize = 1000;
@@ -28,22 +27,42 @@ const LOOK_ANYWAY: Duration = Duration::from_millis(100);
 /// So long a partition may keep the others waiting before it counts as unreadable.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is to be read of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The first offset.
+    pub start: i64,
+    /// One past the last offset; where more than that is read, one past the last there was at the start.
+    pub end: i64,
+}
+
+/// What is seen in reading.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// A record of this partition.
+    Record(&'a TopicPartition, Record<'a>),
+    /// There is no further record at hand for now.
+    Waiting,
+}
+
 /// How reading ended.
 #[derive(Debug)]
-pub(super) enum Ended {
-    /// All that was to be printed is printed.
+pub enum Ended<B> {
+    /// All that was to be seen was seen.
     Done,
-    /// By the user.
-    Interrupted,
-    /// Printing failed.
-    Output(io::Error),
+    /// It was told to stop.
+    Stopped,
+    /// Whoever looked had seen enough.
+    Enough(B),
     /// Reading failed.
     Failed(ReadError),
 }
 
-/// Records that were to be printed can't be had.
+/// Records that were to be read can't be had.
 #[derive(Debug, Error)]
-pub(super) enum ReadError {
+pub enum ReadError {
     /// The log refuses them.
     #[error(transparent)]
     Feed(#[from] FeedError),
@@ -68,17 +87,8 @@ pub(super) enum ReadError {
     },
 }
 
-impl std::convert::From<Enough> for Ended {
-    fn from(enough: Enough) -> Self {
-        match enough {
-            Enough::Done => Self::Done,
-            Enough::Output(error) => Self::Output(error),
-        }
-    }
-}
-
 /// Partitions, being read.
-pub(super) struct Merge<'a> {
+pub struct Merge<'a> {
     log: &'a dyn Log,
     sources: Vec<Source>,
     follow: bool,
@@ -89,7 +99,7 @@ pub(super) struct Merge<'a> {
 struct Source {
     partition: TopicPartition,
     feed: Box<dyn Feed>,
-    /// What was fetched, and how much of it was printed.
+    /// What was fetched, and how much of it was seen.
     batch: Option<(Box<dyn Batch>, usize)>,
     /// The next offset to come, or a later one.
     next: i64,
@@ -99,11 +109,11 @@ struct Source {
 }
 
 impl<'a> Merge<'a> {
-    /// Begins to read. This thread is woken when there may be something.
+    /// Begins to read, and to `follow` what comes in behind the spans. This thread is woken when there may be something.
     ///
     /// # Errors
     /// [`LogError`]: a partition can't be read.
-    pub(super) fn begin(log: &'a dyn Log, spans: Vec<Span>, follow: bool) -> Result<Self, LogError> {
+    pub fn begin(log: &'a dyn Log, spans: Vec<Span>, follow: bool) -> Result<Self, LogError> {
         let reader = thread::current();
         let waker: Waker = Arc::new(move || reader.unpark());
         let wanted = spans.into_iter().filter(|span| follow || span.start < span.end);
@@ -116,12 +126,18 @@ impl<'a> Merge<'a> {
         Ok(Self { log, sources, follow, waker })
     }
 
-    /// Prints until the end, or until somebody has had enough.
-    pub(super) fn run(mut self, show: &mut Show<'_>, interrupts: &Interrupts, note: &mut dyn FnMut(&str)) -> Ended {
+    /// Shows records until the end, or until somebody has had enough; `stop` is asked now and then. What goes wrong on the
+    /// way, and may yet turn out well, is a sentence for `note`.
+    pub fn run<B>(
+        mut self,
+        see: &mut dyn FnMut(Seen<'_>) -> ControlFlow<B>,
+        stop: &dyn Fn() -> bool,
+        note: &mut dyn FnMut(&str),
+    ) -> Ended<B> {
         let mut progress = Instant::now();
         loop {
-            if interrupts.any() {
-                return Ended::Interrupted;
+            if stop() {
+                return Ended::Stopped;
             }
             // Nothing is asked of a partition whose end is reached, and an end may show in the asking.
             if self.is_done() {
@@ -133,12 +149,12 @@ impl<'a> Merge<'a> {
             if self.is_done() {
                 return Ended::Done;
             }
-            match self.show(show) {
-                ControlFlow::Break(enough) => return enough.into(),
+            match self.show(see) {
+                ControlFlow::Break(enough) => return Ended::Enough(enough),
                 ControlFlow::Continue(true) => progress = Instant::now(),
                 ControlFlow::Continue(false) => {
-                    if let ControlFlow::Break(enough) = show.flush() {
-                        return enough.into();
+                    if let ControlFlow::Break(enough) = see(Seen::Waiting) {
+                        return Ended::Enough(enough);
                     }
                     if progress.elapsed() >= PATIENCE
                         && !self.follow
@@ -152,7 +168,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Lets go of partitions that are printed to their end; whether none is left.
+    /// Lets go of partitions that are read to their end; whether none is left.
     fn is_done(&mut self) -> bool {
         if self.follow {
             return false;
@@ -194,8 +210,8 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Prints up to the end of some batch; whether there was anything to print.
-    fn show(&mut self, show: &mut Show<'_>) -> ControlFlow<Enough, bool> {
+    /// Goes on to the end of some batch; whether there was anything to show.
+    fn show<B>(&mut self, see: &mut dyn FnMut(Seen<'_>) -> ControlFlow<B>) -> ControlFlow<B, bool> {
         let mut shown = false;
         while !self.sources.iter().any(Source::keeps_others_waiting) {
             let first = self
@@ -212,7 +228,7 @@ impl<'a> Merge<'a> {
                     source.batch = None;
                     return ControlFlow::Continue(true);
                 }
-                show.record(&source.partition, record)?;
+                see(Seen::Record(&source.partition, record))?;
                 shown = true;
                 source.advance(offset);
                 if source.batch.is_none() {
@@ -242,7 +258,7 @@ impl Source {
         self.batch.is_none() && self.next < self.end
     }
 
-    /// The record at `offset` is printed.
+    /// The record at `offset` was seen.
     fn advance(&mut self, offset: i64) {
         self.next = offset + 1;
         if let Some((batch, index)) = &mut self.batch {

@@ -1,0 +1,123 @@
+//! Groups: who reads which partitions, and how far.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Feed, SinkFailed};
+use crate::record::TopicPartition;
+
+/// How far a lane has come in one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The lowest offset that is not settled: where to start again.
+    pub offset: i64,
+    /// What was settled beyond it: opaque text, at most 4096 bytes.
+    pub metadata: String,
+}
+
+/// Commits the progress of lanes. Shared by the workers.
+pub trait Committer: Send + Sync {
+    /// Commits, without waiting for the answer. What fails is logged and counted in [`failures`](Self::failures).
+    fn commit(&self, commits: &[Commit]);
+
+    /// How many commits have failed so far. When it has grown, callers commit everything again: it is not told which it
+    /// was. (A rebalance makes a broker refuse the commits that were under way.)
+    fn failures(&self) -> u64;
+}
+
+/// One partition to read, from where its group left off.
+pub struct AssignedFeed {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The first offset that the feed gives.
+    pub start: i64,
+    /// The metadata of the commit that `start` comes from; empty where there was no commit.
+    pub metadata: String,
+    /// The records.
+    pub feed: Box<dyn Feed>,
+}
+
+/// One source partition that this router is now to work on, with the retry partition that follows it.
+pub struct Assignment {
+    /// The source partition.
+    pub source: AssignedFeed,
+    /// The partition of the same number in the retry topic, where the route has one. Its feed tells when it has
+    /// [reached the end](super::Feed::reached_end): before, nothing of the source is run.
+    pub retry: Option<AssignedFeed>,
+}
+
+/// Why partitions go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// They are asked for in good order: what is settled can still be committed.
+    Revoked,
+    /// They belong to somebody else already: nothing may be committed.
+    Lost,
+}
+
+/// The router, as a backend sees it. Called on the backend's control thread, one call at a time.
+pub trait LaneHost: Send + Sync {
+    /// These partitions are now ours.
+    fn assigned(&self, assignments: Vec<Assignment>);
+
+    /// These source partitions are to be given up. Returns once their feeds are dropped, within `deadline`; after it
+    /// has returned no lane of theirs commits any more. The answer is what to commit for them, source and retry
+    /// partitions alike; it is empty after [`Revocation::Lost`].
+    fn revoked(&self, partitions: &[TopicPartition], why: Revocation, deadline: Duration) -> Vec<Commit>;
+
+    /// The source partition can't be worked on (no retry partition for it, no leader); it stays assigned to this router
+    /// and unread, until it is [assigned](Self::assigned) after all. Told again where the reason changes.
+    fn halted(&self, partition: TopicPartition, reason: String);
+
+    /// The backend can't go on; the router stops.
+    fn failed(&self, error: SinkFailed);
+}
+
+/// A joined group.
+pub trait Membership: Send {
+    /// Commits for this member.
+    fn committer(&self) -> Arc<dyn Committer>;
+
+    /// Gives up all partitions ([`LaneHost::revoked`], then a last commit), leaves the group, and ends the control
+    /// thread. The answer is whether all of it was done within `deadline`, and what a last write takes; the rest is given up.
+    fn leave(self: Box<Self>, deadline: Duration) -> bool;
+}
+
+/// What a member of a group reads.
+#[derive(Clone, Debug)]
+pub struct GroupPlan {
+    /// Name of the consumer group.
+    pub group: Arc<str>,
+    /// Static membership: Kafka's `group.instance.id`, unique in the group.
+    pub instance_id: Option<String>,
+    /// The topics.
+    pub sources: Vec<SourceTopic>,
+    /// Most bytes that are fetched ahead for one partition.
+    pub fetch_ahead_bytes: usize,
+    /// How long a revocation may take.
+    pub revoke_deadline: Duration,
+}
+
+/// One source topic of a group.
+#[derive(Clone, Debug)]
+pub struct SourceTopic {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The retry topic whose partitions follow those of this topic.
+    pub retry_topic: Option<Arc<str>>,
+    /// Where to start in a partition for which the group has committed nothing.
+    pub start: StartAt,
+}
+
+/// Where a group starts in a partition for which it has committed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the first record there is.
+    Earliest,
+    /// At the records that come after the assignment.
+    Latest,
+    /// At the first record with this timestamp or a later one, in milliseconds since 1970-01-01 UTC.
+    Time(i64),
+}

@@ -1,0 +1,188 @@
+//! Our own block of headers, written and read.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::name;
+use crate::failure::{Failure, FailureClass};
+use crate::record::{Header, Headers, OwnedHeader, TopicPartition};
+
+const FORMAT: &str = "1";
+
+/// Where a record came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Topic and partition.
+    pub partition: TopicPartition,
+    /// Offset.
+    pub offset: i64,
+    /// Timestamp; -1 where it had none.
+    pub timestamp_ms: i64,
+}
+
+/// Who failed it: names, for a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blame {
+    /// The route.
+    pub route: Arc<str>,
+    /// The stage.
+    pub stage: Option<Arc<str>>,
+    /// Digest of the stage's component, in hexadecimal.
+    pub plugin_sha256: Option<Arc<str>>,
+}
+
+/// All of the block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// Where the record came from.
+    pub origin: Origin,
+    /// Who failed it last.
+    pub blame: Blame,
+    /// Class of the last failure.
+    pub class: FailureClass,
+    /// Code of the last failure.
+    pub code: String,
+    /// Message of the last failure.
+    pub message: String,
+    /// How often the record was run.
+    pub attempts: u32,
+    /// Time of the first failure.
+    pub first_failed_ms: i64,
+    /// Time of the last failure.
+    pub last_failed_ms: i64,
+    /// Not to be run before.
+    pub due_ms: Option<i64>,
+    /// The record was too large for the dead-letter topic: only its origin is here.
+    pub truncated: bool,
+    /// How often it was replayed from dead letters before this failure.
+    pub replay_count: u32,
+    /// It did not fail itself, but waits behind another of its key.
+    pub deferred: bool,
+}
+
+/// The headers are not a whole block.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ProvenanceError {
+    /// There is no block.
+    #[error("there is no {} header: Pointsman did not write this record", name::VERSION)]
+    Absent,
+    /// Another version's.
+    #[error("the block of headers is of version {0:?}, and this version of Pointsman reads version {FORMAT}")]
+    Version(String),
+    /// Something is missing or unreadable.
+    #[error("the header {0} is missing or unreadable")]
+    Torn(&'static str),
+}
+
+/// Cuts text to at most `max` bytes, at a character.
+#[must_use]
+pub fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+impl Provenance {
+    /// The block of headers.
+    #[must_use]
+    pub fn headers(&self) -> Vec<OwnedHeader> {
+        let mut headers = Vec::with_capacity(18);
+        let mut add = |name: &str, value: String| headers.push(OwnedHeader::text(name, value));
+        add(name::VERSION, FORMAT.into());
+        add(name::ORIGIN_TOPIC, self.origin.partition.topic.to_string());
+        add(name::ORIGIN_PARTITION, self.origin.partition.partition.to_string());
+        add(name::ORIGIN_OFFSET, self.origin.offset.to_string());
+        add(name::ORIGIN_TIMESTAMP, self.origin.timestamp_ms.to_string());
+        add(name::ROUTE, self.blame.route.to_string());
+        if let Some(stage) = &self.blame.stage {
+            add(name::STAGE, stage.to_string());
+        }
+        if let Some(digest) = &self.blame.plugin_sha256 {
+            add(name::PLUGIN_DIGEST, digest.to_string());
+        }
+        add(name::CLASS, self.class.to_string());
+        add(name::CODE, cut(&self.code, Failure::MESSAGE_MAX_BYTES).into());
+        add(name::MESSAGE, cut(&self.message, Failure::MESSAGE_MAX_BYTES).into());
+        add(name::ATTEMPTS, self.attempts.to_string());
+        add(name::FIRST_FAILED_AT, self.first_failed_ms.to_string());
+        add(name::LAST_FAILED_AT, self.last_failed_ms.to_string());
+        if let Some(due_ms) = self.due_ms {
+            add(name::DUE_AT, due_ms.to_string());
+        }
+        if self.truncated {
+            add(name::TRUNCATED, "true".into());
+        }
+        if self.replay_count > 0 {
+            add(name::REPLAY_COUNT, self.replay_count.to_string());
+        }
+        if self.deferred {
+            add(name::DEFERRED, "true".into());
+        }
+        headers
+    }
+
+    /// Takes the last block off: the number of original headers before it, and what it says.
+    ///
+    /// # Errors
+    /// [`ProvenanceError`].
+    pub fn split(headers: Headers<'_>) -> Result<(usize, Self), ProvenanceError> {
+        let start = (0..headers.len())
+            .rev()
+            .find(|index| headers.get(*index).is_some_and(|header| header.name == name::VERSION.as_bytes()))
+            .ok_or(ProvenanceError::Absent)?;
+        let block = Block(headers, start);
+        match block.text(name::VERSION)? {
+            FORMAT => {}
+            other => return Err(ProvenanceError::Version(other.into())),
+        }
+        let provenance = Self {
+            origin: Origin {
+                partition: TopicPartition::new(block.text(name::ORIGIN_TOPIC)?, block.parse(name::ORIGIN_PARTITION)?),
+                offset: block.parse(name::ORIGIN_OFFSET)?,
+                timestamp_ms: block.parse(name::ORIGIN_TIMESTAMP)?,
+            },
+            blame: Blame {
+                route: block.text(name::ROUTE)?.into(),
+                stage: block.optional(name::STAGE)?.map(Into::into),
+                plugin_sha256: block.optional(name::PLUGIN_DIGEST)?.map(Into::into),
+            },
+            class: block.text(name::CLASS)?.parse().map_err(|_| ProvenanceError::Torn(name::CLASS))?,
+            code: block.text(name::CODE)?.into(),
+            message: block.text(name::MESSAGE)?.into(),
+            attempts: block.parse(name::ATTEMPTS)?,
+            first_failed_ms: block.parse(name::FIRST_FAILED_AT)?,
+            last_failed_ms: block.parse(name::LAST_FAILED_AT)?,
+            due_ms: block.optional_number(name::DUE_AT)?,
+            truncated: block.optional(name::TRUNCATED)? == Some("true"),
+            replay_count: block.optional_number(name::REPLAY_COUNT)?.unwrap_or(0),
+            deferred: block.optional(name::DEFERRED)? == Some("true"),
+        };
+        Ok((start, provenance))
+    }
+}
+
+/// The headers from the start of the block on.
+pub(super) struct Block<'a>(pub(super) Headers<'a>, pub(super) usize);
+
+impl<'a> Block<'a> {
+    fn find(&self, name: &str) -> Option<Header<'a>> {
+        (self.1..self.0.len()).filter_map(|index| self.0.get(index)).find(|header| header.name == name.as_bytes())
+    }
+
+    pub(super) fn optional(&self, name: &'static str) -> Result<Option<&'a str>, ProvenanceError> {
+        let Some(header) = self.find(name) else { return Ok(None) };
+        let text = header.value.and_then(|value| std::str::from_utf8(value).ok());
+        text.map(Some).ok_or(ProvenanceError::Torn(name))
+    }
+
+    fn optional_number<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, ProvenanceError> {
+        if self.find(name).is_some() { self.parse(name).map(Some) } else { Ok(None) }
+    }
+
+    fn text(&self, name: &'static str) -> Result<&'a str, ProvenanceError> {
+        self.optional(name)?.ok_or(ProvenanceError::Torn(name))
+    }
+
+    pub(super) fn parse<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, ProvenanceError> {
+        self.text(name)?.parse().map_err(|_| ProvenanceError::Torn(name))
+    }
+}

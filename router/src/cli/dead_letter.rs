@@ -1,0 +1,230 @@
+//! `pointsman dead-letter`: looks at what failed.
+
+mod choice;
+mod export;
+mod ls;
+mod payload;
+mod show;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, BufWriter, IsTerminal as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::SystemTime;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ColumnConstraint, ContentArrangement, Table};
+use pointsman_config::Plan;
+use pointsman_core::port::{Log, LogError};
+use serde::Serialize;
+use thiserror::Error;
+
+use super::configuration::NoRoute;
+use super::interrupt::Interrupts;
+use super::log::{self, Opened, TopicError};
+use super::{Exit, complain, output_failed, printable};
+use crate::dead_letter::{Expiry, FindError, Tally};
+use crate::reading::{Ended, ReadError};
+
+/// Look at dead letters: what failed, why, and when it is gone.
+///
+/// Nothing here changes anything, or disturbs the router. The letters of other tools (Spring Kafka, Kafka Connect, Kafka
+/// Streams, share groups) are understood too: name their topic with --topic.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Ls(ls::Arguments),
+    Stats(stats::Arguments),
+    Show(show::Arguments),
+    Export(export::Arguments),
+}
+
+impl Command {
+    fn file(&self) -> &Path {
+        match self {
+            Self::Ls(arguments) => arguments.choice.file(),
+            Self::Stats(arguments) => arguments.choice.file(),
+            Self::Show(arguments) => &arguments.file,
+            Self::Export(arguments) => arguments.choice.file(),
+        }
+    }
+}
+
+pub(crate) fn execute(command: &Command) -> Exit {
+    let Opened { log, plan, .. } = match log::open(command.file()) {
+        Ok(opened) => opened,
+        Err(exit) => return exit,
+    };
+    let interrupts = match Interrupts::listen(thread::current()) {
+        Ok(interrupts) => interrupts,
+        Err(error) => {
+            complain(&format!("error: can't listen for signals: {error}"));
+            return Exit::NotStarted;
+        }
+    };
+    let out = io::stdout();
+    let width = if out.is_terminal() { crossterm::terminal::size().ok().map(|(columns, _)| columns) } else { None };
+    // A clock that stands before 1970 leaves nothing to count from.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let desk = Desk {
+        plan: &plan,
+        log: &*log,
+        now_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+        width,
+        stop: &|| interrupts.any(),
+    };
+    print(command, &desk, &mut BufWriter::new(out.lock()), &mut complain)
+}
+
+/// What a command works with.
+struct Desk<'a> {
+    plan: &'a Plan,
+    log: &'a dyn Log,
+    /// Milliseconds since 1970-01-01 UTC.
+    now_ms: i64,
+    /// Columns of the terminal; `None` where there is none.
+    width: Option<u16>,
+    /// Whether the user wants no more.
+    stop: &'a dyn Fn() -> bool,
+}
+
+fn print(command: &Command, desk: &Desk<'_>, out: &mut dyn io::Write, note: &mut dyn FnMut(&str)) -> Exit {
+    let printed = match command {
+        Command::Ls(arguments) => ls::print(arguments, desk, out, note),
+        Command::Stats(arguments) => stats::print(arguments, desk, out, note),
+        Command::Show(arguments) => show::print(arguments, desk, out, note),
+        Command::Export(arguments) => export::print(arguments, desk, out, note),
+    };
+    match printed.and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => Exit::Fine,
+        // A reader that has gone away (`pointsman … | head`) has had enough.
+        Err(Failed::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Fine,
+        Err(Failed::Output(error)) => output_failed(&error, note),
+        Err(failed) => {
+            note(&format!("error: {failed}"));
+            failed.exit()
+        }
+    }
+}
+
+/// There is no answer, or not all of it.
+#[derive(Debug, Error)]
+enum Failed {
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// The answer can't be printed.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+    /// The answer can't be made JSON.
+    #[error("can't write the answer as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    NoRoute(#[from] NoRoute),
+    #[error("{0}; name a topic with --topic")]
+    NoTopic(String),
+    #[error("topic {topic} has no partition {partition}; it has {count}, numbered from 0")]
+    NoPartition { topic: Arc<str>, partition: i32, count: u32 },
+    #[error("{}; write topic/partition/offset, or partition/offset with --route or --topic", .0)]
+    Place(String),
+    #[error("can't write {path}: {error}")]
+    File { path: String, error: io::Error },
+    #[error("interrupted: this is not all of it")]
+    Interrupted,
+}
+
+impl Failed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Topic(error) => error.exit(),
+            Self::Log(_) | Self::Find(FindError::Log(_)) => Exit::NotStarted,
+            Self::Read(_) | Self::Find(FindError::Read(_)) | Self::Output(_) | Self::Json(_) => Exit::Fatal,
+            Self::NoRoute(_) | Self::Place(_) | Self::File { .. } => Exit::Configuration,
+            Self::Find(_) | Self::NoTopic(_) | Self::NoPartition { .. } | Self::Interrupted => Exit::No,
+        }
+    }
+}
+
+/// Whether a visit saw all that it was to see.
+fn all_seen(ended: Ended<io::Error>) -> Result<(), Failed> {
+    match ended {
+        Ended::Done => Ok(()),
+        Ended::Stopped => Err(Failed::Interrupted),
+        Ended::Enough(error) => Err(error.into()),
+        Ended::Failed(error) => Err(error.into()),
+    }
+}
+
+/// Says what a selection had to leave out because it can't be decided.
+fn note_unsure(tally: &Tally, note: &mut dyn FnMut(&str)) {
+    if let Some((place, why)) = &tally.first_unsure {
+        let (count, why) = (counted(tally.unsure, "record"), printable::line(why));
+        note(&format!("note: {count} left out that may be meant; the first is {place}: {why}"));
+    }
+}
+
+/// Says an answer in JSON.
+fn say_json(answer: &impl Serialize, out: &mut dyn io::Write) -> Result<(), Failed> {
+    let text = serde_json::to_string_pretty(answer)?;
+    Ok(writeln!(out, "{}", printable::json(&text))?)
+}
+
+/// A table as wide as the terminal, in which the columns of these numbers are not made narrower than they need to be;
+/// elsewhere, as wide as it needs to be.
+fn table<const COLUMNS: usize>(header: [&str; COLUMNS], whole: &[usize], desk: &Desk<'_>) -> Table {
+    let mut table = Table::new();
+    // What it is to look like does not depend on what it finds out about standard output.
+    table.force_no_tty().load_style(NOTHING).set_header(header);
+    if let Some(width) = desk.width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width).set_truncation_indicator("…");
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if whole.contains(&index) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    table
+}
+
+/// A point in time, to the second.
+fn time(ms: Option<i64>) -> String {
+    let time = ms.and_then(|ms| jiff::Timestamp::from_second(ms.div_euclid(1000)).ok());
+    time.map_or_else(|| "?".to_owned(), |time| time.to_string())
+}
+
+fn expiry(expiry: Expiry) -> String {
+    match expiry {
+        Expiry::Unknown => "?".to_owned(),
+        Expiry::At(ms) => time(Some(ms)),
+        Expiry::Never => "never".to_owned(),
+    }
+}
+
+/// `reject: no-country`, as far as it is known; a code that only repeats the class is left out.
+fn cause(class: Option<&str>, code: Option<&str>) -> String {
+    let code = code.filter(|code| class != Some(code));
+    let parts: Vec<String> = class.into_iter().chain(code).map(printable::line).collect();
+    if parts.is_empty() { "?".to_owned() } else { parts.join(": ") }
+}
+
+/// The route, and who wrote it if we did not.
+fn whose(route: Option<&str>, writer: &str) -> String {
+    let route = route.map(printable::line);
+    match (route, writer) {
+        (route, "pointsman") => route.unwrap_or_default(),
+        (Some(route), writer) => format!("{route} ({writer})"),
+        (None, writer) => format!("({writer})"),
+    }
+}
+
+fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,97 @@
+//! `pointsman dead-letter stats`: letters by cause.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use comfy_table::{CellAlignment, Row, Table};
+use serde::Serialize;
+
+use super::choice::Choice;
+use super::{Desk, Failed, all_seen, cause, counted, expiry, note_unsure, say_json, table, time, whose};
+use crate::cli::printable;
+use crate::dead_letter::{Causes, Group, Letter, Topic, visit};
+
+/// Count dead letters by why they failed, the most frequent cause first.
+///
+/// Letters of one cause agree in route, stage, class, code, and in their messages but for words with a digit in them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(super) choice: Choice,
+    /// Print them as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    causes: Vec<Group>,
+    /// Letters of further causes than are told apart.
+    others: u64,
+    /// How many the selection picked.
+    selected: u64,
+    /// How many there are.
+    read: u64,
+    /// For how many the selection can't be decided.
+    unsure: u64,
+}
+
+pub(super) fn print(
+    arguments: &Arguments,
+    desk: &Desk<'_>,
+    out: &mut dyn io::Write,
+    note: &mut dyn FnMut(&str),
+) -> Result<(), Failed> {
+    let (topics, selection) = arguments.choice.find(desk, note)?;
+    let mut causes = Causes::default();
+    let mut count = |topic: &Topic, letter: &Letter<'_>| {
+        causes.add(topic, letter);
+        ControlFlow::Continue(())
+    };
+    let visited = visit(desk.log, &topics, &selection, &mut count, desk.stop, note)?;
+    all_seen(visited.ended)?;
+    note_unsure(&visited.tally, note);
+    let (groups, others) = causes.into_groups();
+    let (selected, read, unsure) = (visited.tally.selected, visited.tally.read, visited.tally.unsure);
+    if arguments.json {
+        return say_json(&Answer { causes: groups, others, selected, read, unsure }, out);
+    }
+    if !groups.is_empty() {
+        writeln!(out, "{}", rows(&groups, desk).trim_fmt())?;
+    }
+    let mut text = counted(selected, "letter");
+    if selected != read {
+        text = format!("{selected} of {}", counted(read, "letter"));
+    }
+    if !groups.is_empty() {
+        text.push_str(&format!(", {}", counted(groups.len() as u64, "cause")));
+    }
+    if others > 0 {
+        text.push_str(&format!("; {others} of further causes, beyond the {} that are told apart", Causes::MAX_GROUPS));
+    }
+    writeln!(out, "{text}")?;
+    Ok(())
+}
+
+/// Two lines for each group.
+fn rows(groups: &[Group], desk: &Desk<'_>) -> Table {
+    let header = ["letters", "route\nstage", "cause\nmessage", "first seen\nlast seen", "newest\noldest expires"];
+    let mut table = table(header, &[0, 3, 4], desk);
+    for Group { cause: what, count, first_seen, last_seen, expires, newest, .. } in groups {
+        let shown = |text: &Option<String>| text.as_deref().map(printable::line).unwrap_or_default();
+        let why = cause(what.class.as_deref(), what.code.as_deref());
+        let mut row = Row::from([
+            count.to_string(),
+            format!("{}\n{}", whose(what.route.as_deref(), what.writer), shown(&what.stage)),
+            format!("{why}\n{}", shown(&what.pattern)),
+            format!("{}\n{}", time(*first_seen), time(*last_seen)),
+            format!("{newest}\n{}", expiry(*expires)),
+        ]);
+        row.max_height(3);
+        table.add_row(row);
+    }
+    if let Some(counts) = table.column_mut(0) {
+        counts.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

@@ -1,0 +1,90 @@
+//! A broker's troubles.
+
+use pointsman_core::delivery::{Delivery, Forward, TopicId};
+use pointsman_core::port::{Batch, DeliveryError, ProduceError, Report, Sink, SinkFailed, Token};
+
+use super::world::{QUEUE_BYTES, number};
+use crate::route_test::simulated_log::{SimulatedSink, take_headers};
+
+/// The log refuses the outputs of some records for themselves.
+pub(super) fn is_refused(offset: i64) -> bool {
+    offset % 41 == 7
+}
+
+/// A sink with a broker's troubles: full at times, reports late and out of order, deliveries that fail, with and without
+/// having been written.
+pub(super) struct TroubledSink {
+    pub(super) inner: SimulatedSink,
+    pub(super) random: fastrand::Rng,
+    pub(super) waiting: Vec<Report>,
+    pub(super) calm: bool,
+    /// A topic that takes nothing for now.
+    pub(super) outage: Option<TopicId>,
+    /// Where a delivery fails, what comes after it fails too, as in a producer that keeps an order.
+    pub(super) in_order: bool,
+    pub(super) broken: bool,
+}
+
+impl Sink for TroubledSink {
+    fn capacity_bytes(&self) -> usize {
+        QUEUE_BYTES
+    }
+
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
+        self.trouble(delivery, token).unwrap_or_else(|| self.inner.produce(delivery, token))
+    }
+
+    fn forward(
+        &mut self,
+        batch: &mut dyn Batch,
+        index: usize,
+        forward: &Forward<'_>,
+        token: Token,
+    ) -> Result<usize, ProduceError> {
+        match self.trouble(&forward.of(batch.record(index)), token) {
+            Some(accepted) => accepted.inspect(|_| take_headers(batch, index)),
+            None => self.inner.forward(batch, index, forward, token),
+        }
+    }
+
+    fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
+        self.inner.serve(&mut self.waiting)?;
+        self.broken &= !self.waiting.is_empty();
+        self.random.shuffle(&mut self.waiting);
+        let now = self.random.usize(0..=self.waiting.len());
+        for mut report in self.waiting.drain(..now) {
+            if report.result.is_ok() && !self.calm && self.random.u8(..) < 4 {
+                // Written, and the answer got lost.
+                let error = DeliveryError::Unavailable { code: "sim".into(), message: "timed out".into() };
+                report.result = Err(Box::new(error));
+            }
+            reports.push(report);
+        }
+        Ok(())
+    }
+}
+
+impl TroubledSink {
+    /// The answer to a delivery that fails at once or later.
+    fn trouble(&mut self, delivery: &Delivery<'_>, token: Token) -> Option<Result<usize, ProduceError>> {
+        let luck = if self.calm { u8::MAX } else { self.random.u8(..) };
+        let unavailable = || DeliveryError::Unavailable { code: "sim".into(), message: "simulated outage".into() };
+        let later = match luck {
+            _ if self.broken => unavailable(),
+            _ if self.outage == Some(delivery.topic) => return Some(Err(unavailable().into())),
+            0..12 => return Some(Err(ProduceError::Full)),
+            12..16 => return Some(Err(unavailable().into())),
+            16..22 => {
+                self.broken = self.in_order;
+                unavailable()
+            }
+            // What is parked or dead-lettered has more.
+            _ if delivery.stamps.len() <= 3 && is_refused(number(delivery.value)) => {
+                DeliveryError::Refused { code: "sim".into(), message: "simulated refusal".into() }
+            }
+            _ => return None,
+        };
+        self.waiting.push(Report { token, result: Err(Box::new(later)) });
+        Some(Ok(delivery.rough_bytes()))
+    }
+}

@@ -1,0 +1,136 @@
+//! A plugin with a script.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use pointsman_core::event::Event;
+use pointsman_core::failure::FailureClass;
+use pointsman_core::port::{CallError, PluginHost, PluginId};
+use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
+
+/// What the plugin says of a record on a run: the same whenever it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Script {
+    Pass,
+    Drop,
+    /// Once to each output.
+    Both,
+    Reject,
+    Retry,
+    Trap,
+    NoSuchPort,
+}
+
+/// A script with a bit of everything.
+pub(super) fn mixed(seed: u64, offset: i64, attempt: u32) -> Script {
+    // Seeds that differ by little begin alike; a second generator's do not.
+    let mut random = fastrand::Rng::with_seed(seed ^ (offset.cast_unsigned() << 8) ^ u64::from(attempt)).fork().fork();
+    match random.u8(0..100) {
+        0..8 => Script::Drop,
+        8..20 => Script::Both,
+        20..26 => Script::Reject,
+        26..46 => Script::Retry,
+        46..50 => Script::Trap,
+        50..53 => Script::NoSuchPort,
+        _ => Script::Pass,
+    }
+}
+
+/// One for a plugin that has nothing to say against any record.
+pub(super) fn passing(_: u64, _: i64, _: u32) -> Script {
+    Script::Pass
+}
+
+/// How a plugin fails that fails for every record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outage {
+    Reject,
+    Retry,
+    Trap,
+}
+
+/// What it says then.
+pub(super) const OUTAGE: &str = "outage";
+
+pub(super) struct ScriptedPlugin {
+    pub(super) seed: u64,
+    pub(super) random: fastrand::Rng,
+    pub(super) script: fn(u64, i64, u32) -> Script,
+    pub(super) calm: bool,
+    pub(super) outage: Option<Outage>,
+    /// How long calls for one event take.
+    pub(super) took: Duration,
+    /// Events it was asked about.
+    pub(super) asked: usize,
+    /// When each parked record is due, by offset and the attempt that is due.
+    pub(super) due: HashMap<(i64, u32), i64>,
+    /// Offsets and attempts that verdicts were given for.
+    pub(super) judged: HashSet<(i64, u32)>,
+    pub(super) has_retry_topic: bool,
+    /// Runs that are over by what was committed.
+    pub(super) over: HashSet<(i64, u32)>,
+}
+
+impl PluginHost for ScriptedPlugin {
+    fn call(&mut self, _: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError> {
+        if !self.calm && self.random.u8(..) < 8 {
+            return Err(CallError::Unavailable { message: "simulated: no instance".into() });
+        }
+        self.asked += events.len();
+        let scripts: Vec<Script> =
+            events.iter().map(|event| (self.script)(self.seed, event.offset, event.attempt)).collect();
+        for event in events {
+            let run = (event.offset, event.attempt);
+            assert!(!self.over.contains(&run), "{run:?} was settled and committed, and runs again");
+        }
+        for event in events.iter().filter(|event| event.attempt > 1 && self.has_retry_topic) {
+            let due = self.due[&(event.offset, event.attempt)];
+            assert!(due <= now_ms, "I8: {} was run {} ms early", event.offset, due - now_ms);
+        }
+        if let Some(outage) = self.outage {
+            return outage.answer(events.len());
+        }
+        // A flaky trap now and then is nobody's fault.
+        if scripts.contains(&Script::Trap) || (!self.calm && events.len() > 1 && self.random.u8(..) < 8) {
+            return Err(CallError::Guest { class: FailureClass::Trap, code: "t".into(), message: "trapped".into() });
+        }
+        self.judged.extend(events.iter().map(|event| (event.offset, event.attempt)));
+        let unchanged = |port: Option<&str>| Output {
+            port: port.map(Into::into),
+            key: Patch::Keep,
+            value: Patch::Keep,
+            headers: None,
+            timestamp_ms: None,
+        };
+        Ok(scripts
+            .into_iter()
+            .map(|script| match script {
+                Script::Pass | Script::Trap => Verdict::Pass,
+                Script::Drop => Verdict::Drop { reason: "scripted".into() },
+                Script::Both => Verdict::Emit(vec![unchanged(Some("side")), unchanged(None)]),
+                Script::Reject => Verdict::Reject { code: "r".into(), message: "rejected".into() },
+                Script::Retry => Verdict::Retry { reason: "later".into(), delay_ms: None },
+                Script::NoSuchPort => Verdict::Emit(vec![unchanged(None), unchanged(Some("nowhere"))]),
+            })
+            .collect())
+    }
+
+    fn last_took(&self) -> Option<Duration> {
+        Some(self.took)
+    }
+
+    fn take_counts(&mut self, _: &mut dyn FnMut(PluginId, &str, u64)) {}
+}
+
+impl Outage {
+    fn answer(self, events: usize) -> Result<Verdicts, CallError> {
+        let verdict = match self {
+            Self::Reject => Verdict::Reject { code: "sim".into(), message: OUTAGE.into() },
+            Self::Retry => Verdict::Retry { reason: OUTAGE.into(), delay_ms: None },
+            Self::Trap => {
+                return Err(CallError::Guest { class: FailureClass::Trap, code: "sim".into(), message: OUTAGE.into() });
+            }
+        };
+        Ok(std::iter::repeat_n(verdict, events).collect())
+    }
+}

@@ -1,0 +1,408 @@
+//! A lane and all it meets.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pointsman_config::Plan;
+use pointsman_config::plan::Ordering;
+use pointsman_core::delivery::PartitionChoice;
+use pointsman_core::failure::FailureClass;
+use pointsman_core::policy::RetrySchedule;
+use pointsman_core::port::{AssignedFeed, Assignment, Commit, Sink as _};
+use pointsman_core::provenance::Provenance;
+use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord, TopicPartition};
+use pointsman_core::settled::Settled;
+
+use super::broker::{TroubledSink, is_refused};
+use super::plugin::{OUTAGE, Script, ScriptedPlugin, mixed};
+use crate::counters::Counters;
+use crate::credit::Credit;
+use crate::lane::{Lane, Step, Tools};
+use crate::route_test::simulated_log::SimulatedLog;
+use crate::shared::{Limiters, Now, Shared};
+
+pub(super) const RECORDS: i64 = 400;
+/// So little that lanes wait for credit at times.
+pub(super) const QUEUE_BYTES: usize = 20_000;
+
+const CONFIG: &str = r#"
+version = 1
+[router]
+name = "sim"
+[broker]
+embedded = "."
+[plugins.script]
+component = "script.wasm"
+[[routes]]
+name = "r"
+from = ["source"]
+stages = ["script"]
+origin_headers = false
+breaker = false
+batch = { records = 16 }
+in_flight = { records = 64 }
+retry = { initial = "1s", max = "8s", max_attempts = 3 }
+[[routes.outputs]]
+port = "side"
+topic = "side"
+[[routes.outputs]]
+topic = "main"
+"#;
+
+/// The offset in the source, which every record has as its value.
+pub(super) fn number(value: Option<&[u8]>) -> i64 {
+    std::str::from_utf8(value.expect("no value is lost")).unwrap().parse().unwrap()
+}
+
+pub(super) struct World {
+    pub(super) seed: u64,
+    pub(super) random: fastrand::Rng,
+    pub(super) shared: Arc<Shared>,
+    pub(super) log: SimulatedLog,
+    pub(super) committed: BTreeMap<Arc<str>, Commit>,
+    pub(super) sink: TroubledSink,
+    pub(super) credit: Credit,
+    pub(super) plugin: ScriptedPlugin,
+    pub(super) lane: Lane,
+    pub(super) now: Now,
+    pub(super) calm: bool,
+    /// The lanes there have been, one after the other.
+    pub(super) lanes: u64,
+    /// Records of the retry topic whose due times the plugin knows.
+    due_times: usize,
+}
+
+/// With the origin in headers of the outputs, and without, which lets records go on with the headers they have.
+fn plan(seed: u64, breaker: &str, ordering: &str) -> Arc<Plan> {
+    let config = CONFIG.replace("origin_headers = false", &format!("origin_headers = {}", seed.is_multiple_of(2)));
+    let config = config.replace("breaker = false", &format!("breaker = {breaker}\nordering = \"{ordering}\""));
+    let (plan, _) = pointsman_config::compile(&config, "simulation", &|_: &str| None).expect("compiles");
+    Arc::new(plan)
+}
+
+/// The key of the record with this offset in the source: one of some, which may be empty or null.
+pub(super) fn key_of(offset: i64) -> Option<Vec<u8>> {
+    match offset * 7 % 11 {
+        0 => None,
+        1 => Some(Vec::new()),
+        number => Some(vec![b'a' + u8::try_from(number / 3).unwrap()]),
+    }
+}
+
+/// The header of the record with this offset in the source.
+fn own_header(offset: i64) -> OwnedHeader {
+    OwnedHeader::text("own", offset.to_string())
+}
+
+pub(super) fn retry_topic() -> Arc<str> {
+    "sim.r.source.retry".into()
+}
+
+fn open_sink(shared: &Shared, log: &SimulatedLog, random: &mut fastrand::Rng) -> TroubledSink {
+    let inner = log.sink(shared.plan.topics.iter().map(|topic| Arc::clone(&topic.name)).collect());
+    TroubledSink {
+        inner,
+        random: random.fork(),
+        waiting: Vec::new(),
+        calm: false,
+        outage: None,
+        in_order: shared.plan.routes[0].ordering != Ordering::None,
+        broken: false,
+    }
+}
+
+fn open_lane(shared: &Arc<Shared>, log: &SimulatedLog, committed: &BTreeMap<Arc<str>, Commit>, now: Now) -> Lane {
+    let assigned = |topic: Arc<str>| {
+        let partition = TopicPartition::new(Arc::clone(&topic), 0);
+        let (start, metadata) =
+            committed.get(&topic).map_or((0, String::new()), |commit| (commit.offset, commit.metadata.clone()));
+        AssignedFeed { feed: Box::new(log.feed(partition.clone(), start)), partition, start, metadata }
+    };
+    let retry = shared.plan.routes[0].sources[0].retry.map(|_| assigned(retry_topic()));
+    let assignment = Assignment { source: assigned("source".into()), retry };
+    Lane::new(1, Arc::clone(shared), 0, assignment, now.instant)
+}
+
+impl World {
+    /// With a bit of everything.
+    pub(super) fn new(seed: u64) -> Self {
+        Self::ordered(seed, "none")
+    }
+
+    /// The same, in an order.
+    pub(super) fn ordered(seed: u64, ordering: &str) -> Self {
+        // The default, none, and one that is out of tokens most of the time.
+        let breakers =
+            ["{}", "false", r#"{ initial = 0, max = 2, successes_for_one = 3, one_every = "10s", probe_max = "5s" }"#];
+        Self::with(seed, mixed, breakers[seed as usize % breakers.len()], ordering)
+    }
+
+    pub(super) fn with(seed: u64, script: fn(u64, i64, u32) -> Script, breaker: &str, ordering: &str) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let plan = plan(seed, breaker, ordering);
+        let log = SimulatedLog::new(1 << 20);
+        let shared = Arc::new(Shared {
+            digests: Vec::new(),
+            limiters: Limiters::new(&plan),
+            counters: Arc::new(Counters::new(&plan)),
+            reader: log.reader(),
+            plan,
+        });
+        for topic in ["source", "main", "side", "sim.r.dead-letter", &retry_topic()] {
+            log.create(&topic.into(), 1);
+        }
+        for number in 0..RECORDS {
+            let record = OwnedRecord {
+                offset: 0,
+                timestamp_ms: number,
+                key: key_of(number),
+                value: Some(number.to_string().into_bytes()),
+                headers: vec![own_header(number)],
+            };
+            log.append("source", PartitionChoice::Exactly(0), record).expect("small");
+        }
+        let plugin = ScriptedPlugin {
+            seed,
+            random: random.fork(),
+            script,
+            calm: false,
+            outage: None,
+            took: Duration::ZERO,
+            asked: 0,
+            due: HashMap::new(),
+            judged: HashSet::new(),
+            has_retry_topic: ordering != "partition",
+            over: HashSet::new(),
+        };
+        let sink = open_sink(&shared, &log, &mut random);
+        let committed = BTreeMap::new();
+        let now = Now { instant: Instant::now(), unix_ms: 1_000_000 };
+        let lane = open_lane(&shared, &log, &committed, now);
+        Self {
+            seed,
+            random,
+            shared,
+            log,
+            committed,
+            sink,
+            credit: Credit::new(QUEUE_BYTES),
+            plugin,
+            lane,
+            now,
+            calm: false,
+            lanes: 1,
+            due_times: 0,
+        }
+    }
+
+    /// With or without troubles.
+    pub(super) fn be_calm(&mut self, calm: bool) {
+        (self.calm, self.sink.calm, self.plugin.calm) = (calm, calm, calm);
+    }
+
+    /// A round, some time, and now and then a commit, a crash or a revocation.
+    pub(super) fn go_on(&mut self) {
+        let step = self.round();
+        self.pass_time(step);
+        match self.random.u8(..) {
+            0..24 => self.commit(false),
+            24..26 if !self.calm => self.crash(),
+            26..28 if !self.calm => self.hand_over(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn round(&mut self) -> Step {
+        self.read_due_times();
+        // Every call takes so long at times that the step is over with it.
+        let slow = Duration::from_millis(if self.random.u8(..) < 64 { 150 } else { 0 });
+        let mut tools = Tools {
+            sink: &mut self.sink,
+            credit: &mut self.credit,
+            plugins: &mut self.plugin,
+            random: &mut self.random,
+            now: self.now,
+            elapsed: &|| slow,
+            // No wake-up gets lost here: a lane that is not told of something stands still, and the test with it.
+            look_anyway: false,
+        };
+        let step = self.lane.turn(&mut tools);
+        // A worker sleeps then.
+        assert!(step != Step::Idle || self.lane.turn(&mut tools) == Step::Idle, "it was idle, and had more to do");
+        let mut reports = Vec::new();
+        self.sink.serve(&mut reports).expect("never fails");
+        self.lane.reported(reports.into_iter(), &mut self.credit, self.now);
+        step
+    }
+
+    /// What the retry topic says of when its records are due.
+    fn read_due_times(&mut self) {
+        for written in self.log.written(&retry_topic()).iter().skip(self.due_times) {
+            self.due_times += 1;
+            let (_, parked) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
+            let due = self.plugin.due.entry((parked.origin.offset, parked.attempts + 1)).or_insert(i64::MAX);
+            // A repeated record is parked again; the earliest of its copies may run.
+            *due = (*due).min(parked.due_ms.expect("parked"));
+        }
+    }
+
+    pub(super) fn pass_time(&mut self, step: Step) {
+        let wait = match step {
+            Step::NotBefore(at) => at.saturating_duration_since(self.now.instant) + Duration::from_millis(1),
+            _ => Duration::from_millis(self.random.u64(0..50)),
+        };
+        self.now.instant += wait;
+        self.now.unix_ms += i64::try_from(wait.as_millis()).unwrap();
+    }
+
+    pub(super) fn commit(&mut self, again: bool) {
+        let commits: Vec<Commit> = self.lane.commits(again).collect();
+        for commit in commits {
+            self.check_commit(&commit);
+            self.committed.insert(Arc::clone(&commit.partition.topic), commit);
+        }
+    }
+
+    /// I2 and I3.
+    fn check_commit(&mut self, commit: &Commit) {
+        let before = self.committed.get(&commit.partition.topic).map_or(0, |before| before.offset);
+        assert!(commit.offset >= before, "I3");
+        let settled = Settled::decode(&commit.metadata, commit.offset).expect("ours");
+        let is_settled = |offset: i64| offset < commit.offset || settled.contains(offset);
+        // Of the copies of a parked record, one is enough: the one with the most attempts that is not settled.
+        let parked = self.parked();
+        let is_retry = commit.partition.topic == retry_topic();
+        let mut open: HashMap<i64, u32> = HashMap::new();
+        for (_, origin, attempts) in parked.iter().filter(|(offset, ..)| !is_retry || !is_settled(*offset)) {
+            let most = open.entry(*origin).or_insert(*attempts);
+            *most = (*most).max(*attempts);
+        }
+        let is_open = |origin: i64, attempts: u32| open.get(&origin).is_some_and(|most| *most >= attempts);
+        let deferred: HashSet<i64> =
+            parked.iter().filter(|(.., attempts)| *attempts == 0).map(|(_, origin, _)| *origin).collect();
+        let copies: HashMap<i64, (i64, u32)> =
+            parked.iter().map(|(offset, origin, attempts)| (*offset, (*origin, *attempts))).collect();
+        let in_place = self.shared.plan.routes[0].ordering == Ordering::Partition;
+        let written = self.log.written(&commit.partition.topic);
+        for offset in written.iter().map(|written| written.record.offset).filter(|offset| is_settled(*offset)) {
+            let (origin, attempts) = if is_retry { copies[&offset] } else { (offset, 0) };
+            let attempt = if in_place { self.last_run(offset).0 } else { attempts + 1 };
+            let still_parked = is_open(origin, attempts);
+            assert!(
+                still_parked || self.has_durable_fate(origin, attempt),
+                "I2: {} passes {origin}, run {attempt}",
+                commit.partition
+            );
+            if if is_retry { !still_parked } else { !deferred.contains(&offset) } {
+                self.plugin.over.insert((origin, attempt));
+            }
+        }
+    }
+
+    /// What was written to the retry topic: offset there and at the origin, and attempts.
+    fn parked(&self) -> Vec<(i64, i64, u32)> {
+        let written = self.log.written(&retry_topic());
+        let parked = written.iter().map(|written| {
+            let (_, parked) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
+            (written.record.offset, parked.origin.offset, parked.attempts)
+        });
+        parked.collect()
+    }
+
+    /// Whether the run of this record has left what it must have left.
+    fn has_durable_fate(&self, offset: i64, attempt: u32) -> bool {
+        let refused = is_refused(offset);
+        let by_its_script = match (self.plugin.script)(self.seed, offset, attempt) {
+            Script::Drop => true,
+            Script::Pass if !refused => self.outputs("main", offset) > 0,
+            Script::Both if !refused => self.outputs("main", offset) > 0 && self.outputs("side", offset) > 0,
+            _ => false,
+        };
+        // It may have met an outage in place of its script.
+        by_its_script || self.is_parked(offset, attempt) || self.dead_letter(offset).is_some()
+    }
+
+    pub(super) fn outputs(&self, topic: &str, offset: i64) -> usize {
+        let written = self.log.written(topic);
+        let of_it = written.iter().filter(|written| number(written.record.value.as_deref()) == offset);
+        of_it.inspect(|written| assert_eq!(written.record.headers[0], own_header(offset))).count()
+    }
+
+    pub(super) fn is_parked(&self, offset: i64, attempts: u32) -> bool {
+        self.log.written(&retry_topic()).iter().any(|written| {
+            Provenance::split(Headers::Owned(&written.record.headers))
+                .is_ok_and(|(_, parked)| parked.origin.offset == offset && parked.attempts == attempts)
+        })
+    }
+
+    pub(super) fn dead_letter(&self, offset: i64) -> Option<Provenance> {
+        self.log.written("sim.r.dead-letter").iter().find_map(|written| {
+            let (originals, letter) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
+            assert_eq!(written.record.headers[..originals], [own_header(letter.origin.offset)]);
+            (letter.origin.offset == offset).then_some(letter)
+        })
+    }
+
+    /// Records that an outage has made dead letters.
+    pub(super) fn lost_to_the_outage(&self) -> usize {
+        (0..RECORDS).filter(|offset| self.dead_letter(*offset).is_some_and(|letter| letter.message == OUTAGE)).count()
+    }
+
+    pub(super) fn crash(&mut self) {
+        // What the sink had queued and not written is gone; what was written stays.
+        self.sink = open_sink(&self.shared, &self.log, &mut self.random);
+        self.lane.forgo(&mut self.credit);
+        self.lanes += 1;
+        self.lane = open_lane(&self.shared, &self.log, &self.committed, self.now);
+    }
+
+    pub(super) fn hand_over(&mut self) {
+        self.lane.drain();
+        for _ in 0..self.random.usize(0..200) {
+            let step = self.round();
+            self.pass_time(step);
+            if self.lane.is_drained() {
+                break;
+            }
+        }
+        self.commit(true);
+        self.crash();
+    }
+
+    /// Everything is committed, and nothing waits.
+    pub(super) fn is_done(&mut self) -> bool {
+        let retry_end = i64::try_from(self.log.written(&retry_topic()).len()).unwrap();
+        let ends = [("source".into(), RECORDS), (retry_topic(), retry_end)];
+        ends.iter()
+            .all(|(topic, end): &(Arc<str>, i64)| self.committed.get(topic).map_or(0, |commit| commit.offset) == *end)
+    }
+
+    /// The number of the last run of a record, and what it says.
+    fn last_run(&self, offset: i64) -> (u32, Script) {
+        let RetrySchedule { max_attempts, .. } = self.shared.plan.routes[0].failure.retry.clone().expect("retries");
+        let mut runs = (1..=max_attempts).map(|attempt| (attempt, (self.plugin.script)(self.seed, offset, attempt)));
+        runs.find(|(_, script)| *script != Script::Retry).unwrap_or((max_attempts, Script::Retry))
+    }
+
+    /// I1 and I5: each record is where its last run says, and nowhere else.
+    pub(super) fn check_fates(&self) {
+        for offset in 0..RECORDS {
+            let (_, last) = self.last_run(offset);
+            let refused = is_refused(offset);
+            let (main, side, dead) = match last {
+                Script::Drop => (false, false, None),
+                Script::Pass | Script::Both if refused => (false, false, Some(FailureClass::Refused)),
+                Script::Pass => (true, false, None),
+                Script::Both => (true, true, None),
+                Script::Reject => (false, false, Some(FailureClass::Reject)),
+                Script::Retry => (false, false, Some(FailureClass::Retry)),
+                Script::Trap => (false, false, Some(FailureClass::Trap)),
+                Script::NoSuchPort => (false, false, Some(FailureClass::Unmatched)),
+            };
+            let letter = self.dead_letter(offset).map(|letter| letter.class);
+            let found = (self.outputs("main", offset) > 0, self.outputs("side", offset) > 0, letter);
+            assert_eq!(found, (main, side, dead), "the fate of {offset}, whose last run says {last:?}");
+        }
+    }
+}
