@@ -290,6 +290,11 @@ impl Intake {
         self.tracker.span()
     }
 
+    /// What was committed last, or where the partition was taken over.
+    pub(crate) fn committed(&self) -> &CommitPoint {
+        &self.committed
+    }
+
     /// The lowest offset that is not settled.
     pub(crate) fn watermark(&self) -> i64 {
         self.tracker.watermark()

@@ -221,13 +221,14 @@ impl Lane {
             StagePlan::Filter(_) => None,
         });
         let by_key = plan.ordering == Ordering::Key;
-        let retry = assignment.retry.map(|retry| Parking::new(retry, &assignment.source, by_key));
+        let source = Intake::new(assignment.source);
+        let retry = assignment.retry.map(|retry| Parking::new(retry, &source, by_key));
         let held_bytes = plugins.clone().map(|plugin| plugin.limits.output_bytes).max().unwrap_or(0);
         let record_time = RECORD_TIME + plugins.map(|plugin| plugin.limits.deadline * DEADLINES).sum::<Duration>();
         Self {
             id,
             route,
-            source: Intake::new(assignment.source),
+            source,
             retry,
             retry_topic,
             limits,
@@ -297,14 +298,12 @@ impl Lane {
         if let Some(step) = self.held_back(tools) {
             return step;
         }
-        if self.ready.is_empty() {
-            self.take_in(tools);
-        }
+        let any = !self.ready.is_empty() || self.take_in(tools);
         if !self.outbox.is_empty() {
             return self.deliver(tools);
         }
         if self.ready.is_empty() {
-            return self.nothing_to_do(tools);
+            return if any && !self.halted { Step::Progress } else { self.nothing_to_do(tools) };
         }
         if !tools.credit.allows(self.queued_bytes) {
             return Step::AwaitingCredit;
@@ -323,11 +322,6 @@ impl Lane {
     }
 
     fn nothing_to_do(&self, tools: &Tools<'_>) -> Step {
-        if self.retry.as_ref().is_some_and(Parking::has_more)
-            && self.pause.is_none_or(|until| until <= tools.now.instant)
-        {
-            return Step::Progress;
-        }
         let due = self.retry.as_ref().and_then(|retry| retry.next_due_ms(self.plan()));
         let due = due.map(|due_ms| instant_of(due_ms, tools.now));
         let again = self.again.front().map(|again| again.at);

@@ -16,7 +16,7 @@ use pointsman_core::provenance::{Provenance, ProvenanceError};
 use pointsman_core::record::{Record, TopicPartition};
 use pointsman_core::tracker::CommitPoint;
 
-use crate::intake::{FetchError, Flight, Held, Signal, event_of, resume_point};
+use crate::intake::{FetchError, Flight, Held, Intake, Signal, event_of, resume_point};
 use crate::shared::Now;
 
 /// Opens a partition outside any group, at an offset.
@@ -63,7 +63,7 @@ struct Window {
 
 impl Parking {
     /// Takes a retry partition over, on the worker's own thread. It follows `source`.
-    pub(crate) fn new(assigned: AssignedFeed, source: &AssignedFeed, in_order: bool) -> Self {
+    pub(crate) fn new(assigned: AssignedFeed, source: &Intake, in_order: bool) -> Self {
         let committed = resume_point(&assigned);
         let AssignedFeed { partition, feed: mut tail, .. } = assigned;
         let signal = Signal::new(std::thread::current());
@@ -75,7 +75,7 @@ impl Parking {
             signal,
             caught_up: false,
             has_more: false,
-            index: Parked::resume(committed.clone(), source.start, in_order),
+            index: Parked::resume(committed.clone(), source.committed().clone(), in_order),
             window: None,
             flights: HashMap::new(),
             held: BTreeMap::new(),
@@ -111,20 +111,20 @@ impl Parking {
         &mut self.index
     }
 
-    /// Indexes what has come in.
-    pub(crate) fn read_tail(&mut self, plan: &RoutePlan, look_anyway: bool) -> Result<(), FetchError> {
+    /// Indexes what has come in. The answer is whether that was anything.
+    pub(crate) fn read_tail(&mut self, plan: &RoutePlan, look_anyway: bool) -> Result<bool, FetchError> {
         self.has_more = false;
         if !look_anyway && !self.signal.is_raised() {
-            return Ok(());
+            return Ok(false);
         }
-        for _ in 0..TAIL_BATCHES {
+        for batches in 0..TAIL_BATCHES {
             self.signal.lower();
             let Some(batch) = self.tail.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else {
                 if !self.caught_up && self.tail.reached_end() {
                     self.caught_up = true;
                     self.index.caught_up();
                 }
-                return Ok(());
+                return Ok(batches > 0);
             };
             self.signal.raise();
             for record in (0..batch.len()).map(|index| batch.record(index)) {
@@ -135,7 +135,7 @@ impl Parking {
             }
         }
         self.has_more = true;
-        Ok(())
+        Ok(true)
     }
 
     fn label(&self, record: &Record<'_>) -> Label {
@@ -265,15 +265,28 @@ impl Parking {
         self.flights.get_mut(&seq)
     }
 
+    /// The record is not run after all: one before it in its key has to be first.
+    pub(crate) fn put_back(&mut self, seq: u64) {
+        if let Some(flight) = self.flights.remove(&seq) {
+            self.index.put_back(seq);
+            self.let_go(flight.held);
+        }
+    }
+
     /// Notes that the record has its fate, which may be to be parked again.
     pub(crate) fn settle(&mut self, seq: u64, parked: bool) {
         let Some(flight) = self.flights.remove(&seq) else { return };
         self.index.settle(seq, parked);
-        let Some(held) = self.held.get_mut(&flight.held) else { return };
+        self.let_go(flight.held);
+    }
+
+    /// One record less is needed of a batch.
+    fn let_go(&mut self, number: u32) {
+        let Some(held) = self.held.get_mut(&number) else { return };
         held.unsettled -= 1;
         if held.unsettled == 0 {
             self.bytes -= held.bytes;
-            self.held.remove(&flight.held);
+            self.held.remove(&number);
         }
     }
 

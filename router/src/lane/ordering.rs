@@ -21,7 +21,8 @@ use crate::shared::{Grant, Now};
 impl Lane {
     /// Takes a record to be judged, or to be parked behind another of its key.
     pub(super) fn set_out(&mut self, unit: Unit, now: Now) {
-        match self.predecessor(unit) {
+        // What is parked already is looked at when it has been judged: its predecessors may be judged with it.
+        match self.predecessor(unit).filter(|_| unit.which == Which::Source) {
             None => self.ready.push(unit),
             Some(offset) => {
                 let origin = self.origin_of(unit).ok().flatten();
@@ -30,30 +31,42 @@ impl Lane {
         }
     }
 
-    /// Has the record that the outbox stands at parked instead, if one before it was in the meantime.
+    /// Whether the record that the outbox stands at must not be delivered now: one before it in its key is to be first.
+    /// A parked one stays where it is then; one of the source is ruled to be parked, which is no reason to stop.
     #[inline]
-    pub(super) fn defer_if_blocked(&mut self, unit: Unit, now: Now) {
-        if unit.which == Which::Source && self.retry.as_ref().is_some_and(|retry| !retry.index().is_empty()) {
-            self.defer(unit, now);
+    pub(super) fn is_put_back(&mut self, unit: Unit, now: Now) -> bool {
+        let by_key = self.plan().ordering == Ordering::Key;
+        by_key && self.retry.as_ref().is_some_and(|retry| !retry.index().is_empty()) && self.put_back(unit, now)
+    }
+
+    fn put_back(&mut self, unit: Unit, now: Now) -> bool {
+        let is_begun = self.outbox.sent > 0;
+        let Some(offset) = self.predecessor(unit).filter(|_| !is_begun) else { return false };
+        let ruling = self.outbox.judgement.rulings.get_mut(self.outbox.next);
+        match (ruling, unit.which, &mut self.retry) {
+            // The policy has decided already.
+            (None | Some(Ruling::Fail(_, Course::Park { .. } | Course::Unparkable | Course::DeadLetter | Course::Truncate)), ..) => false,
+            (Some(_), Which::Retry, Some(retry)) => {
+                retry.put_back(unit.seq);
+                true
+            }
+            (Some(ruling), ..) => {
+                *ruling = deferred(offset, now);
+                false
+            }
         }
     }
 
-    fn defer(&mut self, unit: Unit, now: Now) {
-        let is_begun = self.outbox.sent > 0;
-        let Some(offset) = self.predecessor(unit).filter(|_| !is_begun) else { return };
-        let ruling = self.outbox.judgement.rulings.get_mut(self.outbox.next);
-        match ruling {
-            // The policy has decided already.
-            None
-            | Some(Ruling::Fail(_, Course::Park { .. } | Course::Unparkable | Course::DeadLetter | Course::Truncate)) =>
-                {}
-            Some(ruling) => *ruling = deferred(offset, now),
+    /// All that came of the record is handed over, or not after all.
+    pub(super) fn note_sent(&mut self, unit: Unit, sent: bool) {
+        if let (Which::Retry, Some(retry)) = (unit.which, &mut self.retry) {
+            retry.index_mut().sent(unit.seq, sent);
         }
     }
 
     /// The offset of the parked record that this one has to wait for.
     fn predecessor(&self, unit: Unit) -> Option<i64> {
-        let retry = self.retry.as_ref().filter(|retry| unit.which == Which::Source && !retry.index().is_empty())?;
+        let retry = self.retry.as_ref().filter(|retry| !retry.index().is_empty())?;
         retry.index().predecessor(self.original(unit)?)
     }
 
@@ -146,7 +159,10 @@ impl Lane {
     }
 
     fn put_in_order(&mut self, again: Again) {
-        let place = |unit: Unit| (unit.which == Which::Source, unit.seq);
+        let place = |unit: Unit| match (unit.which, &self.retry) {
+            (Which::Retry, Some(retry)) => (false, retry.index().original(unit.seq).map(|original| original.offset)),
+            _ => (true, i64::try_from(unit.seq).ok()),
+        };
         let at = self.again.partition_point(|other| place(other.unit) < place(again.unit));
         self.again.insert(at, again);
     }

@@ -54,7 +54,10 @@ impl Lane {
             }
             let at = self.outbox.next;
             let unit = self.outbox.units[at];
-            self.defer_if_blocked(unit, tools.now);
+            if self.is_put_back(unit, tools.now) {
+                self.outbox.next += 1;
+                continue;
+            }
             let carried_out = match &mut self.outbox.judgement.rulings[at] {
                 Ruling::Unchanged { output } => {
                     let routed = Routed { version: None, output: *output };
@@ -220,7 +223,9 @@ impl Lane {
         let Some(flight) = self.flight(unit) else { return };
         flight.sent = true;
         flight.intent = intent;
-        if flight.outstanding == 0 {
+        let is_done = flight.outstanding == 0;
+        self.note_sent(unit, true);
+        if is_done {
             self.finish(unit, now);
         }
     }
@@ -235,6 +240,7 @@ impl Lane {
             && let Some((batch, index, _)) = self.in_flight(unit)
         {
             batch.restore(index);
+            self.note_sent(unit, false);
         }
         match error {
             None => self.arrived(unit, intent),

@@ -9,23 +9,30 @@ use crate::judge::Ruling;
 use crate::shared::Now;
 
 impl Lane {
-    /// Takes in what is next: records whose delivery failed, records whose retry is due, or new ones.
-    pub(super) fn take_in(&mut self, tools: &Tools<'_>) {
+    /// Takes in what is next: records whose delivery failed, records whose retry is due, or new ones. The answer is whether
+    /// anything came in, even if there is nothing to be done about it.
+    pub(super) fn take_in(&mut self, tools: &Tools<'_>) -> bool {
         self.take_again(tools.now);
         self.retry_first = !self.retry_first;
-        let turns = if self.retry_first { [Which::Retry, Which::Source] } else { [Which::Source, Which::Retry] };
+        // Before all is known that is parked, nothing else can be done.
+        let is_behind = self.retry.as_ref().is_some_and(|retry| !retry.is_caught_up());
+        let retry_first = self.retry_first || is_behind;
+        let turns = if retry_first { [Which::Retry, Which::Source] } else { [Which::Source, Which::Retry] };
+        let mut any = false;
         for which in turns {
             if self.halted || !self.ready.is_empty() || !self.outbox.is_empty() {
-                return;
+                return true;
             }
             let fetched = match which {
                 Which::Source => self.take_source(tools.now, tools.look_anyway),
                 Which::Retry => self.take_retry(tools.now, tools.look_anyway),
             };
-            if let Err(error) = fetched {
-                self.fetch_failed(tools.now, &error);
+            match fetched {
+                Ok(fetched) => any |= fetched,
+                Err(error) => self.fetch_failed(tools.now, &error),
             }
         }
+        any
     }
 
     fn take_again(&mut self, now: Now) {
@@ -60,40 +67,40 @@ impl Lane {
         }
     }
 
-    fn take_source(&mut self, now: Now, look_anyway: bool) -> Result<(), FetchError> {
-        if self.is_source_held_up() {
-            return Ok(());
-        }
+    fn take_source(&mut self, now: Now, look_anyway: bool) -> Result<bool, FetchError> {
         let plan = &self.shared.plan.routes[self.route];
-        if has_room(&self.source, plan)
-            && self.source.may_have_records(look_anyway)
-            && let Some(seqs) = self.source.fetch(plan.batch_records.get(), plan.batch_bytes.get())?
-        {
-            self.ready.reserve(plan.batch_records.get());
-            let none_parked = self.retry.as_ref().is_none_or(|retry| retry.index().is_empty());
-            for seq in seqs.filter(|seq| self.source.is_open(*seq)).collect::<Vec<_>>() {
-                let unit = Unit { which: Which::Source, seq };
-                if none_parked {
-                    self.ready.push(unit);
-                } else if self.passes_parked(unit) {
-                    // It has its fate already, which a crash kept from being committed.
-                    self.source.settle(seq);
-                } else {
-                    self.set_out(unit, now);
-                }
+        if self.is_source_held_up() || !has_room(&self.source, plan) || !self.source.may_have_records(look_anyway) {
+            return Ok(false);
+        }
+        let Some(seqs) = self.source.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else { return Ok(false) };
+        self.ready.reserve(plan.batch_records.get());
+        let none_parked = self.retry.as_ref().is_none_or(|retry| retry.index().is_empty());
+        for seq in seqs {
+            let unit = Unit { which: Which::Source, seq };
+            if !self.source.is_open(seq) {
+                continue;
+            }
+            if none_parked {
+                self.ready.push(unit);
+            } else if self.passes_parked(unit) {
+                // It has its fate already, which a crash kept from being committed.
+                self.source.settle(seq);
+            } else {
+                self.set_out(unit, now);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Indexes what has come into the retry partition, and takes in what is due of it.
-    fn take_retry(&mut self, now: Now, look_anyway: bool) -> Result<(), FetchError> {
+    fn take_retry(&mut self, now: Now, look_anyway: bool) -> Result<bool, FetchError> {
         let plan = &self.shared.plan.routes[self.route];
-        let Some(retry) = &mut self.retry else { return Ok(()) };
+        let Some(retry) = &mut self.retry else { return Ok(false) };
         let mut done = retry.read_tail(plan, look_anyway);
         if retry.is_caught_up() && !retry.has_more() {
             // What is known already may run, whether or not more can be read.
-            done = done.and(retry.read_back(plan, &self.shared.reader, now, look_anyway));
+            let read_back = retry.read_back(plan, &self.shared.reader, now, look_anyway);
+            done = done.and_then(|any| read_back.map(|()| any));
             while self.ready.len() < plan.batch_records.get()
                 && let Some(seq) = retry.take()
             {

@@ -87,8 +87,8 @@ pub struct Parked {
     /// their fate from being committed. They do not run before they have come: else what became of them could be committed
     /// before what became of the record in the source, and after another crash that would run anew.
     foreseen: BTreeMap<i64, KeyHash>,
-    /// The next offset of the source, until all is known that was parked before the assignment.
-    foresees_from: Option<i64>,
+    /// Where the source is gone on with, until all is known that was parked before the assignment.
+    source: Option<CommitPoint>,
     /// Whether anything was settled since that was last asked.
     changed: bool,
 }
@@ -123,8 +123,10 @@ enum State {
     Queued,
     /// To be read back.
     Wanted,
-    /// In flight.
+    /// In flight, and not handed over yet.
     Running,
+    /// All that came of it is handed over. The next of its key may follow.
+    Sent,
     Settled,
 }
 
@@ -147,14 +149,13 @@ enum Progress {
 }
 
 impl Parked {
-    /// Goes on from a commit point of the retry partition, and from one of the source at `source_offset`. `in_order` is order
-    /// by key.
+    /// Goes on from a commit point of the retry partition, and from one of the source. `in_order` is order by key.
     #[must_use]
-    pub fn resume(point: CommitPoint, source_offset: i64, in_order: bool) -> Self {
+    pub fn resume(point: CommitPoint, source: CommitPoint, in_order: bool) -> Self {
         Self {
             in_order,
             foreseen: BTreeMap::new(),
-            foresees_from: Some(source_offset),
+            source: Some(source),
             entries: VecDeque::new(),
             first_seq: 0,
             next_offset: point.offset,
@@ -202,7 +203,10 @@ impl Parked {
         match original {
             None => self.queue(seq),
             Some(original) => {
-                if self.foresees_from.is_some_and(|from| original.offset >= from) {
+                let offset = original.offset;
+                // What is settled beyond the source's commit does not come from there any more.
+                let is_to_come = |point: &CommitPoint| offset >= point.offset && !point.settled.contains(offset);
+                if self.source.as_ref().is_some_and(is_to_come) {
                     self.foreseen.insert(original.offset, original.key);
                 }
                 self.place(original, seq, label.attempts);
@@ -213,7 +217,7 @@ impl Parked {
 
     /// All is known that was parked before the assignment.
     pub fn caught_up(&mut self) {
-        self.foresees_from = None;
+        self.source = None;
     }
 
     /// The source has come to the record at this offset. The answer is whether that was parked before the assignment: it has its
@@ -253,7 +257,7 @@ impl Parked {
         let known = self.places.get(&original).map(|low| self.full_seq(u64::from(*low), u64::from(u32::MAX)));
         match known.and_then(|known| Some((known, *self.entry(known)?))) {
             // Another router's, from before it lost the partition: the run that is under way decides.
-            Some((_, Entry { state: State::Wanted | State::Running, .. })) => self.mark_settled(seq),
+            Some((_, Entry { state: State::Wanted | State::Running | State::Sent, .. })) => self.mark_settled(seq),
             Some((_, known)) if attempts < known.attempts => self.mark_settled(seq),
             Some((known, _)) => {
                 self.mark_settled(known);
@@ -329,11 +333,21 @@ impl Parked {
         !self.coming.is_empty()
     }
 
-    /// The offset in the source of the first parked record of the same key, if the record has to wait for it.
+    /// The offset in the source of the parked record of the same key that this one has to wait for, if there is one. It may
+    /// follow at once where all before it have been handed over; what those come to is then known in time.
     #[must_use]
     pub fn predecessor(&self, original: Original) -> Option<i64> {
-        let first = self.first_of(original.key).filter(|_| self.keeps_order(original.key))?;
-        (first < original).then_some(first.offset)
+        if !self.keeps_order(original.key) {
+            return None;
+        }
+        let before = Original { offset: i64::MIN, ..original }..original;
+        if let Some((coming, _)) = self.coming.range(before.clone()).next() {
+            return Some(coming.offset);
+        }
+        // Of those before it, each was sent behind the one before.
+        let (placed, low) = self.places.range(before).next_back()?;
+        let entry = self.entry(self.full_seq(u64::from(*low), u64::from(u32::MAX)))?;
+        (entry.state != State::Sent).then_some(placed.offset)
     }
 
     /// The record is being parked, with so many attempts: its key is blocked from now on.
@@ -370,7 +384,8 @@ impl Parked {
         self.promote(original.key);
     }
 
-    /// Chooses records to be read back and run: at most `limit`, all of them due at `now_ms`.
+    /// Chooses records to be read back and run: at most `limit`, all of them due at `now_ms`. Under an order, what is due of a
+    /// key's next ones comes along with the first.
     pub fn want_due(&mut self, now_ms: i64, limit: usize) {
         let mut left = limit;
         while left > 0
@@ -379,15 +394,46 @@ impl Parked {
         {
             self.due.pop();
             let Some(entry) = self.entry(seq).filter(|entry| entry.state == State::Queued) else { continue };
-            let is_next = entry.original().is_none_or(|original| {
-                !self.keeps_order(original.key) || self.first_of(original.key) == Some(original)
-            });
-            let state = if is_next { State::Wanted } else { State::Waiting };
-            if is_next {
-                self.wanted.insert(seq);
-                left -= 1;
+            match entry.original().filter(|original| self.keeps_order(original.key)) {
+                None => left -= usize::from(self.want(seq)),
+                Some(original) if self.first_of(original.key) == Some(original) => {
+                    left -= self.want_chain(original.key, now_ms, left);
+                }
+                Some(_) => drop(self.set_state(seq, State::Waiting)),
             }
-            self.set_state(seq, state);
+        }
+    }
+
+    /// Chooses the first records of a key, as far as they are due; the answer is how many.
+    fn want_chain(&mut self, key: KeyHash, now_ms: i64, limit: usize) -> usize {
+        let coming = self.coming.range(Original::all_of(key)).next().map_or(i64::MAX, |(original, _)| original.offset);
+        let may_run = |low: &u32| {
+            let seq = self.full_seq(u64::from(*low), u64::from(u32::MAX));
+            let entry = self.entry(seq)?;
+            let is_free = matches!(entry.state, State::Waiting | State::Queued) && entry.due_ms <= now_ms;
+            (is_free && entry.origin < coming && !self.foreseen.contains_key(&entry.origin)).then_some(seq)
+        };
+        let chain = self.places.range(Original::all_of(key)).map_while(|(_, low)| may_run(low)).take(limit);
+        let chain: Vec<u64> = chain.collect();
+        chain.into_iter().filter(|seq| self.want(*seq)).count()
+    }
+
+    fn want(&mut self, seq: u64) -> bool {
+        self.set_state(seq, State::Wanted) && self.wanted.insert(seq)
+    }
+
+    /// All that came of the record is handed over, or not after all.
+    pub fn sent(&mut self, seq: u64, sent: bool) {
+        // One whose failure was decided on earlier goes its way before its predecessors. Those behind it must not.
+        let is_next = sent && self.original(seq).is_none_or(|original| self.predecessor(original).is_none());
+        self.set_state(seq, if is_next { State::Sent } else { State::Running });
+    }
+
+    /// The record that was read back is not run after all: one before it has to be first.
+    pub fn put_back(&mut self, seq: u64) {
+        self.set_state(seq, State::Waiting);
+        if let Some(original) = self.original(seq) {
+            self.promote(original.key);
         }
     }
 
@@ -430,7 +476,7 @@ impl Parked {
     /// The record that was run has its fate. If that is to be parked again, it was [held](Self::hold) before.
     pub fn settle(&mut self, seq: u64, parked: bool) {
         let Some(entry) = self.entry(seq).copied() else { return };
-        debug_assert!(entry.state == State::Running, "I1: what settles was run, and settles once");
+        debug_assert!(matches!(entry.state, State::Running | State::Sent), "I1: what settles was run, and settles once");
         self.mark_settled(seq);
         let Some(original) = entry.original() else { return };
         if self.places.get(&original) == Some(&(seq as u32)) {

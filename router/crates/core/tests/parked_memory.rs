@@ -36,8 +36,8 @@ const RECORDS: u32 = 1_000_000;
 fn index_of(in_order: bool, key: impl Fn(u32) -> KeyHash) -> usize {
     let before = HELD.load(Ordering::Relaxed);
     // The source is far behind what was parked: each has still to come from there.
-    let point = CommitPoint { offset: 0, settled: Settled::default() };
-    let mut parked = Parked::resume(point, i64::MAX, in_order);
+    let point = |offset| CommitPoint { offset, settled: Settled::default() };
+    let mut parked = Parked::resume(point(0), point(i64::MAX), in_order);
     for number in 0..RECORDS {
         let original = Original { key: key(number), offset: i64::from(number) };
         let label = Label { original: Some(original), due_ms: i64::from(number) * 7 % 5000, attempts: 1 };

@@ -239,6 +239,8 @@ impl World {
             look_anyway: false,
         };
         let step = self.lane.turn(&mut tools);
+        // A worker sleeps then.
+        assert!(step != Step::Idle || self.lane.turn(&mut tools) == Step::Idle, "it was idle, and had more to do");
         let mut reports = Vec::new();
         self.sink.serve(&mut reports).expect("never fails");
         self.lane.reported(reports.into_iter(), &mut self.credit, self.now);
