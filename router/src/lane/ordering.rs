@@ -45,7 +45,11 @@ impl Lane {
         let ruling = self.outbox.judgement.rulings.get_mut(self.outbox.next);
         match (ruling, unit.which, &mut self.retry) {
             // The policy has decided already.
-            (None | Some(Ruling::Fail(_, Course::Park { .. } | Course::Unparkable | Course::DeadLetter | Course::Truncate)), ..) => false,
+            (
+                None
+                | Some(Ruling::Fail(_, Course::Park { .. } | Course::Unparkable | Course::DeadLetter | Course::Truncate)),
+                ..,
+            ) => false,
             (Some(_), Which::Retry, Some(retry)) => {
                 retry.put_back(unit.seq);
                 true

@@ -476,7 +476,10 @@ impl Parked {
     /// The record that was run has its fate. If that is to be parked again, it was [held](Self::hold) before.
     pub fn settle(&mut self, seq: u64, parked: bool) {
         let Some(entry) = self.entry(seq).copied() else { return };
-        debug_assert!(matches!(entry.state, State::Running | State::Sent), "I1: what settles was run, and settles once");
+        debug_assert!(
+            matches!(entry.state, State::Running | State::Sent),
+            "I1: what settles was run, and settles once"
+        );
         self.mark_settled(seq);
         let Some(original) = entry.original() else { return };
         if self.places.get(&original) == Some(&(seq as u32)) {

@@ -7,7 +7,9 @@ use comfy_table::{CellAlignment, Row, Table};
 use serde::Serialize;
 
 use super::choice::Choice;
-use super::{Desk, Failed, all_seen, cause, counted, expiry, handled, note_unsure, picked, say_json, table, time, whose};
+use super::{
+    Desk, Failed, all_seen, cause, counted, expiry, handled, note_unsure, picked, say_json, table, time, whose,
+};
 use crate::cli::printable;
 use crate::dead_letter::{Causes, Group, Letter, Tally, Topic, visit_open};
 
