@@ -15,6 +15,7 @@ mod outage;
 mod plugin;
 mod world;
 
+/// How many there are without `POINTSMAN_SEEDS`.
 const SEEDS: u64 = 60;
 
 fn simulate(seed: u64, ordering: &str) {
@@ -35,8 +36,9 @@ fn simulate(seed: u64, ordering: &str) {
 
 /// Runs a simulation for each seed.
 fn for_each_seed(simulate: fn(u64)) {
-    let only = std::env::var("POINTSMAN_SEED").ok().and_then(|seed| seed.parse().ok());
-    for seed in only.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let all = 0..number("POINTSMAN_SEEDS").unwrap_or(SEEDS);
+    for seed in number("POINTSMAN_SEED").map_or(all, |seed| seed..seed + 1) {
         let outcome = std::panic::catch_unwind(|| simulate(seed));
         assert!(outcome.is_ok(), "failed; POINTSMAN_SEED={seed} runs only this one");
     }

@@ -433,6 +433,8 @@ impl Parked {
     pub fn put_back(&mut self, seq: u64) {
         self.set_state(seq, State::Waiting);
         if let Some(original) = self.original(seq) {
+            // It may have been held for a delivery that was refused.
+            self.release(original);
             self.promote(original.key);
         }
     }
