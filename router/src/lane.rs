@@ -298,9 +298,13 @@ impl Lane {
         if let Some(step) = self.held_back(tools) {
             return step;
         }
+        self.take_failed(false);
         let any = !self.ready.is_empty() || self.take_in(tools);
         if !self.outbox.is_empty() {
             return self.deliver(tools);
+        }
+        if self.ready.is_empty() && self.outstanding == 0 {
+            self.take_failed(true);
         }
         if self.ready.is_empty() {
             return if any && !self.halted { Step::Progress } else { self.nothing_to_do(tools) };
