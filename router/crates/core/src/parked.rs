@@ -26,7 +26,7 @@ mod held;
 mod label;
 mod moving;
 
-pub use label::{Edition, KeyHash, KeyOrder, Label, Original};
+pub use label::{Edition, KeyHash, KeyOrder, Kind, Label, Original};
 
 /// The index.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ struct Entry {
     key: KeyHash,
     attempts: u32,
     replays: u16,
-    is_marker: bool,
+    kind: Kind,
     state: State,
 }
 
@@ -84,6 +84,10 @@ impl Entry {
 
     fn original(&self) -> Option<Original> {
         (self.origin != Self::NOWHERE).then_some(Original { key: self.key, offset: self.origin })
+    }
+
+    fn is_marker(&self) -> bool {
+        matches!(self.kind, Kind::Marker(_))
     }
 
     /// It is being read back, or in flight.
@@ -158,7 +162,7 @@ impl Parked {
             key: original.map_or(KeyHash::NULL, |original| original.key),
             attempts: label.edition.attempts,
             replays: label.edition.replays,
-            is_marker: label.marker.is_some(),
+            kind: label.kind,
             state: if settled { State::Settled } else { State::Waiting },
         });
         if settled {
@@ -167,10 +171,11 @@ impl Parked {
             return Ok(());
         }
         self.unsettled += 1;
-        match (original, label.marker) {
+        match (original, label.kind) {
+            (None, Kind::Marker(_)) => self.mark_settled(seq),
             (None, _) => self.queue(seq),
-            (Some(original), Some(marker)) => self.note(marker, original, seq),
-            (Some(original), None) => {
+            (Some(original), Kind::Marker(marker)) => self.note(marker, original, seq),
+            (Some(original), Kind::Parked | Kind::Replayed) => {
                 let offset = original.offset;
                 // What is settled beyond the source's commit does not come from there any more.
                 let is_to_come = |point: &CommitPoint| offset >= point.offset && !point.settled.contains(offset);
@@ -365,6 +370,12 @@ impl Parked {
         Some(seq)
     }
 
+    /// Which edition of its record this copy is.
+    #[must_use]
+    pub fn edition(&self, seq: u64) -> Edition {
+        self.entry(seq).map(Entry::edition).unwrap_or_default()
+    }
+
     /// Where the record came from.
     #[must_use]
     pub fn original(&self, seq: u64) -> Option<Original> {
@@ -374,7 +385,7 @@ impl Parked {
     /// The record that was run has its fate. If that is to be parked again, it was [held](Self::hold) before.
     pub fn settle(&mut self, seq: u64, parked: bool) {
         let Some(entry) = self.entry(seq).copied() else { return };
-        if entry.is_marker {
+        if entry.is_marker() {
             return self.mark_settled(seq);
         }
         debug_assert!(

@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pointsman_core::parked::{Edition, KeyHash, KeyOrder, Label, Original, Parked};
+use pointsman_core::parked::{Edition, KeyHash, KeyOrder, Kind, Label, Original, Parked};
 use pointsman_core::settled::Settled;
 use pointsman_core::tracker::CommitPoint;
 
@@ -45,7 +45,7 @@ fn index_of(in_order: bool, key: impl Fn(u32) -> KeyHash) -> usize {
             original: Some(original),
             due_ms: i64::from(number) * 7 % 5000,
             edition: Edition::new(0, 1),
-            marker: None,
+            kind: Kind::Parked,
         };
         parked.admit(i64::from(number), &label).expect("in order");
     }

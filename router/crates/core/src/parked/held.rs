@@ -4,7 +4,7 @@
 //! record that was replayed from dead letters meanwhile waits for that, and what comes after it waits behind it: so whoever
 //! mends the letters of a key can replay them all, and release the key then, and nothing overtakes them.
 
-use super::{KeyHash, KeyOrder, Original, Parked};
+use super::{KeyHash, KeyOrder, Kind, Original, Parked};
 use crate::provenance::Marker;
 
 /// A key that is held.
@@ -37,10 +37,10 @@ impl Parked {
         self.held.get(&original.key).map(|held| held.offset).filter(|offset| *offset < original.offset)
     }
 
-    /// Whether the parked record was replayed, and waits for its key to be released.
+    /// Whether somebody has replayed the record, and it waits for its key to be released.
     #[must_use]
     pub fn waits_for_release(&self, seq: u64) -> bool {
-        let Some(entry) = self.entry(seq).filter(|entry| entry.replays > 0) else { return false };
+        let Some(entry) = self.entry(seq).filter(|entry| entry.kind == Kind::Replayed) else { return false };
         self.held.get(&entry.key).is_some_and(|held| held.offset <= entry.origin)
     }
 

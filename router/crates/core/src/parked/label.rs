@@ -77,6 +77,17 @@ pub struct Label {
     pub due_ms: i64,
     /// Which of several copies it is.
     pub edition: Edition,
-    /// What it notes, where it is no record to be run.
-    pub marker: Option<Marker>,
+    /// What it is there for.
+    pub kind: Kind,
+}
+
+/// What a record of the retry partition is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It failed, or waits for another that did.
+    Parked,
+    /// Somebody has replayed it from dead letters.
+    Replayed,
+    /// It is no record to be run.
+    Marker(Marker),
 }

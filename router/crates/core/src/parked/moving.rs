@@ -1,6 +1,6 @@
 //! Moving what has waited longest to the end of the partition, so that what was settled behind it need not be told for ever.
 
-use super::{Edition, Parked, State};
+use super::{Parked, State};
 
 impl Parked {
     /// Chooses records to be read back and written anew, as they are: of the first half of what is known those that wait, at
@@ -14,7 +14,7 @@ impl Parked {
             waits
                 && entry
                     .original()
-                    .is_some_and(|original| entry.is_marker || self.places.get(&original) == Some(&(*seq as u32)))
+                    .is_some_and(|original| entry.is_marker() || self.places.get(&original) == Some(&(*seq as u32)))
         });
         let waiting: Vec<u64> = waiting.map(|(_, seq)| seq).take(limit).collect();
         waiting.into_iter().filter(|seq| self.want(*seq)).collect()
@@ -22,9 +22,9 @@ impl Parked {
 
     /// The record is being moved.
     pub fn hold_moved(&mut self, seq: u64) {
-        let Some(entry) = self.entry(seq).copied().filter(|entry| !entry.is_marker) else { return };
+        let Some(entry) = self.entry(seq).copied().filter(|entry| !entry.is_marker()) else { return };
         if let Some(original) = entry.original() {
-            self.hold(original, Edition { replays: entry.replays, attempts: entry.attempts });
+            self.hold(original, entry.edition());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{Edition, KeyHash, KeyOrder, Label, Original, Parked};
+use super::{Edition, KeyHash, KeyOrder, Kind, Label, Original, Parked};
 use crate::provenance::Marker;
 use crate::settled::Settled;
 use crate::tracker::CommitPoint;
@@ -28,7 +28,7 @@ fn run(attempts: u32) -> Edition {
 }
 
 fn label(original: Original, due_ms: i64, attempts: u32) -> Label {
-    Label { original: Some(original), due_ms, edition: run(attempts), marker: None }
+    Label { original: Some(original), due_ms, edition: run(attempts), kind: Kind::Parked }
 }
 
 /// Reads back what is due, and says which records of the source that is.
@@ -46,7 +46,10 @@ fn run_due(parked: &mut Parked, now_ms: i64) -> Vec<(u64, Option<Original>)> {
 fn what_can_not_be_read_runs_at_once_and_without_an_order() {
     let mut parked = parked(true);
     for offset in 0..3 {
-        assert_eq!(parked.admit(offset, &Label { original: None, due_ms: 0, edition: run(0), marker: None }), Ok(()));
+        assert_eq!(
+            parked.admit(offset, &Label { original: None, due_ms: 0, edition: run(0), kind: Kind::Parked }),
+            Ok(())
+        );
     }
     assert!(parked.is_empty(), "it blocks nobody");
     assert_eq!(run_due(&mut parked, 0).len(), 3);
@@ -104,11 +107,11 @@ fn what_the_source_has_still_to_come_to_does_not_run_before() {
 
 /// A copy of what somebody has replayed once.
 fn replayed(original: Original) -> Label {
-    Label { edition: Edition { replays: 1, attempts: 0 }, ..label(original, 0, 0) }
+    Label { edition: Edition { replays: 1, attempts: 0 }, kind: Kind::Replayed, ..label(original, 0, 0) }
 }
 
 fn marker(marker: Marker, original: Original) -> Label {
-    Label { marker: Some(marker), ..label(original, i64::MAX, 1) }
+    Label { kind: Kind::Marker(marker), ..label(original, i64::MAX, 1) }
 }
 
 /// Somebody may have mended it: what is known of the older one is nothing to it.
