@@ -51,6 +51,11 @@ fn a_killed_replay_does_what_its_dry_run_tells_on_the_embedded_log() -> anyhow::
     on_the_embedded_log(flows::a_killed_replay_does_what_its_dry_run_tells)
 }
 
+#[test]
+fn a_dead_letter_holds_its_key_until_it_is_released_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::a_dead_letter_holds_its_key_until_it_is_released)
+}
+
 fn on_the_embedded_log(flow: fn(&Backend<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let folder = Scratch::new("embedded-")?;
     flow(&Backend::Embedded(folder.path().join("log")))

@@ -24,6 +24,10 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::a_killed_replay_does_what_its_dry_run_tells_on_kafka",
         a_killed_replay_does_what_its_dry_run_tells_on_kafka,
     ),
+    Trial::shared(
+        "flows::a_dead_letter_holds_its_key_until_it_is_released_on_kafka",
+        a_dead_letter_holds_its_key_until_it_is_released_on_kafka,
+    ),
 ];
 
 fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
@@ -60,4 +64,8 @@ fn a_route_reads_past_what_was_aborted_on_kafka(kafka: &Kafka) -> anyhow::Result
 
 fn a_killed_replay_does_what_its_dry_run_tells_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::a_killed_replay_does_what_its_dry_run_tells(&Backend::Kafka(kafka))
+}
+
+fn a_dead_letter_holds_its_key_until_it_is_released_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_dead_letter_holds_its_key_until_it_is_released(&Backend::Kafka(kafka))
 }

@@ -1,6 +1,7 @@
 //! Whole runs of the router, each written once for every log it must hold on.
 
 mod endless_loop;
+mod held_key;
 mod killed;
 mod outage;
 mod rate_limit;
@@ -8,6 +9,7 @@ mod replay;
 mod transactions;
 
 pub use endless_loop::endless_loop;
+pub use held_key::a_dead_letter_holds_its_key_until_it_is_released;
 pub use killed::killed_routers_lose_nothing;
 pub use outage::outage;
 pub use rate_limit::rate_limit;
