@@ -72,10 +72,21 @@ impl Lane {
             Some(offset) => (format!("waits for offset {offset} of its key"), Course::Park { due_ms: now.unix_ms }),
             None => {
                 let offset = retry.index().is_held(original)?;
+                if self.is_to_be_judged(offset) {
+                    return None;
+                }
                 (format!("offset {offset} of its key is a dead letter, and the key not released"), Course::DeadLetter)
             }
         };
         Some(Ruling::Fail(Box::new(Failure::deferred(of)), course))
+    }
+
+    /// After a crash a record may be judged anew that holds its key already: what follows it is to stay behind it.
+    fn is_to_be_judged(&self, offset: i64) -> bool {
+        let is_it = |unit: &Unit| {
+            unit.which == Which::Source && self.source.record(unit.seq).is_some_and(|record| record.offset == offset)
+        };
+        offset >= self.source_watermark() && self.ready.iter().any(is_it)
     }
 
     /// The record becomes a dead letter, which may hold its key. The answer is whether a marker is to be written of that.
