@@ -271,6 +271,10 @@ impl World {
         let commits: Vec<Commit> = self.lane.commits(again).collect();
         for commit in commits {
             self.check_commit(&commit);
+            if commit.partition.topic == retry_topic() && self.random.bool() {
+                // What is settled is removed from there, some time.
+                self.log.trim(&commit.partition, commit.offset);
+            }
             self.committed.insert(Arc::clone(&commit.partition.topic), commit);
         }
     }
