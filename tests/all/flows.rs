@@ -51,6 +51,11 @@ fn a_killed_replay_does_what_its_dry_run_tells_on_the_embedded_log() -> anyhow::
     on_the_embedded_log(flows::a_killed_replay_does_what_its_dry_run_tells)
 }
 
+#[test]
+fn retry_topics_are_trimmed_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::retry_topics_are_trimmed)
+}
+
 fn on_the_embedded_log(flow: fn(&Backend<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let folder = Scratch::new("embedded-")?;
     flow(&Backend::Embedded(folder.path().join("log")))

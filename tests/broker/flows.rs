@@ -24,7 +24,20 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::a_killed_replay_does_what_its_dry_run_tells_on_kafka",
         a_killed_replay_does_what_its_dry_run_tells_on_kafka,
     ),
+    Trial::shared("flows::retry_topics_are_trimmed_on_kafka", retry_topics_are_trimmed_on_kafka),
+    Trial::shared(
+        "flows::a_retry_topic_that_cannot_be_trimmed_does_no_harm",
+        a_retry_topic_that_cannot_be_trimmed_does_no_harm,
+    ),
 ];
+
+fn retry_topics_are_trimmed_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::retry_topics_are_trimmed(&Backend::Kafka(kafka))
+}
+
+fn a_retry_topic_that_cannot_be_trimmed_does_no_harm(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_retry_topic_that_cannot_be_trimmed_does_no_harm(kafka)
+}
 
 fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::endless_loop(&Backend::Kafka(kafka))

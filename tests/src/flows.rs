@@ -6,6 +6,7 @@ mod outage;
 mod rate_limit;
 mod replay;
 mod transactions;
+mod trimming;
 
 pub use endless_loop::endless_loop;
 pub use killed::killed_routers_lose_nothing;
@@ -16,3 +17,4 @@ pub use transactions::{
     Ledger, a_route_reads_past_what_was_aborted, a_second_writer_fences_the_first, read_to_end,
     senseless_transactions_are_refused, transactions_are_aborted_whole, transactions_are_committed_whole,
 };
+pub use trimming::{a_retry_topic_that_cannot_be_trimmed_does_no_harm, retry_topics_are_trimmed};

@@ -106,6 +106,10 @@ impl Member {
                 None => None,
             };
             self.pending.partitions.remove(&lane.source);
+            if let Some(retry) = &retry {
+                let (follows, now) = (lane.source.clone(), Instant::now());
+                self.trimming.begin(retry.partition.clone(), follows, retry.start, now);
+            }
             self.held.insert(lane.source, held);
             assignments.push(Assignment { source, retry });
         }

@@ -191,6 +191,11 @@ pub(crate) fn remedy(code: Code) -> &'static str {
     }
 }
 
+/// Whether records can't be removed since their topic is compacted, and nothing else.
+pub(crate) fn compacted_only(code: Code) -> bool {
+    code == Code::of(Known::RD_KAFKA_RESP_ERR_POLICY_VIOLATION)
+}
+
 /// Whether a group's offsets can't be set since it has members.
 pub(crate) fn group_in_use(code: Code) -> bool {
     use Known as K;
