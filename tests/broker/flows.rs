@@ -11,6 +11,7 @@ pub(crate) const TRIALS: &[Trial] = &[
         an_endless_loop_costs_its_neighbours_nothing_on_kafka,
     ),
     Trial::shared("flows::killed_routers_lose_nothing", killed_routers_lose_nothing),
+    Trial::shared("flows::killed_routers_keep_the_order_of_keys", killed_routers_keep_the_order_of_keys),
     Trial::shared("flows::transactions_are_committed_whole_on_kafka", transactions_are_committed_whole_on_kafka),
     Trial::shared("flows::transactions_are_aborted_whole_on_kafka", transactions_are_aborted_whole_on_kafka),
     Trial::shared("flows::a_second_writer_fences_the_first_on_kafka", a_second_writer_fences_the_first_on_kafka),
@@ -45,6 +46,10 @@ fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyho
 
 fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
     flows::killed_routers_lose_nothing(kafka)
+}
+
+fn killed_routers_keep_the_order_of_keys(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::killed_routers_keep_the_order_of_keys(kafka)
 }
 
 fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {

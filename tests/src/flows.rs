@@ -2,7 +2,9 @@
 
 mod endless_loop;
 mod killed;
+mod ordered;
 mod outage;
+mod pair;
 mod rate_limit;
 mod replay;
 mod transactions;
@@ -10,6 +12,7 @@ mod trimming;
 
 pub use endless_loop::endless_loop;
 pub use killed::killed_routers_lose_nothing;
+pub use ordered::killed_routers_keep_the_order_of_keys;
 pub use outage::outage;
 pub use rate_limit::rate_limit;
 pub use replay::a_killed_replay_does_what_its_dry_run_tells;

@@ -318,7 +318,7 @@ pub(super) fn partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result
 }
 
 /// Assigns every partition from its beginning; the answer is how many.
-fn assign_all(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<usize> {
+pub(super) fn assign_all(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<usize> {
     let mut list = TopicPartitionList::new();
     for partition in partitions(consumer, topic)? {
         list.add_partition_offset(topic, partition, Offset::Beginning)?;
