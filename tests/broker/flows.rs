@@ -25,12 +25,22 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::a_killed_replay_does_what_its_dry_run_tells_on_kafka",
         a_killed_replay_does_what_its_dry_run_tells_on_kafka,
     ),
+    Trial::shared("flows::a_deleted_retry_topic_is_told_and_made_good", a_deleted_retry_topic_is_told_and_made_good),
+    Trial::shared("flows::strangers_do_no_harm_on_kafka", strangers_do_no_harm_on_kafka),
     Trial::shared("flows::retry_topics_are_trimmed_on_kafka", retry_topics_are_trimmed_on_kafka),
     Trial::shared(
         "flows::a_retry_topic_that_cannot_be_trimmed_does_no_harm",
         a_retry_topic_that_cannot_be_trimmed_does_no_harm,
     ),
 ];
+
+fn a_deleted_retry_topic_is_told_and_made_good(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_deleted_retry_topic_is_told_and_made_good(kafka)
+}
+
+fn strangers_do_no_harm_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::strangers_do_no_harm(&Backend::Kafka(kafka))
+}
 
 fn retry_topics_are_trimmed_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::retry_topics_are_trimmed(&Backend::Kafka(kafka))
