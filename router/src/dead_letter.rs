@@ -8,6 +8,8 @@
 //! [`handle`] replays or discards what a selection picks, and keeps account of it in an audit topic ([`AuditRecord`]), in the same
 //! transactions: so [`Handled`] knows what is left, and nothing is done twice.
 //!
+//! [`held_keys`] says which keys a dead letter holds, and [`release`] releases them.
+//!
 //! A record that nobody says to be a dead letter, or whose headers are torn, is a [`Letter`] like any other: it is told as what
 //! it is, with what is known of it. A selection that can't be decided for it counts it ([`Tally::unsure`]) and does not pass it
 //! over in silence.
@@ -23,6 +25,7 @@ mod handled;
 mod letter;
 mod original;
 mod pattern;
+mod release;
 mod replay;
 mod selection;
 mod summary;
@@ -41,6 +44,7 @@ pub use handled::{AuditError, Handled, history};
 pub use letter::{Letter, Place, PlaceError};
 pub use original::{NoOriginal, original};
 pub use pattern::pattern;
+pub use release::{HeldKey, ReleaseError, held_keys, release};
 pub use replay::{LeftAlone, PartitionRule, Replay, Target, Timestamp};
 pub use selection::{HeaderFilter, Judgement, OriginError, OriginFilter, Selection, Text};
 pub use summary::{OriginSummary, Summary};

@@ -33,6 +33,8 @@ pub(crate) enum Ruling {
     },
     /// The policy decides, or has decided.
     Fail(Box<Failure>, Course),
+    /// It stays parked, and is written anew.
+    Move,
 }
 
 /// How far a failure has come.
@@ -40,9 +42,8 @@ pub(crate) enum Ruling {
 pub(crate) enum Course {
     /// The policy decides.
     Decide,
-    /// It is to be parked. (An outage of the retry topic must not have the policy decide again, by a later clock.) One that is
-    /// `deferred` did not fail: it was not run at all, since another of its key waits.
-    Park { due_ms: i64, deferred: bool },
+    /// It is to be parked. (An outage of the retry topic must not have the policy decide again, by a later clock.)
+    Park { due_ms: i64 },
     /// It is to be dead-lettered, since it couldn't be parked.
     Unparkable,
     /// It is to be dead-lettered, and that is paid for.
@@ -347,7 +348,7 @@ fn rule(
         match ruling {
             Ruling::Fail(..) => routed.truncate(from),
             _ if routed.len() > from => *ruling = Ruling::Deliver(from..routed.len()),
-            Ruling::Drop { .. } => {}
+            Ruling::Drop { .. } | Ruling::Move => {}
             Ruling::Unchanged { .. } if unchanged => {}
             Ruling::Unchanged { .. } | Ruling::Deliver(_) => ruling.drop(Verdict::EMITTED_NOTHING.into()),
         }

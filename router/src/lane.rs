@@ -9,11 +9,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pointsman_config::plan::{Ordering, RoutePlan, StagePlan};
+use pointsman_config::plan::{OnDead, Ordering, RoutePlan, StagePlan};
 use pointsman_core::delivery::TopicId;
 use pointsman_core::event::Event;
 use pointsman_core::failure::Failure;
 use pointsman_core::isolate::{BatchLimit, Pace};
+use pointsman_core::parked::KeyOrder;
 use pointsman_core::policy::History;
 use pointsman_core::port::{Assignment, Batch, Commit, PluginHost, Report, Sink};
 use pointsman_core::provenance::{Provenance, ProvenanceError};
@@ -29,6 +30,7 @@ use crate::shared::{Grant, Now, Shared};
 use sending::{SEQ_MASK, record_of};
 
 mod failing;
+mod moving;
 mod ordering;
 mod pausing;
 mod replays;
@@ -156,13 +158,13 @@ pub(crate) enum Intent {
     Park {
         failure: Box<Failure>,
         due_ms: i64,
-        /// It did not fail, but waits for another of its key.
-        deferred: bool,
     },
     DeadLetter {
         failure: Box<Failure>,
         truncated: bool,
     },
+    /// To stay parked, elsewhere.
+    Move,
 }
 
 /// A record to be taken up again.
@@ -178,6 +180,8 @@ enum Resume {
     Judge,
     /// At the failure that it has.
     Fail(Box<Failure>, Course),
+    /// At being written anew.
+    Move,
 }
 
 /// What the headers of a parked record say: the number of its original ones, and its provenance. Of a replayed record of the
@@ -220,9 +224,13 @@ impl Lane {
             StagePlan::Plugin(plugin) => shared.plan.plugins.get(plugin.0 as usize),
             StagePlan::Filter(_) => None,
         });
-        let by_key = plan.ordering == Ordering::Key;
+        let keys = match (plan.ordering, plan.on_dead) {
+            (Ordering::Key, OnDead::Release) => KeyOrder::Kept,
+            (Ordering::Key, OnDead::ParkKey) => KeyOrder::KeptAndHeld,
+            (Ordering::None | Ordering::Partition, _) => KeyOrder::None,
+        };
         let source = Intake::new(assignment.source);
-        let retry = assignment.retry.map(|retry| Parking::new(retry, &source, by_key));
+        let retry = assignment.retry.map(|retry| Parking::new(retry, &source, keys));
         let held_bytes = plugins.clone().map(|plugin| plugin.limits.output_bytes).max().unwrap_or(0);
         let record_time = RECORD_TIME + plugins.map(|plugin| plugin.limits.deadline * DEADLINES).sum::<Duration>();
         Self {
@@ -298,9 +306,13 @@ impl Lane {
         if let Some(step) = self.held_back(tools) {
             return step;
         }
+        self.take_failed(false);
         let any = !self.ready.is_empty() || self.take_in(tools);
         if !self.outbox.is_empty() {
             return self.deliver(tools);
+        }
+        if self.ready.is_empty() && self.outstanding == 0 {
+            self.take_failed(true);
         }
         if self.ready.is_empty() {
             return if any && !self.halted { Step::Progress } else { self.nothing_to_do(tools) };
@@ -593,6 +605,11 @@ impl Outbox {
         if let Some(Ruling::Fail(_, course)) = self.judgement.rulings.get_mut(self.next) {
             *course = decided;
         }
+    }
+
+    /// How often the record that it stands at was replayed.
+    fn replays(&self) -> u32 {
+        self.origin().map_or(0, |(_, parked)| parked.replay_count)
     }
 
     /// Where the record that it stands at came from, if that is the retry partition.

@@ -3,18 +3,16 @@
 //! What is parked in the retry topics is not moved along. Where there is some, whoever moves a route says what is to become
 //! of it ([`Parked`]).
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use pointsman_config::Plan;
 use pointsman_config::plan::{RoutePlan, SourcePlan};
 use pointsman_core::port::{Commit, Log, LogError, TopicInfo};
 use pointsman_core::record::TopicPartition;
-use pointsman_core::settled::Settled;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::reading::{Ended, Merge, NoSuchOffset, ReadError, Seen, Span, Whence};
+use crate::reading::{NoSuchOffset, ReadError, UnsettledError, Whence, unsettled};
 
 /// Which partitions of a route go where.
 #[derive(Clone, Debug)]
@@ -230,32 +228,12 @@ fn parked(
     stop: &dyn Fn() -> bool,
     note: &mut dyn FnMut(&str),
 ) -> Result<(u64, Option<Commit>), ResetError> {
-    let there = log.topics(Some(std::slice::from_ref(&retry.topic)))?;
-    let there = there.iter().any(|topic| i64::from(topic.partitions) > i64::from(retry.partition));
-    if !there {
-        return Ok((0, None));
-    }
-    let (first, end) = log.watermarks(retry)?;
-    let committed = log.committed(&route.group, std::slice::from_ref(retry))?.into_iter().next().flatten();
-    let start = committed.as_ref().map_or(first, |commit| commit.offset).max(first);
-    // What can't be read counts as parked, as it does for the router.
-    let settled = committed.map(|commit| Settled::decode(&commit.metadata, commit.offset).unwrap_or_default());
-    let settled = settled.unwrap_or_default();
     let mut records = 0;
-    let mut count = |seen: Seen<'_>| -> ControlFlow<()> {
-        if let Seen::Record(_, record) = seen
-            && !settled.contains(record.offset)
-        {
-            records += 1;
-        }
-        ControlFlow::Continue(())
-    };
-    let span = Span { partition: retry.clone(), start, end };
-    match Merge::begin(log, vec![span], false)?.run(&mut count, stop, note) {
-        Ended::Done | Ended::Enough(()) => {}
-        Ended::Stopped => return Err(ResetError::Stopped),
-        Ended::Failed(error) => return Err(error.into()),
-    }
+    let end = unsettled(log, &route.group, retry, &mut |_| records += 1, stop, note).map_err(|error| match error {
+        UnsettledError::Log(error) => ResetError::Log(error),
+        UnsettledError::Read(error) => ResetError::Read(error),
+        UnsettledError::Stopped => ResetError::Stopped,
+    })?;
     let behind = Commit { partition: retry.clone(), offset: end, metadata: String::new() };
     Ok((records, (records > 0).then_some(behind)))
 }

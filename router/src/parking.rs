@@ -4,13 +4,13 @@
 //! run is read again, by a *window* of its own, upwards in the partition; so what is parked costs little memory however
 //! much it is, and nothing holds up what is due behind it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pointsman_config::plan::RoutePlan;
 use pointsman_core::event::Event;
-use pointsman_core::parked::{KeyHash, Label, Original, Parked};
+use pointsman_core::parked::{Edition, KeyHash, KeyOrder, Kind, Label, Original, Parked};
 use pointsman_core::port::{AssignedFeed, Batch, Commit, Feed, LogError};
 use pointsman_core::provenance::{Provenance, ProvenanceError};
 use pointsman_core::record::{Record, TopicPartition};
@@ -28,6 +28,9 @@ const TAIL_BATCHES: usize = 4;
 const READ_OVER: i64 = 4096;
 /// A window that nothing was wanted of for so long is closed: it fetches ahead what nobody may want.
 const WINDOW_IDLE: Duration = Duration::from_secs(1);
+
+/// Three quarters of the metadata that Kafka allows.
+const CROWDED: usize = 3072;
 
 /// The retry partition.
 pub(crate) struct Parking {
@@ -50,6 +53,11 @@ pub(crate) struct Parking {
     loaded: VecDeque<u64>,
     bytes: usize,
     committed: CommitPoint,
+    /// Metadata of a commit may take so many bytes before what has waited longest is moved.
+    pub(crate) crowded_at: usize,
+    is_crowded: bool,
+    /// Read back, or about to be, only to be moved.
+    moving: BTreeSet<u64>,
 }
 
 /// Reads back.
@@ -63,7 +71,7 @@ struct Window {
 
 impl Parking {
     /// Takes a retry partition over, on the worker's own thread. It follows `source`.
-    pub(crate) fn new(assigned: AssignedFeed, source: &Intake, in_order: bool) -> Self {
+    pub(crate) fn new(assigned: AssignedFeed, source: &Intake, keys: KeyOrder) -> Self {
         let committed = resume_point(&assigned);
         let AssignedFeed { partition, feed: mut tail, .. } = assigned;
         let signal = Signal::new(std::thread::current());
@@ -75,7 +83,7 @@ impl Parking {
             signal,
             caught_up: false,
             has_more: false,
-            index: Parked::resume(committed.clone(), source.committed().clone(), in_order),
+            index: Parked::resume(committed.clone(), source.committed().clone(), keys),
             window: None,
             flights: HashMap::new(),
             held: BTreeMap::new(),
@@ -83,6 +91,9 @@ impl Parking {
             loaded: VecDeque::new(),
             bytes: 0,
             committed,
+            crowded_at: CROWDED,
+            is_crowded: false,
+            moving: BTreeSet::new(),
         }
     }
 
@@ -141,11 +152,17 @@ impl Parking {
     fn label(&self, record: &Record<'_>) -> Label {
         match Provenance::split(record.headers) {
             // What can't be read is due at once, and fails as undecodable.
-            Err(_) => Label { original: None, due_ms: 0, attempts: 0 },
-            Ok((_, Provenance { origin, due_ms, attempts, .. })) => {
+            Err(_) => Label { original: None, due_ms: 0, edition: Edition::default(), kind: Kind::Parked },
+            Ok((_, Provenance { origin, due_ms, attempts, replay_count, deferred, marker, .. })) => {
                 let original = Original { key: KeyHash::of(record.key), offset: origin.offset };
                 let is_ours = origin.partition == self.source && origin.offset >= 0;
-                Label { original: is_ours.then_some(original), due_ms: due_ms.unwrap_or(0), attempts }
+                let edition = Edition::new(replay_count, attempts);
+                let kind = match marker {
+                    Some(marker) => Kind::Marker(marker),
+                    None if replay_count > 0 && attempts == 0 && !deferred => Kind::Replayed,
+                    None => Kind::Parked,
+                };
+                Label { original: is_ours.then_some(original), due_ms: due_ms.unwrap_or(0), edition, kind }
             }
         }
     }
@@ -159,7 +176,11 @@ impl Parking {
         look_anyway: bool,
     ) -> Result<(), FetchError> {
         let busy = self.flights.len() + self.index.wanted();
-        self.index.want_due(now.unix_ms, plan.in_flight_records.get().saturating_sub(busy));
+        let room = plan.in_flight_records.get().saturating_sub(busy);
+        self.index.want_due(now.unix_ms, room);
+        if std::mem::take(&mut self.is_crowded) {
+            self.moving.extend(self.index.want_moved(room.max(plan.batch_records.get())));
+        }
         if self.index.wanted() == 0 {
             self.window.take_if(|window| now.instant >= window.used + WINDOW_IDLE);
             return Ok(());
@@ -238,6 +259,11 @@ impl Parking {
         self.loaded.pop_front()
     }
 
+    /// Whether that record is not to be run, but to be moved.
+    pub(crate) fn is_moving(&self, seq: u64) -> bool {
+        self.moving.contains(&seq)
+    }
+
     /// The record, while it is in flight.
     pub(crate) fn record(&self, seq: u64) -> Option<Record<'_>> {
         let flight = self.flights.get(&seq)?;
@@ -270,6 +296,7 @@ impl Parking {
     /// The record is not run after all: one before it in its key has to be first.
     pub(crate) fn put_back(&mut self, seq: u64) {
         if let Some(flight) = self.flights.remove(&seq) {
+            self.moving.remove(&seq);
             self.index.put_back(seq);
             self.let_go(flight.held);
         }
@@ -278,6 +305,7 @@ impl Parking {
     /// Notes that the record has its fate, which may be to be parked again.
     pub(crate) fn settle(&mut self, seq: u64, parked: bool) {
         let Some(flight) = self.flights.remove(&seq) else { return };
+        self.moving.remove(&seq);
         self.index.settle(seq, parked);
         self.let_go(flight.held);
     }
@@ -314,6 +342,7 @@ impl Parking {
             return None;
         }
         let encoded = point.settled.encode(point.offset);
+        self.is_crowded = encoded.text.len() > self.crowded_at;
         if encoded.left_out > 0 {
             tracing::warn!(partition = %self.partition, ranges = encoded.left_out, "not all that is settled beyond the commit point fits its metadata: after a restart some of it would run again");
         }

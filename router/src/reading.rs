@@ -14,8 +14,10 @@ use pointsman_core::port::{Batch, Feed, FeedError, Log, LogError, Waker};
 use pointsman_core::record::{Record, TopicPartition};
 use thiserror::Error;
 
+mod unsettled;
 mod whence;
 
+pub use unsettled::{UnsettledError, unsettled};
 pub use whence::{NoSuchOffset, Whence};
 
 /// Most records of one batch.

@@ -61,6 +61,11 @@ fn retry_topics_are_trimmed_on_the_embedded_log() -> anyhow::Result<()> {
     on_the_embedded_log(flows::retry_topics_are_trimmed)
 }
 
+#[test]
+fn a_dead_letter_holds_its_key_until_it_is_released_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::a_dead_letter_holds_its_key_until_it_is_released)
+}
+
 fn on_the_embedded_log(flow: fn(&Backend<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let folder = Scratch::new("embedded-")?;
     flow(&Backend::Embedded(folder.path().join("log")))

@@ -32,6 +32,10 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::a_retry_topic_that_cannot_be_trimmed_does_no_harm",
         a_retry_topic_that_cannot_be_trimmed_does_no_harm,
     ),
+    Trial::shared(
+        "flows::a_dead_letter_holds_its_key_until_it_is_released_on_kafka",
+        a_dead_letter_holds_its_key_until_it_is_released_on_kafka,
+    ),
 ];
 
 fn a_deleted_retry_topic_is_told_and_made_good(kafka: &Kafka) -> anyhow::Result<()> {
@@ -88,4 +92,8 @@ fn a_route_reads_past_what_was_aborted_on_kafka(kafka: &Kafka) -> anyhow::Result
 
 fn a_killed_replay_does_what_its_dry_run_tells_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::a_killed_replay_does_what_its_dry_run_tells(&Backend::Kafka(kafka))
+}
+
+fn a_dead_letter_holds_its_key_until_it_is_released_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_dead_letter_holds_its_key_until_it_is_released(&Backend::Kafka(kafka))
 }

@@ -5,6 +5,7 @@ mod export;
 mod handle;
 mod ls;
 mod payload;
+mod release;
 mod show;
 mod stats;
 #[cfg(test)]
@@ -26,12 +27,14 @@ use super::configuration::NoRoute;
 use super::interrupt::Interrupts;
 use super::log::{self, Opened, TopicError};
 use super::{Exit, complain, output_failed, printable};
-use crate::dead_letter::{AuditError, AuditRecord, Expiry, FindError, HandleError, Handled, Tally, Topic};
-use crate::reading::{Ended, ReadError};
+use crate::dead_letter::{
+    AuditError, AuditRecord, Expiry, FindError, HandleError, Handled, ReleaseError, Tally, Topic,
+};
+use crate::reading::{Ended, ReadError, UnsettledError};
 
 /// Look at dead letters: what failed, why, and when it is gone; and replay or discard them.
 ///
-/// Nothing but `replay` and `discard` changes anything, and none disturbs the router. The letters of other tools (Spring Kafka, Kafka Connect, Kafka
+/// Nothing but `replay`, `discard` and `release` changes anything, and none disturbs the router. The letters of other tools (Spring Kafka, Kafka Connect, Kafka
 /// Streams, share groups) are understood too: name their topic with --topic.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -41,6 +44,7 @@ pub(crate) enum Command {
     Export(export::Arguments),
     Replay(handle::ReplayArguments),
     Discard(handle::DiscardArguments),
+    Release(release::Arguments),
 }
 
 impl Command {
@@ -52,6 +56,7 @@ impl Command {
             Self::Export(arguments) => arguments.choice.file(),
             Self::Replay(arguments) => arguments.choice.file(),
             Self::Discard(arguments) => arguments.choice.file(),
+            Self::Release(arguments) => &arguments.file,
         }
     }
 }
@@ -99,6 +104,7 @@ fn print(command: &Command, desk: &Desk<'_>, out: &mut dyn io::Write, note: &mut
         Command::Export(arguments) => export::print(arguments, desk, out, note),
         Command::Replay(arguments) => handle::replay(arguments, desk, out, note),
         Command::Discard(arguments) => handle::discard(arguments, desk, out, note),
+        Command::Release(arguments) => release::print(arguments, desk, out, note),
     };
     match printed.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => Exit::Fine,
@@ -143,6 +149,12 @@ enum Failed {
     Interrupted,
     #[error(transparent)]
     Handle(#[from] HandleError),
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    #[error("no key is named; name some with --key, or write --all; --dry-run shows those that are held")]
+    NoKey,
+    #[error("the key {0} is not held; --dry-run without --key shows those that are")]
+    NotHeld(String),
     #[error("no filter says which letters are meant; name some, or write --all")]
     NoFilter,
     #[error("not all letters that are meant were done; the table says why")]
@@ -155,13 +167,15 @@ impl Failed {
             Self::Topic(error) => error.exit(),
             Self::Log(_) | Self::Find(FindError::Log(_)) => Exit::NotStarted,
             Self::Read(_) | Self::Find(FindError::Read(_)) | Self::Output(_) | Self::Json(_) => Exit::Fatal,
-            Self::NoRoute(_) | Self::Place(_) | Self::File { .. } | Self::NoFilter => Exit::Configuration,
+            Self::NoRoute(_) | Self::Place(_) | Self::File { .. } | Self::NoFilter | Self::NoKey => Exit::Configuration,
             Self::Handle(HandleError::Target { .. }) => Exit::Configuration,
             Self::Handle(HandleError::Log(_)) => Exit::NotStarted,
             Self::Handle(HandleError::Unfit(_) | HandleError::Stopped | HandleError::Audit(AuditError::Stopped)) => {
                 Exit::No
             }
-            Self::Handle(_) => Exit::Fatal,
+            Self::Release(ReleaseError::Log(_) | ReleaseError::Read(UnsettledError::Log(_))) => Exit::NotStarted,
+            Self::Release(ReleaseError::Read(UnsettledError::Stopped)) | Self::NotHeld(_) => Exit::No,
+            Self::Handle(_) | Self::Release(_) => Exit::Fatal,
             Self::Find(_) | Self::NoTopic(_) | Self::NoPartition { .. } | Self::Interrupted | Self::Undone => Exit::No,
         }
     }

@@ -273,6 +273,7 @@ impl<'a> Planner<'a> {
             due_ms: Some(self.now_ms),
             truncated: false,
             deferred: false,
+            marker: None,
             replay_count: replays,
             ..told
         };

@@ -63,6 +63,7 @@ pub(crate) fn provenance(minute: i64, class: FailureClass, code: &str, message: 
         truncated: false,
         replay_count: 0,
         deferred: false,
+        marker: None,
     }
 }
 

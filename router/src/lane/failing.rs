@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use pointsman_config::plan::{Ordering, StagePlan};
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
+use pointsman_core::event::Event;
 use pointsman_core::failure::{Failure, FailureClass};
+use pointsman_core::parked::Edition;
 use pointsman_core::policy::{self, Decision, History};
-use pointsman_core::provenance::{Blame, Origin, Provenance};
+use pointsman_core::provenance::{Blame, Marker, Origin, Provenance};
 use pointsman_core::record::{Headers, TopicPartition};
 
 use super::sending::{Full, token};
@@ -24,17 +26,12 @@ impl Lane {
         failure: Box<Failure>,
         course: Course,
     ) -> Result<(), Full> {
-        let deferred = matches!(course, Course::Park { deferred: true, .. });
-        let history = if deferred {
-            History { attempt: 0, first_failed_ms: tools.now.unix_ms }
-        } else {
-            self.history(unit, tools.now)
-        };
+        let history = self.history(unit, &failure, tools.now);
         let decision = match course {
             Course::Decide => {
                 policy::decide(&self.plan().failure, &failure, history, tools.now.unix_ms, tools.random.f64())
             }
-            Course::Park { due_ms, .. } => Decision::Park { due_ms },
+            Course::Park { due_ms } => Decision::Park { due_ms },
             Course::Unparkable | Course::DeadLetter | Course::Truncate if self.plan().dead_letter.is_some() => {
                 Decision::DeadLetter
             }
@@ -53,11 +50,12 @@ impl Lane {
                 Ok(())
             }
             (Decision::Park { due_ms }, Some(topic), _) => {
-                self.hold(unit, history.attempt);
+                let edition = Edition::new(self.outbox.replays(), history.attempt);
+                self.hold(unit, edition);
                 // It holds, however long the producer queue stays full.
-                self.outbox.hold_to(Course::Park { due_ms, deferred });
+                self.outbox.hold_to(Course::Park { due_ms });
                 let partition = PartitionChoice::Exactly(self.source_partition().partition);
-                let intent = Intent::Park { failure: failure.clone(), due_ms, deferred };
+                let intent = Intent::Park { failure: failure.clone(), due_ms };
                 if self.is_seen(unit) {
                     self.all_sent(unit, intent, tools.now);
                     return Ok(());
@@ -68,6 +66,10 @@ impl Lane {
                 if !self.pay(course, tools.now) {
                     self.keep_back(unit, failure);
                     return Ok(());
+                }
+                if self.outbox.sent == 0 && !failure.deferred && self.hold_key(unit) {
+                    self.send_marker(tools, unit, &failure, history)?;
+                    self.outbox.sent = 1;
                 }
                 let intent = Intent::DeadLetter { failure: failure.clone(), truncated: course == Course::Truncate };
                 self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (&failure, history, None), intent)
@@ -83,8 +85,8 @@ impl Lane {
         }
     }
 
-    /// Number and times of the run that failed, of the record that the outbox stands at.
-    fn history(&self, unit: Unit, now: Now) -> History {
+    /// Number and times of the run that failed, of the record that the outbox stands at; of the one before, where there was none.
+    fn history(&self, unit: Unit, failure: &Failure, now: Now) -> History {
         let in_place = self.in_place.get(&unit.seq).filter(|_| unit.which == Which::Source);
         let before = match self.outbox.origin() {
             Some((_, parked)) if parked.attempts > 0 => (parked.attempts, parked.first_failed_ms),
@@ -93,8 +95,10 @@ impl Lane {
         };
         match before {
             // Parked behind another record of its key, perhaps, and that is no failure.
-            (0, _) => History { attempt: 1, first_failed_ms: now.unix_ms },
-            (attempts, first_failed_ms) => History { attempt: attempts.saturating_add(1), first_failed_ms },
+            (0, _) => History { attempt: u32::from(!failure.deferred), first_failed_ms: now.unix_ms },
+            (attempts, first_failed_ms) => {
+                History { attempt: attempts.saturating_add(u32::from(!failure.deferred)), first_failed_ms }
+            }
         }
     }
 
@@ -110,25 +114,8 @@ impl Lane {
     ) -> Result<(), Full> {
         let Some(record) = self.outbox_record(unit) else { return Ok(()) };
         let truncated = matches!(intent, Intent::DeadLetter { truncated: true, .. });
-        let stamps = Provenance {
-            origin: Origin {
-                partition: TopicPartition::new(record.topic, record.partition),
-                offset: record.offset,
-                timestamp_ms: record.timestamp_ms,
-            },
-            blame: self.blame(failure),
-            class: failure.class,
-            code: failure.code.clone(),
-            message: failure.message.clone(),
-            attempts: history.attempt,
-            first_failed_ms: history.first_failed_ms,
-            last_failed_ms: tools.now.unix_ms,
-            due_ms,
-            truncated,
-            replay_count: self.outbox.origin().map_or(0, |(_, parked)| parked.replay_count),
-            deferred: false,
-        }
-        .headers();
+        let provenance = self.provenance(&record, failure, history, tools.now);
+        let stamps = Provenance { due_ms, truncated, ..provenance }.headers();
         let delivery = Delivery {
             topic,
             partition,
@@ -146,6 +133,53 @@ impl Lane {
         self.produced(unit, produced, tools.credit)?;
         self.all_sent(unit, intent, tools.now);
         Ok(())
+    }
+
+    /// Produces the marker that holds the key of the record.
+    fn send_marker(
+        &mut self,
+        tools: &mut Tools<'_>,
+        unit: Unit,
+        failure: &Failure,
+        history: History,
+    ) -> Result<(), Full> {
+        let (Some(topic), Some(record)) = (self.retry_topic, self.outbox_record(unit)) else { return Ok(()) };
+        let provenance = self.provenance(&record, failure, history, tools.now);
+        let stamps = Provenance { due_ms: Some(i64::MAX), marker: Some(Marker::Hold), ..provenance }.headers();
+        let delivery = Delivery {
+            topic,
+            partition: PartitionChoice::Exactly(self.source_partition().partition),
+            timestamp_ms: tools.now.unix_ms,
+            key: record.key,
+            value: None,
+            headers: Headers::NONE,
+            stamps: &stamps,
+        };
+        let produced = tools.sink.produce(&delivery, token(self.id, unit));
+        self.produced(unit, produced, tools.credit)
+    }
+
+    /// What is to be told of the record that the outbox stands at, and of its failure.
+    fn provenance(&self, record: &Event<'_>, failure: &Failure, history: History, now: Now) -> Provenance {
+        Provenance {
+            origin: Origin {
+                partition: TopicPartition::new(record.topic, record.partition),
+                offset: record.offset,
+                timestamp_ms: record.timestamp_ms,
+            },
+            blame: self.blame(failure),
+            class: failure.class,
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+            attempts: history.attempt,
+            first_failed_ms: history.first_failed_ms,
+            last_failed_ms: now.unix_ms,
+            due_ms: None,
+            truncated: false,
+            replay_count: self.outbox.replays(),
+            deferred: failure.deferred,
+            marker: None,
+        }
     }
 
     fn blame(&self, failure: &Failure) -> Blame {
@@ -168,6 +202,7 @@ impl Lane {
     /// The log refuses a delivery for itself: the record takes the next worse course.
     pub(super) fn refused(&mut self, unit: Unit, intent: Intent, code: String, message: String, now: Now) {
         let (failure, course) = match intent {
+            Intent::Move => return self.stay(unit, &code, &message),
             Intent::Deliver | Intent::None => {
                 (Box::new(Failure::new(FailureClass::Refused, code, message)), Course::Decide)
             }

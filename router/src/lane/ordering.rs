@@ -1,6 +1,7 @@
 //! Order, where the route keeps one: of a key, or of the whole partition.
 //!
-//! **By key.** From the moment that a record is decided to be parked its key is blocked: later records of the key are parked
+//! **By key.** (With `on_dead = "park-key"` a record that becomes a dead letter holds its key: later ones follow it there, unprocessed
+//! and in order, until somebody releases the key.) From the moment that a record is decided to be parked its key is blocked: later records of the key are parked
 //! behind it, unprocessed, until its last parked record has its fate. **By partition.** A record is retried in place, and
 //! what came after it waits.
 //!
@@ -8,8 +9,8 @@
 //! taken back, the reports of what was sent are waited for, and then all of it is judged again, in order.
 
 use pointsman_config::plan::Ordering;
-use pointsman_core::failure::{Failure, FailureClass};
-use pointsman_core::parked::{KeyHash, Original};
+use pointsman_core::failure::Failure;
+use pointsman_core::parked::{Edition, KeyHash, Original};
 use pointsman_core::policy::History;
 use pointsman_core::port::DeliveryError;
 
@@ -22,11 +23,12 @@ impl Lane {
     /// Takes a record to be judged, or to be parked behind another of its key.
     pub(super) fn set_out(&mut self, unit: Unit, now: Now) {
         // What is parked already is looked at when it has been judged: its predecessors may be judged with it.
-        match self.predecessor(unit).filter(|_| unit.which == Which::Source) {
+        let follows = if unit.which == Which::Source { self.follows(unit, now) } else { None };
+        match follows {
             None => self.ready.push(unit),
-            Some(offset) => {
+            Some(ruling) => {
                 let origin = self.origin_of(unit).ok().flatten();
-                self.outbox.push(unit, origin, deferred(offset, now));
+                self.outbox.push(unit, origin, ruling);
             }
         }
     }
@@ -40,25 +42,46 @@ impl Lane {
     }
 
     fn put_back(&mut self, unit: Unit, now: Now) -> bool {
-        let is_begun = self.outbox.sent > 0;
-        let Some(offset) = self.predecessor(unit).filter(|_| !is_begun) else { return false };
-        let ruling = self.outbox.judgement.rulings.get_mut(self.outbox.next);
-        match (ruling, unit.which, &mut self.retry) {
-            // The policy has decided already.
-            (
-                None
-                | Some(Ruling::Fail(_, Course::Park { .. } | Course::Unparkable | Course::DeadLetter | Course::Truncate)),
-                ..,
-            ) => false,
-            (Some(_), Which::Retry, Some(retry)) => {
-                retry.put_back(unit.seq);
-                true
-            }
-            (Some(ruling), ..) => {
-                *ruling = deferred(offset, now);
-                false
-            }
+        let is_decided = match self.outbox.judgement.rulings.get(self.outbox.next) {
+            None | Some(Ruling::Move) => true,
+            Some(Ruling::Fail(_, course)) => *course != Course::Decide,
+            Some(_) => false,
+        };
+        if is_decided || self.outbox.sent > 0 {
+            return false;
         }
+        let must_wait = self.predecessor(unit).is_some();
+        match (unit.which, &mut self.retry) {
+            (Which::Retry, Some(retry)) if must_wait || retry.index().waits_for_release(unit.seq) => {
+                retry.put_back(unit.seq);
+                return true;
+            }
+            _ => {}
+        }
+        if let Some(ruling) = self.follows(unit, now) {
+            self.outbox.judgement.rulings[self.outbox.next] = ruling;
+        }
+        false
+    }
+
+    /// What is to become of a record without being run, since another of its key went that way.
+    fn follows(&self, unit: Unit, now: Now) -> Option<Ruling> {
+        let retry = self.retry.as_ref().filter(|retry| !retry.index().is_empty())?;
+        let original = self.original(unit)?;
+        let (of, course) = match retry.index().predecessor(original) {
+            Some(offset) => (format!("waits for offset {offset} of its key"), Course::Park { due_ms: now.unix_ms }),
+            None => {
+                let offset = retry.index().is_held(original)?;
+                (format!("offset {offset} of its key is a dead letter, and the key not released"), Course::DeadLetter)
+            }
+        };
+        Some(Ruling::Fail(Box::new(Failure::deferred(of)), course))
+    }
+
+    /// The record becomes a dead letter, which may hold its key. The answer is whether a marker is to be written of that.
+    pub(super) fn hold_key(&mut self, unit: Unit) -> bool {
+        let original = self.original(unit);
+        self.retry.as_mut().zip(original).is_some_and(|(retry, original)| retry.index_mut().hold_key(original))
     }
 
     /// All that came of the record is handed over, or not after all.
@@ -92,11 +115,11 @@ impl Lane {
     }
 
     /// The record is being parked: its key is blocked from now on.
-    pub(super) fn hold(&mut self, unit: Unit, attempts: u32) {
+    pub(super) fn hold(&mut self, unit: Unit, edition: Edition) {
         if let Some(original) = self.original(unit)
             && let Some(retry) = &mut self.retry
         {
-            retry.index_mut().hold(original, attempts);
+            retry.index_mut().hold(original, edition);
         }
     }
 
@@ -157,7 +180,11 @@ impl Lane {
         match (self.plan().ordering, error) {
             (Ordering::None, _) => {}
             // It may be parked for it.
-            (Ordering::Key, DeliveryError::Refused { .. }) => self.hold(unit, 0),
+            (Ordering::Key, DeliveryError::Refused { .. }) => {
+                let retry = self.retry.as_ref().filter(|_| unit.which == Which::Retry);
+                let replays = retry.map_or(0, |retry| retry.index().edition(unit.seq).replays);
+                self.hold(unit, Edition { replays, attempts: 0 });
+            }
             (Ordering::Key | Ordering::Partition, _) => self.regrouping = true,
         }
     }
@@ -180,6 +207,7 @@ impl Lane {
         let Outbox { units, judgement, next, .. } = std::mem::take(&mut self.outbox);
         for (unit, ruling) in units.into_iter().zip(judgement.rulings).skip(next) {
             let what = match ruling {
+                Ruling::Move => Resume::Move,
                 Ruling::Fail(failure, course) if course != Course::Decide => Resume::Fail(failure, course),
                 _ => Resume::Judge,
             };
@@ -201,10 +229,4 @@ impl Lane {
         self.in_place.insert(unit.seq, history);
         self.postpone(Again { at: instant_of(due_ms, now), unit, what: Resume::Judge });
     }
-}
-
-/// Of a record that waits for the one at `offset`.
-fn deferred(offset: i64, now: Now) -> Ruling {
-    let failure = Failure::new(FailureClass::Retry, "deferred", format!("waits for offset {offset} of its key"));
-    Ruling::Fail(Box::new(failure), Course::Park { due_ms: now.unix_ms, deferred: true })
 }

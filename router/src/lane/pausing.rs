@@ -19,7 +19,7 @@ pub(super) struct Guard {
     breaker: Breaker,
     /// Failed, and to be dead-lettered once they are paid for.
     unpaid: VecDeque<(Unit, Box<Failure>)>,
-    /// Failed in what is an outage, as a probe has shown: to be run again.
+    /// Failed in what was an outage, as a probe had shown: to be run again.
     failed: VecDeque<Unit>,
     /// Whether a probe has failed since the breaker opened: then the lane is paused.
     paused: bool,
@@ -122,6 +122,17 @@ impl Lane {
         }
     }
 
+    /// Has records run again that failed before the breaker closed: as many at a time as there are tokens, should they fail for
+    /// good, so that these few do not open it again while all others succeed. At least one where `nothing_else` is to be done.
+    pub(super) fn take_failed(&mut self, nothing_else: bool) {
+        let Some(Guard { breaker, failed, .. }) = &mut self.guard else { return };
+        if failed.is_empty() || breaker.is_open() {
+            return;
+        }
+        let count = (breaker.tokens() as usize).max(usize::from(nothing_else)).min(failed.len());
+        self.ready.splice(0..0, failed.drain(..count));
+    }
+
     fn take_paid(&mut self, now: Now) {
         while let Some((unit, failure)) = self.pop_paid(now) {
             self.push_failure(unit, failure, Course::DeadLetter);
@@ -211,11 +222,14 @@ impl Lane {
 
     /// Hands on what the lane has counted: to its breaker, and to the counters of all.
     pub(super) fn hand_in(&mut self, now: Now) {
-        if let Some(Guard { breaker, dropped_failures, failed, paused, fresh, starved, .. }) = &mut self.guard {
+        let keeps_order = self.keeps_order();
+        if let Some(Guard { breaker, unpaid, failed, paused, fresh, starved, dropped_failures }) = &mut self.guard {
             let successes = self.tally.successes().saturating_sub(std::mem::take(dropped_failures));
-            if let Some(after) = breaker.earn(successes, now.instant) {
+            if let Some(after) = breaker.earn(successes, unpaid.len(), now.instant) {
                 (*fresh, *starved) = (true, false);
-                self.ready.splice(0..0, failed.drain(..));
+                if keeps_order {
+                    self.ready.splice(0..0, failed.drain(..));
+                }
                 if std::mem::take(paused) {
                     let _named = self.span.clone().entered();
                     tracing::info!(paused = ?after, "the lane goes on: a record has succeeded");

@@ -38,6 +38,7 @@ pub(super) fn replayed(event: &Event<'_>) -> Option<Parked> {
         truncated: false,
         replay_count,
         deferred: false,
+        marker: None,
     };
     Some(Box::new((last, provenance)))
 }

@@ -3,6 +3,7 @@
 use pointsman_config::plan::OutputPlan;
 use pointsman_core::delivery::{Delivery, Forward, PartitionChoice};
 use pointsman_core::event::Event;
+use pointsman_core::failure::Failure;
 use pointsman_core::port::{DeliveryError, ProduceError, Token};
 use pointsman_core::provenance::origin_stamps;
 
@@ -74,6 +75,7 @@ impl Lane {
                     self.settle(unit, Fate::Dropped);
                     Ok(())
                 }
+                Ruling::Move => self.move_copy(tools, unit),
                 Ruling::Fail(failure, course) => {
                     let (failure, course) = (failure.clone(), *course);
                     self.fail(tools, unit, failure, course)
@@ -247,11 +249,10 @@ impl Lane {
             Some(DeliveryError::Refused { code, message }) => self.refused(unit, intent, code, message, now),
             Some(error @ DeliveryError::Unavailable { .. }) => {
                 let what = match intent {
-                    Intent::Park { failure, due_ms, deferred } => {
-                        Resume::Fail(failure, Course::Park { due_ms, deferred })
-                    }
+                    Intent::Park { failure, due_ms } => Resume::Fail(failure, Course::Park { due_ms }),
                     Intent::DeadLetter { failure, truncated: false } => Resume::Fail(failure, Course::DeadLetter),
                     Intent::DeadLetter { failure, truncated: true } => Resume::Fail(failure, Course::Truncate),
+                    Intent::Move => Resume::Move,
                     Intent::Deliver | Intent::None => Resume::Judge,
                 };
                 if self.pause.is_none_or(|until| until <= now.instant) {
@@ -267,18 +268,24 @@ impl Lane {
         self.settle(unit, Fate::Delivered);
     }
 
+    /// What waits for another did not fail.
+    fn count_failure(&self, failure: &Failure) {
+        if !failure.deferred {
+            self.shared.counters.failed(self.route, failure.class);
+        }
+    }
+
     fn arrived(&mut self, unit: Unit, intent: Intent) {
         match intent {
             Intent::Deliver => self.delivered(unit),
-            Intent::Park { failure, deferred, .. } => {
-                if !deferred {
-                    self.shared.counters.failed(self.route, failure.class);
-                }
+            Intent::Move => self.moved(unit),
+            Intent::Park { failure, .. } => {
+                self.count_failure(&failure);
                 self.tell(unit, Fate::Parked, || Why::Failure(*failure));
                 self.settle(unit, Fate::Parked);
             }
             Intent::DeadLetter { failure, .. } => {
-                self.shared.counters.failed(self.route, failure.class);
+                self.count_failure(&failure);
                 self.tell_dead_letter(unit, &failure);
                 self.tell(unit, Fate::DeadLettered, || Why::Failure(*failure));
                 self.settle(unit, Fate::DeadLettered);

@@ -43,7 +43,7 @@ impl Lane {
                 // Judging fills the outbox anew, so what is to be judged does not mix with what has failed already.
                 let free = match again.what {
                     Resume::Judge => self.outbox.is_empty(),
-                    Resume::Fail(..) => self.ready.is_empty(),
+                    Resume::Fail(..) | Resume::Move => self.ready.is_empty(),
                 };
                 free && again.at <= now.instant
             })
@@ -60,6 +60,7 @@ impl Lane {
                         return;
                     }
                 }
+                Resume::Move => self.outbox.push(unit, None, Ruling::Move),
                 Resume::Fail(failure, course) => {
                     let origin = self.origin_of(unit).ok().flatten();
                     self.outbox.push(unit, origin, Ruling::Fail(failure, course));
@@ -105,7 +106,12 @@ impl Lane {
             while self.ready.len() < plan.batch_records.get()
                 && let Some(seq) = retry.take()
             {
-                self.ready.push(Unit { which: Which::Retry, seq });
+                let unit = Unit { which: Which::Retry, seq };
+                if retry.is_moving(seq) {
+                    self.outbox.push(unit, None, Ruling::Move);
+                } else {
+                    self.ready.push(unit);
+                }
             }
         }
         done

@@ -122,6 +122,7 @@ fn parked_record(given: &Given, (partition, offset): &Place, route: &RoutePlan, 
         truncated: false,
         replay_count: 0,
         deferred: false,
+        marker: None,
     };
     let mut record = given.record.clone();
     record.timestamp_ms = now_ms;

@@ -99,6 +99,7 @@ fn letter(source: &str, number: i64, now_ms: i64) -> Sample {
         truncated: false,
         replay_count: 0,
         deferred: false,
+        marker: None,
     };
     let amount = if number % 2 == 0 { "100.50" } else { "1.00" };
     let mut headers = vec![OwnedHeader::text("trace", number.to_string())];

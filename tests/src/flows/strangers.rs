@@ -101,6 +101,7 @@ fn parked(topic: &str, offset: i64) -> anyhow::Result<Vec<OwnedHeader>> {
         truncated: false,
         replay_count: 0,
         deferred: false,
+        marker: None,
     };
     Ok(provenance.headers())
 }

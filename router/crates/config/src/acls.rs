@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pointsman_core::delivery::TopicId;
 
 use crate::dead_letters::{audit_topic, parking_topic, writer_id};
-use crate::plan::{BrokerPlan, Plan, RoutePlan, TopicRole};
+use crate::plan::{BrokerPlan, OnDead, Plan, RoutePlan, TopicRole};
 
 /// What one route needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +147,12 @@ fn of_handling(plan: &Plan, route: &RoutePlan) -> Vec<Acl> {
         allow(topic(), Operation::Read, "payloads that were too large for a letter");
         allow(topic(), Operation::DescribeConfigs, "how long it keeps its records");
         if let Some(retry) = source.retry.and_then(name) {
-            allow(Resource::Topic(retry), Operation::Write, "replays with --to retry");
+            allow(Resource::Topic(Arc::clone(&retry)), Operation::Write, "replays with --to retry");
+            if route.on_dead == OnDead::ParkKey {
+                allow(Resource::TransactionalId(writer_id(&retry)), Operation::Write, "releases keys");
+                allow(Resource::Topic(retry), Operation::Read, "which keys are held");
+                allow(Resource::Group(Arc::clone(&route.group)), Operation::Read, "which keys are held");
+            }
         }
     }
     each_once(acls)

@@ -181,6 +181,8 @@ pub struct RoutePlan {
     pub start: StartAt,
     /// What may pass a record that waits for its retry.
     pub ordering: Ordering,
+    /// What a dead letter does to later records of its key.
+    pub on_dead: OnDead,
     /// The stages in order.
     pub stages: Vec<StagePlan>,
     /// Most records a second, over all lanes of this process.
@@ -216,6 +218,16 @@ pub enum Ordering {
     Key,
     /// Nothing of its partition: it is retried in place. There is no retry topic.
     Partition,
+}
+
+/// What a dead letter does to later records of its key. Where that is anything, the route has order by key, a retry topic and
+/// dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDead {
+    /// Nothing: they go their way.
+    Release,
+    /// They become dead letters, too, in order and without being run, until somebody releases the key.
+    ParkKey,
 }
 
 /// A source topic of a route.

@@ -13,7 +13,7 @@ use pointsman_core::policy::{Reaction, RetrySchedule};
 use pointsman_core::port::StartAt;
 
 use crate::findings::Span;
-use crate::plan::{ComponentPlan, Matching, Ordering, Secret};
+use crate::plan::{ComponentPlan, Matching, OnDead, Ordering, Secret};
 
 /// A value and its place in the file.
 #[derive(Clone, Debug)]
@@ -91,6 +91,7 @@ pub(crate) struct Route {
     pub(crate) from: Vec<At<String>>,
     pub(crate) start: StartAt,
     pub(crate) ordering: Ordering,
+    pub(crate) on_dead: Option<At<OnDead>>,
     pub(crate) stages: Vec<Stage>,
     pub(crate) rate_limit: Option<NonZeroU32>,
     pub(crate) batch_records: At<u64>,

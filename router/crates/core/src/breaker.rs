@@ -73,7 +73,10 @@ impl Breaker {
 
     /// So many records were delivered or dropped without a failure. One of them closes the breaker: the answer is for how
     /// long it was open.
-    pub fn earn(&mut self, successes: u64, now: Instant) -> Option<Duration> {
+    ///
+    /// `owed` failures wait to be paid for, and are to be before anything else: what they take is earned beyond
+    /// `max_tokens`. So it makes no difference how many records are under way at a time.
+    pub fn earn(&mut self, successes: u64, owed: usize, now: Instant) -> Option<Duration> {
         if successes == 0 {
             return None;
         }
@@ -82,8 +85,15 @@ impl Breaker {
         // The rest is less than a `u32`.
         self.successes = (successes % per_token) as u32;
         let earned = u32::try_from(successes / per_token).unwrap_or(u32::MAX);
-        self.tokens = self.tokens.saturating_add(earned).min(self.terms.max_tokens.get());
+        let most = u32::try_from(owed).unwrap_or(u32::MAX).saturating_add(self.terms.max_tokens.get());
+        self.tokens = self.tokens.saturating_add(earned).min(most);
         self.open.take().map(|open| now.saturating_duration_since(open.since))
+    }
+
+    /// How many dead letters can be paid for now.
+    #[must_use]
+    pub const fn tokens(&self) -> u32 {
+        self.tokens
     }
 
     /// A record can't be paid for, and nothing that is under way can earn a token: opens. The first probe is due at once.
@@ -187,7 +197,7 @@ mod tests {
                         paid.iter_mut().for_each(|sum| *sum += one);
                     }
                     Act::Earn(count) => {
-                        breaker.earn(count, now);
+                        breaker.earn(count, 0, now);
                         earned.iter_mut().for_each(|sum| *sum += count);
                     }
                     Act::Open => breaker.open(now),
@@ -223,7 +233,7 @@ mod tests {
                 }
                 let out = now < start + outage;
                 if !out && pills_left == 0 {
-                    breaker.earn(1, now);
+                    breaker.earn(1, 0, now);
                     over_at = Some(now - start);
                 } else if breaker.pay(now) {
                     dead += 1;
@@ -260,17 +270,27 @@ mod tests {
         assert_eq!(probes, [0, 1, 3, 7, 15, 31, 63]);
         assert_eq!((breaker.probe_at(), breaker.is_open()), (Some(paid_at), true));
         breaker.probe(paid_at);
-        assert_eq!(breaker.earn(1, after(64)), Some(Duration::from_secs(64)));
+        assert_eq!(breaker.earn(1, 0, after(64)), Some(Duration::from_secs(64)));
         assert!(breaker.pay(after(64)) && !breaker.pay(after(64)), "the success has earned one");
+    }
+
+    #[test]
+    fn what_is_owed_is_earned_beyond_what_is_kept() {
+        let start = Instant::now();
+        let mut breaker = Breaker::new(terms(0, 3, 1), start);
+        breaker.earn(6, 4, start);
+        assert_eq!((0..10).filter(|_| breaker.pay(start)).count(), 6);
+        breaker.earn(1000, 4, start);
+        assert_eq!((0..10).filter(|_| breaker.pay(start)).count(), 7);
     }
 
     #[test]
     fn a_full_purse_stays_full_and_no_fuller() {
         let start = Instant::now();
         let mut breaker = Breaker::new(terms(2, 3, 2), start);
-        breaker.earn(1, start);
-        breaker.earn(2, start);
-        breaker.earn(1000, start);
+        breaker.earn(1, 0, start);
+        breaker.earn(2, 0, start);
+        breaker.earn(1000, 0, start);
         let later = start + Duration::from_secs(3600);
         assert_eq!((0..10).filter(|_| breaker.pay(later)).count(), 3);
         // The next is on its way from the moment that one is missing.

@@ -92,6 +92,8 @@ pub struct Failure {
     pub message: String,
     /// The least delay before a retry that a plugin asked for, in milliseconds.
     pub delay_ms: Option<u64>,
+    /// It is none of this record, which was not run: one before it in its key has failed.
+    pub deferred: bool,
 }
 
 impl Failure {
@@ -111,7 +113,12 @@ impl Failure {
 
     /// A failure outside the stages, or whose stage is filled in later.
     pub fn new(class: FailureClass, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { class, stage: None, code: code.into(), message: message.into(), delay_ms: None }
+        Self { class, stage: None, code: code.into(), message: message.into(), delay_ms: None, deferred: false }
+    }
+
+    /// The reason why a record goes where its predecessor went, without being run.
+    pub fn deferred(message: impl Into<String>) -> Self {
+        Self { deferred: true, ..Self::new(FailureClass::Retry, "deferred", message) }
     }
 }
 

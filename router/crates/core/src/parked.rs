@@ -6,66 +6,32 @@
 //!
 //! A record may lie in the partition more than once: a delivery whose acknowledgement got lost is made again, a rewritten
 //! one has its old copy until the new one is seen, and a router that died leaves the copy that it was running. **Twins**
-//! are known by their origin; of two with the same number of attempts one is enough, of two with different numbers the
-//! one with fewer is stale. What is not needed is settled unseen.
+//! are known by their origin; of two of the same [edition](Edition) one is enough, of two different ones the older is stale.
+//! What is not needed is settled unseen.
+//!
+//! Besides records there may be *markers*: notes that a key is [held](Parked::is_held) since a record of it has become a dead
+//! letter, and that it is released.
 
 use std::cmp::Reverse;
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
-use std::hash::Hasher as _;
+
+use copies::Coming;
+use held::Held;
 
 use crate::settled::Settled;
 use crate::tracker::{CommitPoint, OutOfOrder};
 
-/// What stands for a key. Two keys that share one are kept in order together, which harms neither.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyHash(u64);
+mod copies;
+mod held;
+mod label;
+mod moving;
 
-impl KeyHash {
-    /// Of a null key, which has no order.
-    pub const NULL: Self = Self(0);
-
-    /// Of this key; an empty one is a key.
-    #[must_use]
-    pub fn of(key: Option<&[u8]>) -> Self {
-        let Some(key) = key else { return Self::NULL };
-        let mut hasher = DefaultHasher::new();
-        hasher.write(key);
-        Self(hasher.finish().max(1))
-    }
-}
-
-/// A record of the source partition, wherever its copies are. In order of keys, and then of offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Original {
-    /// Of its key.
-    pub key: KeyHash,
-    /// Its offset in the source.
-    pub offset: i64,
-}
-
-impl Original {
-    const fn all_of(key: KeyHash) -> std::ops::RangeInclusive<Self> {
-        Self { key, offset: i64::MIN }..=Self { key, offset: i64::MAX }
-    }
-}
-
-/// What a record of the retry partition says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Label {
-    /// Where it came from; `None` where that can't be read, or is not the lane's source partition: such a record has no
-    /// order and no twins.
-    pub original: Option<Original>,
-    /// Not to be run before, in milliseconds since 1970-01-01 UTC.
-    pub due_ms: i64,
-    /// How often it was run.
-    pub attempts: u32,
-}
+pub use label::{Edition, KeyHash, KeyOrder, Kind, Label, Original};
 
 /// The index.
 #[derive(Debug)]
 pub struct Parked {
-    in_order: bool,
+    keys: KeyOrder,
     /// The records from the lowest unsettled one on, by their offset in the retry partition.
     entries: VecDeque<Entry>,
     /// Sequence number of the front one.
@@ -78,6 +44,10 @@ pub struct Parked {
     places: BTreeMap<Original, u32>,
     /// Those that are being parked, or are parked and not seen in the partition yet.
     coming: BTreeMap<Original, Coming>,
+    /// Editions that are newer than the copy that is run, and have their turn when that has its fate.
+    newer: BTreeMap<Original, u64>,
+    /// Keys whose later records become dead letters.
+    held: BTreeMap<KeyHash, Held>,
     /// Due time and sequence number of what may run then. Some may be settled, or have been passed by another.
     due: BinaryHeap<Reverse<(i64, u64)>>,
     /// What is to be read back.
@@ -101,6 +71,8 @@ struct Entry {
     due_ms: i64,
     key: KeyHash,
     attempts: u32,
+    replays: u16,
+    kind: Kind,
     state: State,
 }
 
@@ -112,6 +84,19 @@ impl Entry {
 
     fn original(&self) -> Option<Original> {
         (self.origin != Self::NOWHERE).then_some(Original { key: self.key, offset: self.origin })
+    }
+
+    fn is_marker(&self) -> bool {
+        matches!(self.kind, Kind::Marker(_))
+    }
+
+    /// It is being read back, or in flight.
+    fn is_busy(&self) -> bool {
+        matches!(self.state, State::Wanted | State::Running | State::Sent)
+    }
+
+    fn edition(&self) -> Edition {
+        Edition { replays: self.replays, attempts: self.attempts }
     }
 }
 
@@ -130,30 +115,12 @@ enum State {
     Settled,
 }
 
-/// A record on its way into the retry partition.
-#[derive(Clone, Copy, Debug)]
-struct Coming {
-    /// What its copy will say.
-    attempts: u32,
-    progress: Progress,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Progress {
-    /// Nobody knows whether it was written.
-    InFlight,
-    /// It is written, and will be seen.
-    Acknowledged,
-    /// It was seen before it was acknowledged. Until it is, the record is not done, and may be written again.
-    Seen(u64),
-}
-
 impl Parked {
-    /// Goes on from a commit point of the retry partition, and from one of the source. `in_order` is order by key.
+    /// Goes on from a commit point of the retry partition, and from one of the source.
     #[must_use]
-    pub fn resume(point: CommitPoint, source: CommitPoint, in_order: bool) -> Self {
+    pub fn resume(point: CommitPoint, source: CommitPoint, keys: KeyOrder) -> Self {
         Self {
-            in_order,
+            keys,
             foreseen: BTreeMap::new(),
             source: Some(source),
             entries: VecDeque::new(),
@@ -162,6 +129,8 @@ impl Parked {
             earlier: point.settled,
             places: BTreeMap::new(),
             coming: BTreeMap::new(),
+            newer: BTreeMap::new(),
+            held: BTreeMap::new(),
             due: BinaryHeap::new(),
             wanted: BTreeSet::new(),
             unsettled: 0,
@@ -191,7 +160,9 @@ impl Parked {
             origin: original.map_or(Entry::NOWHERE, |original| original.offset),
             due_ms: label.due_ms,
             key: original.map_or(KeyHash::NULL, |original| original.key),
-            attempts: label.attempts,
+            attempts: label.edition.attempts,
+            replays: label.edition.replays,
+            kind: label.kind,
             state: if settled { State::Settled } else { State::Waiting },
         });
         if settled {
@@ -200,16 +171,18 @@ impl Parked {
             return Ok(());
         }
         self.unsettled += 1;
-        match original {
-            None => self.queue(seq),
-            Some(original) => {
+        match (original, label.kind) {
+            (None, Kind::Marker(_)) => self.mark_settled(seq),
+            (None, _) => self.queue(seq),
+            (Some(original), Kind::Marker(marker)) => self.note(marker, original, seq),
+            (Some(original), Kind::Parked | Kind::Replayed) => {
                 let offset = original.offset;
                 // What is settled beyond the source's commit does not come from there any more.
                 let is_to_come = |point: &CommitPoint| offset >= point.offset && !point.settled.contains(offset);
                 if self.source.as_ref().is_some_and(is_to_come) {
                     self.foreseen.insert(original.offset, original.key);
                 }
-                self.place(original, seq, label.attempts);
+                self.place(original, seq);
             }
         }
         Ok(())
@@ -238,45 +211,6 @@ impl Parked {
         is_parked
     }
 
-    /// Finds out which of the copies of a record is to run, given a new one.
-    fn place(&mut self, original: Original, seq: u64, attempts: u32) {
-        if let Some(Coming { attempts: expected, progress }) = self.coming.get_mut(&original) {
-            if attempts < *expected {
-                return self.mark_settled(seq);
-            }
-            match std::mem::replace(progress, Progress::Seen(seq)) {
-                Progress::InFlight => {}
-                Progress::Seen(earlier) => self.mark_settled(earlier),
-                Progress::Acknowledged => {
-                    self.coming.remove(&original);
-                    self.install(original, seq);
-                }
-            }
-            return;
-        }
-        let known = self.places.get(&original).map(|low| self.full_seq(u64::from(*low), u64::from(u32::MAX)));
-        match known.and_then(|known| Some((known, *self.entry(known)?))) {
-            // Another router's, from before it lost the partition: the run that is under way decides.
-            Some((_, Entry { state: State::Wanted | State::Running | State::Sent, .. })) => self.mark_settled(seq),
-            Some((_, known)) if attempts < known.attempts => self.mark_settled(seq),
-            Some((known, _)) => {
-                self.mark_settled(known);
-                self.install(original, seq);
-            }
-            None => self.install(original, seq),
-        }
-    }
-
-    /// From now on this is the copy that is to run.
-    fn install(&mut self, original: Original, seq: u64) {
-        self.places.insert(original, seq as u32);
-        if self.keeps_order(original.key) {
-            self.promote(original.key);
-        } else {
-            self.queue(seq);
-        }
-    }
-
     /// Puts the first record of a key into the queue.
     fn promote(&mut self, key: KeyHash) {
         let first = self.places.range(Original::all_of(key)).next().map(|(original, low)| (*original, *low));
@@ -289,7 +223,7 @@ impl Parked {
 
     fn queue(&mut self, seq: u64) {
         let Some(entry) = self.entry(seq).filter(|entry| entry.state == State::Waiting) else { return };
-        if self.foreseen.contains_key(&entry.origin) {
+        if self.foreseen.contains_key(&entry.origin) || self.waits_for_release(seq) {
             return;
         }
         let due = Reverse((entry.due_ms, seq));
@@ -308,7 +242,7 @@ impl Parked {
     }
 
     fn keeps_order(&self, key: KeyHash) -> bool {
-        self.in_order && key != KeyHash::NULL
+        self.keys != KeyOrder::None && key != KeyHash::NULL
     }
 
     /// The first record of a key that is parked, or being parked.
@@ -318,12 +252,12 @@ impl Parked {
         placed.into_iter().chain(coming).min()
     }
 
-    /// Whether nothing is parked whose origin is known, or being parked. Then [`predecessor`](Self::predecessor) and, before
+    /// Whether nothing is parked whose origin is known, or being parked, and no key is held. Then [`predecessor`](Self::predecessor) and, before
     /// the source is past what was parked before the assignment, [`pass`](Self::pass) need not be asked.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.coming.is_empty() && self.foreseen.is_empty()
+        self.places.is_empty() && self.coming.is_empty() && self.foreseen.is_empty() && self.held.is_empty()
     }
 
     /// Whether records are on their way into the retry partition.
@@ -348,40 +282,6 @@ impl Parked {
         let (placed, low) = self.places.range(before).next_back()?;
         let entry = self.entry(self.full_seq(u64::from(*low), u64::from(u32::MAX)))?;
         (entry.state != State::Sent).then_some(placed.offset)
-    }
-
-    /// The record is being parked, with so many attempts: its key is blocked from now on.
-    pub fn hold(&mut self, original: Original, attempts: u32) {
-        let coming = self.coming.entry(original).or_insert(Coming { attempts, progress: Progress::InFlight });
-        coming.attempts = attempts;
-    }
-
-    /// Whether the record that is being parked is in the partition, even though the log did not say so.
-    #[must_use]
-    pub fn is_seen(&self, original: Original) -> bool {
-        self.coming.get(&original).is_some_and(|coming| matches!(coming.progress, Progress::Seen(_)))
-    }
-
-    /// The record that was being parked has been.
-    pub fn parked(&mut self, original: Original) {
-        let Some(coming) = self.coming.get_mut(&original) else { return };
-        match coming.progress {
-            Progress::InFlight => coming.progress = Progress::Acknowledged,
-            Progress::Acknowledged => {}
-            Progress::Seen(seq) => {
-                self.coming.remove(&original);
-                self.install(original, seq);
-            }
-        }
-    }
-
-    /// The record that was being parked has got another fate.
-    pub fn release(&mut self, original: Original) {
-        let Some(coming) = self.coming.remove(&original) else { return };
-        if let Progress::Seen(seq) = coming.progress {
-            self.mark_settled(seq);
-        }
-        self.promote(original.key);
     }
 
     /// Chooses records to be read back and run: at most `limit`, all of them due at `now_ms`. Under an order, what is due of a
@@ -411,7 +311,8 @@ impl Parked {
             let seq = self.full_seq(u64::from(*low), u64::from(u32::MAX));
             let entry = self.entry(seq)?;
             let is_free = matches!(entry.state, State::Waiting | State::Queued) && entry.due_ms <= now_ms;
-            (is_free && entry.origin < coming && !self.foreseen.contains_key(&entry.origin)).then_some(seq)
+            let must_wait = self.foreseen.contains_key(&entry.origin) || self.waits_for_release(seq);
+            (is_free && entry.origin < coming && !must_wait).then_some(seq)
         };
         let chain = self.places.range(Original::all_of(key)).map_while(|(_, low)| may_run(low)).take(limit);
         let chain: Vec<u64> = chain.collect();
@@ -469,6 +370,12 @@ impl Parked {
         Some(seq)
     }
 
+    /// Which edition of its record this copy is.
+    #[must_use]
+    pub fn edition(&self, seq: u64) -> Edition {
+        self.entry(seq).map(Entry::edition).unwrap_or_default()
+    }
+
     /// Where the record came from.
     #[must_use]
     pub fn original(&self, seq: u64) -> Option<Original> {
@@ -484,6 +391,9 @@ impl Parked {
     /// The record that was run has its fate. If that is to be parked again, it was [held](Self::hold) before.
     pub fn settle(&mut self, seq: u64, parked: bool) {
         let Some(entry) = self.entry(seq).copied() else { return };
+        if entry.is_marker() {
+            return self.mark_settled(seq);
+        }
         debug_assert!(
             matches!(entry.state, State::Running | State::Sent),
             "I1: what settles was run, and settles once"

@@ -15,7 +15,7 @@ pub mod name;
 mod tests;
 
 pub use account::{Account, KnownOrigin, Writer};
-pub use block::{Blame, Origin, Provenance, ProvenanceError, cut};
+pub use block::{Blame, Marker, Origin, Provenance, ProvenanceError, cut};
 pub use family::Family;
 
 use crate::event::Event;

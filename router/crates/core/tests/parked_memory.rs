@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pointsman_core::parked::{KeyHash, Label, Original, Parked};
+use pointsman_core::parked::{Edition, KeyHash, KeyOrder, Kind, Label, Original, Parked};
 use pointsman_core::settled::Settled;
 use pointsman_core::tracker::CommitPoint;
 
@@ -37,10 +37,16 @@ fn index_of(in_order: bool, key: impl Fn(u32) -> KeyHash) -> usize {
     let before = HELD.load(Ordering::Relaxed);
     // The source is far behind what was parked: each has still to come from there.
     let point = |offset| CommitPoint { offset, settled: Settled::default() };
-    let mut parked = Parked::resume(point(0), point(i64::MAX), in_order);
+    let keys = if in_order { KeyOrder::KeptAndHeld } else { KeyOrder::None };
+    let mut parked = Parked::resume(point(0), point(i64::MAX), keys);
     for number in 0..RECORDS {
         let original = Original { key: key(number), offset: i64::from(number) };
-        let label = Label { original: Some(original), due_ms: i64::from(number) * 7 % 5000, attempts: 1 };
+        let label = Label {
+            original: Some(original),
+            due_ms: i64::from(number) * 7 % 5000,
+            edition: Edition::new(0, 1),
+            kind: Kind::Parked,
+        };
         parked.admit(i64::from(number), &label).expect("in order");
     }
     assert_eq!(parked.len(), RECORDS as usize);

@@ -79,7 +79,7 @@ impl TroubledSink {
                 unavailable()
             }
             // What is parked or dead-lettered has more.
-            _ if delivery.stamps.len() <= 3 && is_refused(number(delivery.value)) => {
+            _ if delivery.stamps.len() <= 3 && delivery.value.is_some() && is_refused(number(delivery.value)) => {
                 DeliveryError::Refused { code: "sim".into(), message: "simulated refusal".into() }
             }
             _ => return None,

@@ -224,3 +224,41 @@ fn a_record_that_alone_takes_more_than_half_of_the_deadline_is_counted() {
         assert_eq!(world.shared.counters.slow_calls(0), slow);
     }
 }
+
+/// Every third record is a pill, and every batch has more of them than tokens are kept.
+fn a_third_rejects(_: u64, offset: i64, _: u32) -> Script {
+    if offset % 3 == 0 { Script::Reject } else { Script::Pass }
+}
+
+#[test]
+fn pills_among_more_successes_pause_no_lane_however_large_the_batch() {
+    let mut world = World::with(5, a_third_rejects, "{ initial = 2, max = 2 }", "none");
+    world.be_calm(true);
+    while !world.is_done() {
+        let step = world.round();
+        world.pass_time(step);
+        world.commit(false);
+        assert_eq!(world.shared.counters.paused(0), 0);
+    }
+    world.check_fates();
+}
+
+#[test]
+fn pills_that_have_paused_a_lane_do_not_pause_it_again_once_it_goes_on() {
+    fn head_rejects(_: u64, offset: i64, _: u32) -> Script {
+        if offset < 16 || offset % 4 == 0 { Script::Reject } else { Script::Pass }
+    }
+    let mut world = World::with(5, head_rejects, BREAKER, "none");
+    world.be_calm(true);
+    let (mut pauses, mut was_paused) = (0, false);
+    while !world.is_done() {
+        let step = world.round();
+        world.pass_time(step);
+        world.commit(false);
+        let is_paused = world.shared.counters.paused(0) == 1;
+        pauses += usize::from(is_paused && !was_paused);
+        was_paused = is_paused;
+    }
+    world.check_fates();
+    assert!(pauses <= 1, "{pauses} pauses");
+}

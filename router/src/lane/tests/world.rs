@@ -1,5 +1,6 @@
 //! A lane and all it meets.
 
+use std::cell::{Ref, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use pointsman_core::delivery::PartitionChoice;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::policy::RetrySchedule;
 use pointsman_core::port::{AssignedFeed, Assignment, Commit, Sink as _};
-use pointsman_core::provenance::{Provenance, name};
+use pointsman_core::provenance::{Marker, Provenance, name};
 use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord, TopicPartition};
 use pointsman_core::settled::Settled;
 
@@ -50,6 +51,9 @@ topic = "side"
 topic = "main"
 "#;
 
+/// Order by key, where a dead letter holds its key.
+pub(super) const PARK_KEY: &str = "park-key";
+
 /// The offset in the source, which every record has as its value.
 pub(super) fn number(value: Option<&[u8]>) -> i64 {
     std::str::from_utf8(value.expect("no value is lost")).unwrap().parse().unwrap()
@@ -71,12 +75,20 @@ pub(super) struct World {
     pub(super) lanes: u64,
     /// Records of the retry topic whose due times the plugin knows.
     due_times: usize,
+    /// What was read of the retry topic so far, ...
+    noted: RefCell<Vec<Provenance>>,
+    /// ... and of the dead letters.
+    letters: RefCell<Vec<Provenance>>,
 }
 
 /// With the origin in headers of the outputs, and without, which lets records go on with the headers they have.
 fn plan(seed: u64, breaker: &str, ordering: &str) -> Arc<Plan> {
     let config = CONFIG.replace("origin_headers = false", &format!("origin_headers = {}", seed.is_multiple_of(2)));
-    let config = config.replace("breaker = false", &format!("breaker = {breaker}\nordering = \"{ordering}\""));
+    let ordering = match ordering {
+        PARK_KEY => "\"key\"\non_dead = \"park-key\"".into(),
+        other => format!("\"{other}\""),
+    };
+    let config = config.replace("breaker = false", &format!("breaker = {breaker}\nordering = {ordering}"));
     let (plan, _) = pointsman_config::compile(&config, "simulation", &|_: &str| None).expect("compiles");
     Arc::new(plan)
 }
@@ -126,7 +138,12 @@ fn open_lane(shared: &Arc<Shared>, log: &SimulatedLog, committed: &BTreeMap<Arc<
     };
     let retry = shared.plan.routes[0].sources[0].retry.map(|_| assigned(retry_topic()));
     let assignment = Assignment { source: assigned("source".into()), retry };
-    Lane::new(1, Arc::clone(shared), 0, assignment, now.instant)
+    let mut lane = Lane::new(1, Arc::clone(shared), 0, assignment, now.instant);
+    if let Some(retry) = &mut lane.retry {
+        // Parked records are few here. So they are moved as often as a thousand times more would be.
+        retry.crowded_at = 40;
+    }
+    lane
 }
 
 impl World {
@@ -205,6 +222,8 @@ impl World {
             calm: false,
             lanes: 1,
             due_times: 0,
+            noted: RefCell::default(),
+            letters: RefCell::default(),
         }
     }
 
@@ -252,9 +271,12 @@ impl World {
 
     /// What the retry topic says of when its records are due.
     fn read_due_times(&mut self) {
-        for written in self.log.written(&retry_topic()).iter().skip(self.due_times) {
+        let noted = self.read(&retry_topic(), &self.noted, |_, _| {});
+        for parked in noted.iter().skip(self.due_times) {
             self.due_times += 1;
-            let (_, parked) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
+            if parked.marker.is_some() {
+                continue;
+            }
             let due = self.plugin.due.entry((parked.origin.offset, parked.attempts + 1)).or_insert(i64::MAX);
             // A repeated record is parked again; the earliest of its copies may run.
             *due = (*due).min(parked.due_ms.expect("parked"));
@@ -305,7 +327,14 @@ impl World {
         let in_place = self.shared.plan.routes[0].ordering == Ordering::Partition;
         let written = self.log.written(&commit.partition.topic);
         for offset in written.iter().map(|written| written.record.offset).filter(|offset| is_settled(*offset)) {
-            let (origin, attempts) = if is_retry { copies[&offset] } else { (offset, 0) };
+            let (origin, attempts) = if !is_retry {
+                (offset, 0)
+            } else if let Some(copy) = copies.get(&offset) {
+                *copy
+            } else {
+                // A marker.
+                continue;
+            };
             let attempt = if in_place { self.last_run(offset).0 } else { attempts + 1 };
             let still_parked = is_open(origin, attempts);
             assert!(
@@ -319,14 +348,33 @@ impl World {
         }
     }
 
-    /// What was written to the retry topic: offset there and at the origin, and attempts.
+    /// What was parked: offset in the retry topic and at the origin, and attempts.
     fn parked(&self) -> Vec<(i64, i64, u32)> {
-        let written = self.log.written(&retry_topic());
-        let parked = written.iter().map(|written| {
-            let (_, parked) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
-            (written.record.offset, parked.origin.offset, parked.attempts)
-        });
-        parked.collect()
+        let noted = self.noted();
+        let parked = (0..).zip(noted.iter()).filter(|(_, noted)| noted.marker.is_none());
+        parked.map(|(offset, parked)| (offset, parked.origin.offset, parked.attempts)).collect()
+    }
+
+    /// What the records of the retry topic say, by their offsets.
+    fn noted(&self) -> Ref<'_, Vec<Provenance>> {
+        self.read(&retry_topic(), &self.noted, |_, _| {})
+    }
+
+    /// The provenance of all that was written to a topic, each read once.
+    fn read<'a>(
+        &self,
+        topic: &str,
+        read: &'a RefCell<Vec<Provenance>>,
+        check: impl Fn(&[OwnedHeader], &Provenance),
+    ) -> Ref<'a, Vec<Provenance>> {
+        let known = read.borrow().len();
+        for written in self.log.written(topic).iter().skip(known) {
+            let headers = &written.record.headers;
+            let (originals, told) = Provenance::split(Headers::Owned(headers)).expect("ours");
+            check(&headers[..originals], &told);
+            read.borrow_mut().push(told);
+        }
+        read.borrow()
     }
 
     /// Whether the run of this record has left what it must have left.
@@ -354,19 +402,46 @@ impl World {
     }
 
     pub(super) fn is_parked(&self, offset: i64, attempts: u32) -> bool {
-        self.log.written(&retry_topic()).iter().any(|written| {
-            Provenance::split(Headers::Owned(&written.record.headers))
-                .is_ok_and(|(_, parked)| parked.origin.offset == offset && parked.attempts == attempts)
-        })
+        let is_it = |parked: &Provenance| parked.origin.offset == offset && parked.attempts == attempts;
+        self.noted().iter().any(|noted| noted.marker.is_none() && is_it(noted))
     }
 
     pub(super) fn dead_letter(&self, offset: i64) -> Option<Provenance> {
-        self.log.written("sim.r.dead-letter").iter().find_map(|written| {
-            let (originals, letter) = Provenance::split(Headers::Owned(&written.record.headers)).expect("ours");
-            assert_eq!(written.record.headers[..originals], [own_header(letter.origin.offset)]);
+        self.letters(offset).next()
+    }
+
+    /// The dead letters of a record.
+    fn letters(&self, offset: i64) -> impl Iterator<Item = Provenance> {
+        let letters = self.all_letters();
+        let of_it: Vec<_> = letters.iter().filter(|letter| letter.origin.offset == offset).cloned().collect();
+        of_it.into_iter()
+    }
+
+    /// All dead letters, as they were written.
+    pub(super) fn all_letters(&self) -> Ref<'_, Vec<Provenance>> {
+        self.read("sim.r.dead-letter", &self.letters, |originals, letter| {
+            assert_eq!(*originals, [own_header(letter.origin.offset)]);
             assert_eq!(letter.replay_count, replays(letter.origin.offset));
-            (letter.origin.offset == offset).then_some(letter)
         })
+    }
+
+    /// Whether the record became a dead letter without failing itself.
+    pub(super) fn is_deferred(&self, offset: i64) -> bool {
+        self.letters(offset).any(|letter| letter.deferred)
+    }
+
+    /// Releases a key that is or was held.
+    pub(super) fn release_some_key(&mut self) {
+        let noted = self.noted().clone();
+        let holds = noted.into_iter().enumerate().filter(|(_, noted)| noted.marker == Some(Marker::Hold));
+        let holds: Vec<(usize, Provenance)> = holds.collect();
+        if holds.is_empty() {
+            return;
+        }
+        let (at, hold) = &holds[self.random.usize(0..holds.len())];
+        let headers = Provenance { marker: Some(Marker::Release), ..hold.clone() }.headers();
+        let release = OwnedRecord { headers, ..(*self.log.written(&retry_topic())[*at].record).clone() };
+        self.log.append(&retry_topic(), PartitionChoice::Exactly(0), release).expect("small");
     }
 
     /// Records that an outage has made dead letters.
@@ -395,12 +470,16 @@ impl World {
         self.crash();
     }
 
-    /// Everything is committed, and nothing waits.
+    /// Everything is committed, and nothing waits but markers that hold a key.
     pub(super) fn is_done(&mut self) -> bool {
-        let retry_end = i64::try_from(self.log.written(&retry_topic()).len()).unwrap();
-        let ends = [("source".into(), RECORDS), (retry_topic(), retry_end)];
-        ends.iter()
-            .all(|(topic, end): &(Arc<str>, i64)| self.committed.get(topic).map_or(0, |commit| commit.offset) == *end)
+        let is_settled = |topic: &Arc<str>, offset: i64| {
+            self.committed.get(topic).is_some_and(|commit| {
+                let settled = Settled::decode(&commit.metadata, commit.offset).expect("ours");
+                offset < commit.offset || settled.contains(offset)
+            })
+        };
+        self.committed.get("source").is_some_and(|commit| commit.offset == RECORDS)
+            && self.parked().iter().all(|(offset, ..)| is_settled(&retry_topic(), *offset))
     }
 
     /// The number of the last run of a record, and what it says.
@@ -425,8 +504,12 @@ impl World {
                 Script::Trap => (false, false, Some(FailureClass::Trap)),
                 Script::NoSuchPort => (false, false, Some(FailureClass::Unmatched)),
             };
-            let letter = self.dead_letter(offset).map(|letter| letter.class);
+            let letter = self.letters(offset).find(|letter| !letter.deferred).map(|letter| letter.class);
             let found = (self.outputs("main", offset) > 0, self.outputs("side", offset) > 0, letter);
+            // Some of its outputs may have been written before a crash.
+            if found.2.is_none() && self.is_deferred(offset) {
+                continue;
+            }
             assert_eq!(found, (main, side, dead), "the fate of {offset}, whose last run says {last:?}");
         }
     }

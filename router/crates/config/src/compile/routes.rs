@@ -13,7 +13,7 @@ use super::topics::Topics;
 use super::{bytes, cycles, outputs, plugin_index};
 use crate::findings::Findings;
 use crate::names::topic_fault;
-use crate::plan::{Ordering, RoutePlan, SourcePlan, StagePlan, TopicPlan, TopicRole};
+use crate::plan::{OnDead, Ordering, RoutePlan, SourcePlan, StagePlan, TopicPlan, TopicRole};
 use crate::raw::{At, DeadLetter, Plugin, Retry, Route, Router, Stage};
 
 /// Resolves all routes. There is no answer where a name could not be resolved; that was noted.
@@ -105,12 +105,14 @@ fn resolve_one(
         topics.add(&name.value, role, &name.span)
     });
     let failure = policy(&route, findings);
+    let on_dead = on_dead(&route, findings);
     Some(RoutePlan {
         group: route.group.map_or_else(|| group.into(), |group| group.value.into()),
         name: route.name.value.into(),
         sources,
         start: route.start,
         ordering: route.ordering,
+        on_dead,
         stages: stages.into_iter().collect::<Option<_>>()?,
         rate_limit: route.rate_limit,
         batch_records: count(&route.batch_records),
@@ -161,6 +163,25 @@ fn sources(route: &Route, default_group: &str, topics: &mut Topics<'_>, findings
         sources.push(SourcePlan { topic, retry });
     }
     sources
+}
+
+/// A key is held by a marker in the retry partition, and what follows goes to the dead letters.
+fn on_dead(route: &Route, findings: &Findings) -> OnDead {
+    let Some(At { value: OnDead::ParkKey, span }) = &route.on_dead else { return OnDead::Release };
+    let (lacks, remedy) = if route.ordering != Ordering::Key {
+        ("order by key", "add `ordering = \"key\"`, or remove `on_dead`")
+    } else if route.retry.is_none() {
+        ("retries, in whose topic it notes which keys are parked", "remove `retry = false`, or remove `on_dead`")
+    } else if route.dead_letter.is_none() {
+        (
+            "dead letters, which later records of the key would become",
+            "remove `dead_letter = false`, or remove `on_dead`",
+        )
+    } else {
+        return OnDead::ParkKey;
+    };
+    findings.mistake(span, format!("`on_dead = \"park-key\"` on a route without {lacks}"), remedy);
+    OnDead::Release
 }
 
 /// By default it is named after the group and not after the router: routers of one name in different groups are two

@@ -12,7 +12,7 @@ use super::plugins::rate;
 use super::router::{group, name};
 use super::{Field, Table, Text};
 use crate::names::{name_fault, topic_fault};
-use crate::plan::{Matching, Ordering};
+use crate::plan::{Matching, OnDead, Ordering};
 use crate::raw::{At, Route, Stage};
 
 const BATCH_RECORDS: u64 = 1024;
@@ -51,6 +51,7 @@ fn route(index: usize, field: Field<'_>) -> Option<Route> {
         from: from.unwrap_or_default(),
         start: table.get("start").and_then(|field| start(&field)).unwrap_or(StartAt::Earliest),
         ordering: table.get("ordering").and_then(|field| ordering(&field)).unwrap_or(Ordering::None),
+        on_dead: table.get("on_dead").and_then(|field| on_dead(&field)),
         stages: table.get("stages").map(|field| stages(&field)).unwrap_or_default(),
         rate_limit: table.get("rate_limit").and_then(|field| rate(&field, "records_per_second")),
         batch_records: batch.records,
@@ -139,6 +140,11 @@ fn start(field: &Field<'_>) -> Option<StartAt> {
 
 fn ordering(field: &Field<'_>) -> Option<Ordering> {
     field.choice(&[("none", Ordering::None), ("key", Ordering::Key), ("partition", Ordering::Partition)])
+}
+
+fn on_dead(field: &Field<'_>) -> Option<At<OnDead>> {
+    let choice = field.choice(&[("release", OnDead::Release), ("park-key", OnDead::ParkKey)])?;
+    Some(At::new(choice, field.span.clone()))
 }
 
 fn stages(field: &Field<'_>) -> Vec<Stage> {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{KeyHash, Label, Original, Parked};
+use super::{Edition, KeyHash, KeyOrder, Kind, Label, Original, Parked};
+use crate::provenance::Marker;
 use crate::settled::Settled;
 use crate::tracker::CommitPoint;
 
@@ -13,7 +14,7 @@ fn point(offset: i64) -> CommitPoint {
 }
 
 fn parked(in_order: bool) -> Parked {
-    Parked::resume(point(0), point(i64::MAX), in_order)
+    Parked::resume(point(0), point(i64::MAX), if in_order { KeyOrder::Kept } else { KeyOrder::None })
 }
 
 fn original(key: u8, offset: i64) -> Original {
@@ -21,8 +22,13 @@ fn original(key: u8, offset: i64) -> Original {
     Original { key, offset }
 }
 
+/// Never replayed, and run so often.
+fn run(attempts: u32) -> Edition {
+    Edition { replays: 0, attempts }
+}
+
 fn label(original: Original, due_ms: i64, attempts: u32) -> Label {
-    Label { original: Some(original), due_ms, attempts }
+    Label { original: Some(original), due_ms, edition: run(attempts), kind: Kind::Parked }
 }
 
 /// Reads back what is due, and says which records of the source that is.
@@ -40,7 +46,10 @@ fn run_due(parked: &mut Parked, now_ms: i64) -> Vec<(u64, Option<Original>)> {
 fn what_can_not_be_read_runs_at_once_and_without_an_order() {
     let mut parked = parked(true);
     for offset in 0..3 {
-        assert_eq!(parked.admit(offset, &Label { original: None, due_ms: 0, attempts: 0 }), Ok(()));
+        assert_eq!(
+            parked.admit(offset, &Label { original: None, due_ms: 0, edition: run(0), kind: Kind::Parked }),
+            Ok(())
+        );
     }
     assert!(parked.is_empty(), "it blocks nobody");
     assert_eq!(run_due(&mut parked, 0).len(), 3);
@@ -67,7 +76,7 @@ fn the_first_of_a_key_is_that_of_the_source() {
 fn a_copy_that_is_seen_before_its_acknowledgement_waits_for_it() {
     let mut parked = parked(true);
     let first = original(1, 10);
-    parked.hold(first, 1);
+    parked.hold(first, run(1));
     assert_eq!(parked.predecessor(original(1, 11)), Some(10));
     assert_eq!(parked.admit(0, &label(first, 0, 1)), Ok(()));
     assert!(parked.is_seen(first) && run_due(&mut parked, 9).is_empty());
@@ -83,7 +92,7 @@ fn a_copy_that_is_seen_before_its_acknowledgement_waits_for_it() {
 fn what_the_source_has_still_to_come_to_does_not_run_before() {
     let mut source = point(10);
     source.settled.push(13, 15);
-    let mut parked = Parked::resume(point(0), source, true);
+    let mut parked = Parked::resume(point(0), source, KeyOrder::Kept);
     for (offset, origin) in [(0, 9), (1, 12), (2, 14), (3, 17)] {
         assert_eq!(parked.admit(offset, &label(original(0, origin), 0, 1)), Ok(()));
     }
@@ -94,6 +103,103 @@ fn what_the_source_has_still_to_come_to_does_not_run_before() {
     assert_eq!(run_due(&mut parked, 0).len(), 1);
     assert!(!parked.pass(20), "it is not in the source any more");
     assert_eq!(run_due(&mut parked, 0).len(), 1);
+}
+
+/// A copy of what somebody has replayed once.
+fn replayed(original: Original) -> Label {
+    Label { edition: Edition { replays: 1, attempts: 0 }, kind: Kind::Replayed, ..label(original, 0, 0) }
+}
+
+fn marker(marker: Marker, original: Original) -> Label {
+    Label { kind: Kind::Marker(marker), ..label(original, i64::MAX, 1) }
+}
+
+/// Somebody may have mended it: what is known of the older one is nothing to it.
+#[test]
+fn a_replayed_copy_has_its_turn_when_the_older_one_has_its_fate() {
+    let of = original(1, 10);
+    for parked_again in [false, true] {
+        let mut parked = parked(true);
+        assert_eq!(parked.admit(0, &label(of, 0, 1)), Ok(()));
+        let [(older, _)] = run_due(&mut parked, 0)[..] else { unreachable!("it is due") };
+        for offset in 1..3 {
+            assert_eq!(parked.admit(offset, &replayed(of)), Ok(()));
+        }
+        assert_eq!(run_due(&mut parked, 0), []);
+        if parked_again {
+            parked.hold(of, run(2));
+            assert_eq!(parked.admit(3, &label(of, 0, 2)), Ok(()));
+        }
+        parked.settle(older, parked_again);
+        assert_eq!(parked.len(), 1);
+        assert_eq!(run_due(&mut parked, 0), [(2, Some(of))]);
+    }
+}
+
+#[test]
+fn a_replayed_copy_takes_the_place_of_one_that_waits() {
+    let (mut parked, of) = (parked(true), original(1, 10));
+    assert_eq!(parked.admit(0, &label(of, 0, 3)), Ok(()));
+    assert_eq!(parked.admit(1, &replayed(of)), Ok(()));
+    assert_eq!(parked.admit(2, &label(of, 0, 4)), Ok(()));
+    assert_eq!((parked.len(), run_due(&mut parked, 0)), (1, vec![(1, Some(of))]));
+}
+
+#[test]
+fn a_key_is_held_until_it_is_released_by_its_own_record_or_a_later_one() {
+    let mut parked = Parked::resume(point(0), point(i64::MAX), KeyOrder::KeptAndHeld);
+    let (head, next) = (original(1, 10), original(1, 11));
+    assert!(parked.hold_key(head) && parked.hold_key(head), "the marker may have got lost");
+    assert_eq!((parked.is_held(next), parked.is_held(head), parked.is_held(original(2, 11))), (Some(10), None, None));
+    assert!(!parked.hold_key(original(0, 10)), "a null key has no order");
+    assert_eq!(parked.admit(0, &marker(Marker::Hold, head)), Ok(()));
+    assert!(!parked.hold_key(head) && !parked.hold_key(next));
+    // What is replayed meanwhile waits, and so does what comes after it.
+    assert_eq!(parked.admit(1, &replayed(head)), Ok(()));
+    assert_eq!(parked.admit(2, &label(next, 0, 0)), Ok(()));
+    assert_eq!((run_due(&mut parked, 0), parked.predecessor(next)), (vec![], Some(10)));
+    // Of an earlier time that it was held.
+    assert_eq!(parked.admit(3, &marker(Marker::Release, original(1, 9))), Ok(()));
+    assert!(parked.is_held(next).is_some() && run_due(&mut parked, 0).is_empty());
+    assert_eq!(parked.admit(4, &marker(Marker::Release, head)), Ok(()));
+    assert_eq!(parked.is_held(next), None);
+    assert_eq!((run_due(&mut parked, 0).len(), parked.watermark()), (2, 1));
+}
+
+#[test]
+fn a_marker_is_nothing_to_a_route_that_holds_no_keys() {
+    let mut parked = parked(true);
+    assert_eq!(parked.admit(0, &marker(Marker::Hold, original(1, 10))), Ok(()));
+    assert_eq!((parked.len(), parked.is_held(original(1, 11))), (0, None));
+}
+
+#[test]
+fn what_is_moved_keeps_its_place_in_the_order_and_lets_the_watermark_go_on() {
+    let mut parked = Parked::resume(point(0), point(i64::MAX), KeyOrder::KeptAndHeld);
+    let (held, first) = (original(2, 5), original(1, 10));
+    assert_eq!(parked.admit(0, &marker(Marker::Hold, held)), Ok(()));
+    assert_eq!(parked.admit(1, &label(first, 100, 1)), Ok(()));
+    for offset in 2..6 {
+        assert_eq!(parked.admit(offset, &label(original(0, offset + 10), 0, 1)), Ok(()));
+    }
+    for (seq, _) in run_due(&mut parked, 0) {
+        parked.settle(seq, false);
+    }
+    assert_eq!(parked.watermark(), 0);
+    assert_eq!(parked.want_moved(9), [0, 1]);
+    for (offset, seq) in [(0, 0), (1, 1)] {
+        assert_eq!(parked.run(offset), Some(seq));
+        parked.hold_moved(seq);
+    }
+    assert_eq!(parked.predecessor(original(1, 20)), Some(10));
+    // One copy is seen before it is acknowledged, and one after.
+    assert_eq!(parked.admit(6, &marker(Marker::Hold, held)), Ok(()));
+    parked.settle(0, true);
+    parked.settle(1, true);
+    assert_eq!((parked.predecessor(original(1, 20)), parked.watermark()), (Some(10), 6));
+    assert_eq!(parked.admit(7, &label(first, 100, 1)), Ok(()));
+    assert_eq!((parked.len(), parked.is_held(original(2, 6))), (2, Some(5)));
+    assert_eq!((run_due(&mut parked, 99), run_due(&mut parked, 100)), (vec![], vec![(7, Some(first))]));
 }
 
 #[derive(Clone, Debug)]
@@ -138,14 +244,14 @@ proptest! {
                         || model.keys().filter(|other| other.key == of.key && other.offset < of.offset).all(is_due);
                     let mut expected: Vec<Original> =
                         model.keys().filter(|of| is_due(of) && is_next(of)).copied().collect();
-                    let run = run_due(&mut parked, now_ms);
-                    let mut ran: Vec<Original> = run.iter().filter_map(|(_, of)| *of).collect();
+                    let due = run_due(&mut parked, now_ms);
+                    let mut ran: Vec<Original> = due.iter().filter_map(|(_, of)| *of).collect();
                     expected.sort();
                     ran.sort();
                     prop_assert_eq!(&ran, &expected);
-                    let mut run: Vec<_> = run.into_iter().filter_map(|(seq, of)| Some((of?, seq))).collect();
-                    run.sort();
-                    for (of, seq) in run {
+                    let mut due: Vec<_> = due.into_iter().filter_map(|(seq, of)| Some((of?, seq))).collect();
+                    due.sort();
+                    for (of, seq) in due {
                         if parked.predecessor(of).is_some() {
                             parked.put_back(seq);
                             continue;
@@ -153,7 +259,7 @@ proptest! {
                         let (_, _, attempts) = model[&of];
                         let again = of.offset % 2 == 0 && attempts < 6;
                         if again {
-                            parked.hold(of, attempts + 1);
+                            parked.hold(of, run(attempts + 1));
                         }
                         parked.settle(seq, again);
                         model.remove(&of);

@@ -59,6 +59,28 @@ pub struct Provenance {
     pub replay_count: u32,
     /// It did not fail itself, but waits behind another of its key.
     pub deferred: bool,
+    /// In a retry partition, it is no record to be run, but a note about its key.
+    pub marker: Option<Marker>,
+}
+
+/// A note about a key in a retry partition, made of the record whose dead letter is the reason: its key and its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// The key is held: later records of it become dead letters, until it is released.
+    Hold,
+    /// The key is released, where this record or one before it held it.
+    Release,
+}
+
+impl Marker {
+    const ALL: [Self; 2] = [Self::Hold, Self::Release];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Release => "release",
+        }
+    }
 }
 
 /// The headers are not a whole block.
@@ -85,7 +107,7 @@ impl Provenance {
     /// The block of headers.
     #[must_use]
     pub fn headers(&self) -> Vec<OwnedHeader> {
-        let mut headers = Vec::with_capacity(18);
+        let mut headers = Vec::with_capacity(19);
         let mut add = |name: &str, value: String| headers.push(OwnedHeader::text(name, value));
         add(name::VERSION, FORMAT.into());
         add(name::ORIGIN_TOPIC, self.origin.partition.topic.to_string());
@@ -116,6 +138,9 @@ impl Provenance {
         }
         if self.deferred {
             add(name::DEFERRED, "true".into());
+        }
+        if let Some(marker) = self.marker {
+            add(name::MARKER, marker.name().into());
         }
         headers
     }
@@ -155,6 +180,7 @@ impl Provenance {
             truncated: block.optional(name::TRUNCATED)? == Some("true"),
             replay_count: block.optional_number(name::REPLAY_COUNT)?.unwrap_or(0),
             deferred: block.optional(name::DEFERRED)? == Some("true"),
+            marker: block.marker()?,
         };
         Ok((start, provenance))
     }
@@ -176,6 +202,12 @@ impl<'a> Block<'a> {
 
     fn optional_number<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, ProvenanceError> {
         if self.find(name).is_some() { self.parse(name).map(Some) } else { Ok(None) }
+    }
+
+    fn marker(&self) -> Result<Option<Marker>, ProvenanceError> {
+        let Some(text) = self.optional(name::MARKER)? else { return Ok(None) };
+        let known = Marker::ALL.into_iter().find(|marker| marker.name() == text);
+        known.map(Some).ok_or(ProvenanceError::Torn(name::MARKER))
     }
 
     fn text(&self, name: &'static str) -> Result<&'a str, ProvenanceError> {

@@ -32,8 +32,10 @@ pub const LAST_FAILED_AT: &str = "pointsman.last_failed_at";
 pub const DUE_AT: &str = "pointsman.due_at";
 /// How often the record was replayed from dead letters before it failed this time; absent, never.
 pub const REPLAY_COUNT: &str = "pointsman.replay_count";
-/// `true`: the record did not fail itself, but waits behind another of its key that did; class, code and message are those
-/// of that other. Absent, it failed itself.
+/// `true`: the record did not fail itself, but waits behind another of its key that did, which the message names. Absent,
+/// it failed itself.
 pub const DEFERRED: &str = "pointsman.deferred";
+/// In retry partitions: `hold` or `release`, a note about the key. Absent, it is a parked record.
+pub const MARKER: &str = "pointsman.marker";
 /// Dead letters that would have been too large: `true`; key, value and headers are to be fetched from the origin.
 pub const TRUNCATED: &str = "pointsman.truncated";

@@ -20,6 +20,7 @@ fn provenance(offset: i64, message: String, due_ms: Option<i64>) -> Provenance {
         truncated: false,
         replay_count: 0,
         deferred: false,
+        marker: None,
     }
 }
 

@@ -1,0 +1,93 @@
+//! What is known of a parked record without the record.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher as _;
+
+use crate::provenance::Marker;
+
+/// What stands for a key. Two keys that share one are kept in order together, which harms neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyHash(u64);
+
+impl KeyHash {
+    /// Of a null key, which has no order.
+    pub const NULL: Self = Self(0);
+
+    /// Of this key; an empty one is a key.
+    #[must_use]
+    pub fn of(key: Option<&[u8]>) -> Self {
+        let Some(key) = key else { return Self::NULL };
+        let mut hasher = DefaultHasher::new();
+        hasher.write(key);
+        Self(hasher.finish().max(1))
+    }
+}
+
+/// A record of the source partition, wherever its copies are. In order of keys, and then of offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Original {
+    /// Of its key.
+    pub key: KeyHash,
+    /// Its offset in the source.
+    pub offset: i64,
+}
+
+impl Original {
+    pub(super) const fn all_of(key: KeyHash) -> std::ops::RangeInclusive<Self> {
+        Self { key, offset: i64::MIN }..=Self { key, offset: i64::MAX }
+    }
+}
+
+/// What a route does about the order of records of one key. Records with a null key have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrder {
+    /// Nothing.
+    None,
+    /// Records wait for those before them.
+    Kept,
+    /// So they do, and where one of them becomes a dead letter, so do those after it, until the key is released.
+    KeptAndHeld,
+}
+
+/// How new a copy of a record is. One that was replayed from dead letters is newer than all from before it was; else the one
+/// that was run more often is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Edition {
+    /// How often it was replayed; beyond the most that this holds, that.
+    pub replays: u16,
+    /// How often it was run since.
+    pub attempts: u32,
+}
+
+impl Edition {
+    /// With the numbers of a [`Provenance`](crate::provenance::Provenance).
+    #[must_use]
+    pub fn new(replay_count: u32, attempts: u32) -> Self {
+        Self { replays: u16::try_from(replay_count).unwrap_or(u16::MAX), attempts }
+    }
+}
+
+/// What a record of the retry partition says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Where it came from; `None` where that can't be read, or is not the lane's source partition: such a record has no
+    /// order and no twins.
+    pub original: Option<Original>,
+    /// Not to be run before, in milliseconds since 1970-01-01 UTC.
+    pub due_ms: i64,
+    /// Which of several copies it is.
+    pub edition: Edition,
+    /// What it is there for.
+    pub kind: Kind,
+}
+
+/// What a record of the retry partition is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It failed, or waits for another that did.
+    Parked,
+    /// Somebody has replayed it from dead letters.
+    Replayed,
+    /// It is no record to be run.
+    Marker(Marker),
+}
