@@ -33,7 +33,7 @@ pub struct Wish {
 pub enum Parked {
     /// They are run when they are due. A source record that is read again while it is parked comes twice.
     Keep,
-    /// They are passed over, and not run by this group any more. They stay in the retry topic.
+    /// They are passed over, and not run by this group any more. The router may remove them from the retry topic then.
     Discard,
 }
 

@@ -215,7 +215,9 @@ impl Parking {
     /// The window, at the next record that is wanted or before it.
     fn window(&mut self, reader: &Reader, now: Now) -> Result<Option<&mut Window>, FetchError> {
         let at = self.window.as_ref().map_or(i64::MAX, |window| window.next_offset);
-        let ahead = self.index.next_wanted(at).filter(|offset| offset - at <= READ_OVER);
+        // What is settled may have been removed: there is nothing to read over below the first that is not.
+        let ahead =
+            self.index.next_wanted(at).filter(|offset| at >= self.index.watermark() && offset - at <= READ_OVER);
         if ahead.is_none() {
             // On upwards, or from the lowest again.
             let Some(offset) = self.index.next_wanted(at).or_else(|| self.index.next_wanted(i64::MIN)) else {

@@ -52,6 +52,16 @@ fn a_killed_replay_does_what_its_dry_run_tells_on_the_embedded_log() -> anyhow::
 }
 
 #[test]
+fn strangers_do_no_harm_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::strangers_do_no_harm)
+}
+
+#[test]
+fn retry_topics_are_trimmed_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::retry_topics_are_trimmed)
+}
+
+#[test]
 fn a_dead_letter_holds_its_key_until_it_is_released_on_the_embedded_log() -> anyhow::Result<()> {
     on_the_embedded_log(flows::a_dead_letter_holds_its_key_until_it_is_released)
 }

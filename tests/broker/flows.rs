@@ -11,6 +11,7 @@ pub(crate) const TRIALS: &[Trial] = &[
         an_endless_loop_costs_its_neighbours_nothing_on_kafka,
     ),
     Trial::shared("flows::killed_routers_lose_nothing", killed_routers_lose_nothing),
+    Trial::shared("flows::killed_routers_keep_the_order_of_keys", killed_routers_keep_the_order_of_keys),
     Trial::shared("flows::transactions_are_committed_whole_on_kafka", transactions_are_committed_whole_on_kafka),
     Trial::shared("flows::transactions_are_aborted_whole_on_kafka", transactions_are_aborted_whole_on_kafka),
     Trial::shared("flows::a_second_writer_fences_the_first_on_kafka", a_second_writer_fences_the_first_on_kafka),
@@ -24,11 +25,34 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::a_killed_replay_does_what_its_dry_run_tells_on_kafka",
         a_killed_replay_does_what_its_dry_run_tells_on_kafka,
     ),
+    Trial::shared("flows::a_deleted_retry_topic_is_told_and_made_good", a_deleted_retry_topic_is_told_and_made_good),
+    Trial::shared("flows::strangers_do_no_harm_on_kafka", strangers_do_no_harm_on_kafka),
+    Trial::shared("flows::retry_topics_are_trimmed_on_kafka", retry_topics_are_trimmed_on_kafka),
+    Trial::shared(
+        "flows::a_retry_topic_that_cannot_be_trimmed_does_no_harm",
+        a_retry_topic_that_cannot_be_trimmed_does_no_harm,
+    ),
     Trial::shared(
         "flows::a_dead_letter_holds_its_key_until_it_is_released_on_kafka",
         a_dead_letter_holds_its_key_until_it_is_released_on_kafka,
     ),
 ];
+
+fn a_deleted_retry_topic_is_told_and_made_good(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_deleted_retry_topic_is_told_and_made_good(kafka)
+}
+
+fn strangers_do_no_harm_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::strangers_do_no_harm(&Backend::Kafka(kafka))
+}
+
+fn retry_topics_are_trimmed_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::retry_topics_are_trimmed(&Backend::Kafka(kafka))
+}
+
+fn a_retry_topic_that_cannot_be_trimmed_does_no_harm(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_retry_topic_that_cannot_be_trimmed_does_no_harm(kafka)
+}
 
 fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::endless_loop(&Backend::Kafka(kafka))
@@ -36,6 +60,10 @@ fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyho
 
 fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
     flows::killed_routers_lose_nothing(kafka)
+}
+
+fn killed_routers_keep_the_order_of_keys(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::killed_routers_keep_the_order_of_keys(kafka)
 }
 
 fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {

@@ -1,20 +1,29 @@
 //! Whole runs of the router, each written once for every log it must hold on.
 
+mod deleted;
 mod endless_loop;
 mod held_key;
 mod killed;
+mod ordered;
 mod outage;
+mod pair;
 mod rate_limit;
 mod replay;
+mod strangers;
 mod transactions;
+mod trimming;
 
+pub use deleted::a_deleted_retry_topic_is_told_and_made_good;
 pub use endless_loop::endless_loop;
 pub use held_key::a_dead_letter_holds_its_key_until_it_is_released;
 pub use killed::killed_routers_lose_nothing;
+pub use ordered::killed_routers_keep_the_order_of_keys;
 pub use outage::outage;
 pub use rate_limit::rate_limit;
 pub use replay::a_killed_replay_does_what_its_dry_run_tells;
+pub use strangers::strangers_do_no_harm;
 pub use transactions::{
     Ledger, a_route_reads_past_what_was_aborted, a_second_writer_fences_the_first, read_to_end,
     senseless_transactions_are_refused, transactions_are_aborted_whole, transactions_are_committed_whole,
 };
+pub use trimming::{a_retry_topic_that_cannot_be_trimmed_does_no_harm, retry_topics_are_trimmed};

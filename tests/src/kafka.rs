@@ -9,6 +9,7 @@ mod broker;
 mod jars;
 mod progress;
 pub mod proxy;
+mod tail;
 mod topics;
 
 use std::env;
@@ -20,6 +21,7 @@ use rdkafka::ClientConfig;
 pub use broker::Broker;
 pub use progress::{Lag, Watermarks};
 use proxy::Proxy;
+pub use tail::Tail;
 pub use topics::{Sample, TopicSpec, header_text, owned};
 
 /// A Kafka that tests can use. A broker of our own ends when this is dropped.

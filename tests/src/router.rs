@@ -32,7 +32,8 @@ pub struct Router {
 }
 
 impl Router {
-    /// Writes `config` to `NAME.toml` in `folder`, and starts a router with it, which logs JSON to `NAME.log` there. A
+    /// Writes `config` to `NAME.toml` in `folder`, and starts a router with it, which logs JSON to `NAME.log` there, and has its
+    /// name as the variable `ROUTER`. A
     /// router of the same name that ran before is continued: its log goes on.
     ///
     /// # Errors
@@ -47,6 +48,8 @@ impl Router {
         command
             .args(["run", "--log-format", "json"])
             .arg(&file)
+            // For an `instance_id`, which has to come from a variable.
+            .env("ROUTER", name)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr);

@@ -2,6 +2,7 @@
 
 use pointsman_config::plan::RoutePlan;
 use pointsman_core::port::FeedError;
+use pointsman_core::record::TopicPartition;
 
 use super::{Again, Lane, Resume, Tools, Unit, Which};
 use crate::intake::{FetchError, Intake};
@@ -119,6 +120,9 @@ impl Lane {
     fn fetch_failed(&mut self, now: Now, error: &FetchError) {
         match error {
             FetchError::Feed(FeedError::Unavailable { .. }) | FetchError::Closed(_) => self.wait_out(now, error),
+            FetchError::Feed(FeedError::OutOfRange { partition, .. }) if *partition != self.source.partition => {
+                self.halt(&format!("{error}{}", self.loss()));
+            }
             FetchError::Feed(FeedError::OutOfRange { .. }) => self.halt(&format!(
                 "{error}. What was lost stays lost; to go on, reset the group's offset for this partition and restart"
             )),
@@ -132,6 +136,24 @@ impl Lane {
                  `retention.ms=-1`; a restart goes on without the record"
             )),
         }
+    }
+
+    /// What is lost with the retry partition, and what can be done about it.
+    fn loss(&self) -> String {
+        let first = self.retry.as_ref().and_then(|retry| retry.index().first_origin());
+        let TopicPartition { topic, partition } = &self.source.partition;
+        let again = first.map(|offset| {
+            format!(
+                ", with the records that are parked: the first of them is offset {offset} of {topic}/{partition}. To have all from \
+                 there run again, stop the route, and `pointsman offsets reset --route {} --topic {topic} --partition {partition} \
+                 --to {offset}`",
+                self.plan().name
+            )
+        });
+        format!(
+            ": the topic was deleted or emptied{}. A restart goes on without what is gone",
+            again.unwrap_or_default()
+        )
     }
 }
 

@@ -40,6 +40,8 @@ struct Topic {
 struct Partition {
     /// For each offset, the index in [`Topic::written`].
     records: Vec<usize>,
+    /// The first offset that is not [removed](SimulatedLog::trim).
+    first: i64,
     wakers: Vec<Weak<dyn Fn() + Send + Sync>>,
 }
 
@@ -95,6 +97,17 @@ impl SimulatedLog {
     /// The records of a topic, of all its partitions, in the order of writing.
     pub(crate) fn written(&self, topic: &str) -> Vec<Written> {
         self.state().topics.get(topic).map(|topic| topic.written.clone()).unwrap_or_default()
+    }
+
+    /// Removes what a partition has below `offset`, as far as readers see. [`written`](Self::written) still knows it.
+    #[cfg(test)]
+    pub(crate) fn trim(&self, partition: &TopicPartition, offset: i64) {
+        let mut state = self.state();
+        let number = usize::try_from(partition.partition).unwrap_or(usize::MAX);
+        let topic = state.topics.get_mut(&partition.topic);
+        if let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(number)) {
+            partition.first = partition.first.max(offset);
+        }
     }
 
     /// Reads a partition from `start`.
@@ -219,6 +232,14 @@ impl Feed for SimulatedFeed {
                 message: "the simulated log has no such partition".into(),
             });
         };
+        if self.next < partition.first {
+            let end = i64::try_from(partition.records.len()).unwrap_or(i64::MAX);
+            return Err(FeedError::OutOfRange {
+                partition: self.partition.clone(),
+                wanted: self.next,
+                available: Some((partition.first, end)),
+            });
+        }
         let start = usize::try_from(self.next).unwrap_or(0);
         let (mut records, mut bytes) = (Vec::new(), 0_usize);
         for index in partition.records.iter().skip(start).take(max_records) {

@@ -1,18 +1,15 @@
 //! Routers that are killed in the middle of their work.
 
-use std::env;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use fastrand::Rng;
 use pointsman_core::record::OwnedHeader;
 use rdkafka::Message as _;
 
+use super::pair::{self, Pair};
 use crate::kafka::{Kafka, Sample};
-use crate::places::Scratch;
-use crate::router::Router;
-use crate::{plugins, wait};
+use crate::plugins;
 
 /// Each portion is written while the one before it is still being worked on; in each, one router is killed.
 const PORTIONS: u64 = 7;
@@ -23,10 +20,6 @@ const PARTITIONS: i32 = 6;
 /// Every so often a record is parked (twice, then dead-lettered), and every so often one makes the plugin trap.
 const PARKED_EVERY: u64 = 500;
 const TRAPS_EVERY: u64 = 4_000;
-
-/// A portion is held up by the session timeout of the router killed before it.
-const PORTION_DEADLINE: Duration = Duration::from_secs(120);
-const DRAIN_DEADLINE: Duration = Duration::from_secs(240);
 
 const TEMPLATE: &str = r#"version = 1
 [router]
@@ -64,24 +57,12 @@ topic = "NAME.out"
 /// # Errors
 /// When a record is lost, or the routers get stuck.
 pub fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
-    let seed = match env::var("POINTSMAN_TEST_SEED") {
-        Ok(seed) => seed.parse().context("POINTSMAN_TEST_SEED is not a number")?,
-        Err(_) => fastrand::u64(..),
-    };
-    eprintln!("killed_routers_lose_nothing: POINTSMAN_TEST_SEED={seed}");
+    let seed = pair::seed("killed_routers_lose_nothing")?;
     let run = Run::prepare(kafka)?;
-    let mut routers = [run.start(0)?, run.start(1)?].map(Some);
-    let worked = run.feed_and_kill(&mut routers, &mut Rng::with_seed(seed)).and_then(|()| run.drain(&mut routers));
-    let worked = worked.with_context(|| {
-        let tails = routers.iter().flatten().map(Router::log_tail);
-        let open = run.lag().map_or_else(|error| error.to_string(), |(source, retry)| format!("{source} and {retry}"));
-        format!(
-            "with the seed {seed}, and {open} records of the source and the retry topic not settled; the ends of the routers' \
-             logs:\n{}",
-            tails.collect::<Vec<_>>().join("\n--\n")
-        )
-    });
-    let stopped = routers.into_iter().flatten().try_for_each(Router::stop_well);
+    let mut routers = Pair::start(kafka, &run.name, [run.config.clone(), run.config.clone()])?;
+    let worked = run.feed_and_kill(&mut routers, &mut Rng::with_seed(seed)).and_then(|()| routers.drain());
+    let worked = worked.with_context(|| format!("with the seed {seed}, {}", routers.whereabouts()));
+    let stopped = routers.stop_well();
     // Also where the routers got stuck: a loss is the worse news. But what they had not come to is not lost.
     match (run.account(), worked) {
         (Err(missing), Err(stuck)) => Err(stuck.context(format!("the routers were not done; so far, {missing}"))),
@@ -89,12 +70,8 @@ pub fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
     }
 }
 
-/// Two routers, by their numbers; `None` only while one is killed and started again.
-type Routers = [Option<Router>; 2];
-
 struct Run<'a> {
     kafka: &'a Kafka,
-    folder: Scratch,
     /// Of the source topic and of the group.
     name: String,
     config: String,
@@ -111,51 +88,26 @@ impl<'a> Run<'a> {
             .replace("BOOTSTRAP", kafka.bootstrap())
             .replace("CHAOS", &plugins::component("chaos")?.display().to_string())
             .replace("MIRROR", &plugins::component("mirror")?.display().to_string());
-        Ok(Self { kafka, folder: Scratch::new("killed-")?, name, config })
-    }
-
-    fn start(&self, number: usize) -> anyhow::Result<Router> {
-        Router::start(self.folder.path(), &format!("router-{number}"), &self.config)
+        Ok(Self { kafka, name, config })
     }
 
     /// Writes portion after portion, and kills a router at a random point of each, while records are still coming in
     /// or not. It is started again at once.
-    fn feed_and_kill(&self, routers: &mut Routers, random: &mut Rng) -> anyhow::Result<()> {
+    fn feed_and_kill(&self, routers: &mut Pair<'_>, random: &mut Rng) -> anyhow::Result<()> {
         for portion in 0..PORTIONS {
             let goal = i64::try_from(portion * PORTION + random.u64(1..PORTION * 9 / 10))?;
-            let victim = random.usize(0..routers.len());
+            let victim = random.usize(0..2);
             thread::scope(|scope| {
                 let feeder = scope.spawn(|| {
                     let numbers = portion * PORTION..(portion + 1) * PORTION;
                     self.kafka.fill(&self.name, numbers.map(sample))
                 });
-                let output = format!("{}.out", self.name);
-                wait::until_ok("the routers to go on", PORTION_DEADLINE, || {
-                    routers.iter_mut().flatten().try_for_each(Router::check)?;
-                    Ok((self.kafka.count(&output)? >= goal).then_some(()))
-                })?;
-                if let Some(router) = routers[victim].take() {
-                    router.kill()?;
-                }
-                routers[victim] = Some(self.start(victim)?);
+                routers.wait_for(&format!("{}.out", self.name), goal)?;
+                routers.kill(victim)?;
                 feeder.join().map_err(|_| anyhow!("the feeder has panicked"))?
             })?;
         }
         Ok(())
-    }
-
-    /// Waits until the group has committed all of the source topic and all of the retry topic.
-    fn drain(&self, routers: &mut Routers) -> anyhow::Result<()> {
-        wait::until_ok("the group to have nothing left to do", DRAIN_DEADLINE, || {
-            routers.iter_mut().flatten().try_for_each(Router::check)?;
-            Ok((self.lag()? == (0, 0)).then_some(()))
-        })
-    }
-
-    /// Records that the group has not committed, of the source topic and of the retry topic.
-    fn lag(&self) -> anyhow::Result<(i64, i64)> {
-        let retry = format!("{0}.main.{0}.retry", self.name);
-        Ok((self.kafka.lag(&self.name, &self.name)?, self.kafka.lag(&self.name, &retry)?))
     }
 
     /// Looks for every record.

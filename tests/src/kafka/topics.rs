@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use pointsman_core::record::{OwnedHeader, OwnedRecord, TopicPartition};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -138,6 +138,19 @@ impl Kafka {
         let request = rdkafka::admin::NewPartitions::new(name, partitions);
         for result in block_on(admin.create_partitions([&request], &AdminOptions::new()))?? {
             result.map_err(|(topic, code)| anyhow!("can't grow topic {topic}: {code}"))?;
+        }
+        Ok(())
+    }
+
+    /// Changes a setting of a topic.
+    ///
+    /// # Errors
+    /// When the cluster refuses it.
+    pub fn set_topic(&self, name: &str, key: &str, value: &str) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let request = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
+        for result in block_on(admin.alter_configs([&request], &AdminOptions::new()))?? {
+            result.map_err(|(_, code)| anyhow!("can't set {key} of topic {name}: {code}"))?;
         }
         Ok(())
     }
@@ -305,7 +318,7 @@ pub(super) fn partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result
 }
 
 /// Assigns every partition from its beginning; the answer is how many.
-fn assign_all(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<usize> {
+pub(super) fn assign_all(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<usize> {
     let mut list = TopicPartitionList::new();
     for partition in partitions(consumer, topic)? {
         list.add_partition_offset(topic, partition, Offset::Beginning)?;

@@ -52,6 +52,8 @@ pub enum Operation {
     Write,
     /// Create the topic.
     Create,
+    /// Remove records.
+    Delete,
     /// Ask how long a topic keeps its records.
     DescribeConfigs,
     /// Produce idempotently, where the broker is older than 2.8 (KIP-679).
@@ -66,6 +68,7 @@ impl Operation {
             Self::Read => "Read",
             Self::Write => "Write",
             Self::Create => "Create",
+            Self::Delete => "Delete",
             Self::DescribeConfigs => "DescribeConfigs",
             Self::IdempotentWrite => "IdempotentWrite",
         }
@@ -105,6 +108,7 @@ fn of_route(plan: &Plan, route: &RoutePlan) -> RouteAcls {
                 allow(name(), Operation::Read, "retry topic");
                 allow(name(), Operation::Write, "retry topic");
                 allow(name(), Operation::Create, "only until the topic is there");
+                allow(name(), Operation::Delete, "removes what is settled; without it the topic only grows");
             }
             TopicRole::DeadLetter { .. } => {
                 allow(name(), Operation::Write, "dead letters");

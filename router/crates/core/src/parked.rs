@@ -382,6 +382,12 @@ impl Parked {
         self.entry(seq)?.original()
     }
 
+    /// The lowest offset in the source of what is parked; `None` where nothing is. Takes time in proportion to what is known.
+    #[must_use]
+    pub fn first_origin(&self) -> Option<i64> {
+        self.places.keys().map(|original| original.offset).min()
+    }
+
     /// The record that was run has its fate. If that is to be parked again, it was [held](Self::hold) before.
     pub fn settle(&mut self, seq: u64, parked: bool) {
         let Some(entry) = self.entry(seq).copied() else { return };

@@ -106,6 +106,10 @@ impl Member {
                 None => None,
             };
             self.pending.partitions.remove(&lane.source);
+            if let Some(retry) = &retry {
+                let (follows, now) = (lane.source.clone(), Instant::now());
+                self.trimming.begin(retry.partition.clone(), follows, retry.start, now);
+            }
             self.held.insert(lane.source, held);
             assignments.push(Assignment { source, retry });
         }
@@ -234,6 +238,9 @@ impl Member {
         }
         let committed = admin::committed_by(&self.client, &partitions, self.request_timeout).map_err(failed)?;
         findings.starts.extend(committed.into_iter().flatten().map(|commit| (commit.partition.clone(), commit)));
+        for lane in &findings.lanes {
+            self.tell_if_forgotten(lane, &findings.starts);
+        }
         let mut first = Vec::new();
         let mut trouble: Option<LogError> = None;
         for lane in std::mem::take(&mut findings.lanes) {
@@ -261,6 +268,22 @@ impl Member {
         }
         findings.starts.extend(first.into_iter().map(|commit| (commit.partition.clone(), commit)));
         Ok(())
+    }
+
+    /// Kafka forgets what was committed for a topic with the topic.
+    fn tell_if_forgotten(&self, lane: &Lane, starts: &HashMap<TopicPartition, Commit>) {
+        let Lane { source, retry, .. } = lane;
+        if let Some(retry) = retry
+            && starts.contains_key(source)
+            && !starts.contains_key(retry)
+        {
+            tracing::warn!(
+                group = %self.plan.group, lane = %source, %retry,
+                "the group has come some way in the source, and has committed nothing for its retry partition. Unless retries are \
+                 new to this route, its retry topic was deleted, and what was parked there is gone with it; `pointsman offsets \
+                 reset` has a route read its source again",
+            );
+        }
     }
 
     /// The starts of those partitions of a lane that have no commit.

@@ -185,10 +185,15 @@ pub(crate) fn remedy(code: Code) -> &'static str {
     } else if of(K::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) || of(K::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE) {
         "; raise the topic's `max.message.bytes`, and `max_record_size` in [router]"
     } else if no_such_topic(code) {
-        "; create it (`pointsman topics plan` shows what is missing)"
+        "; create it, or restart the router, which makes its retry and dead-letter topics"
     } else {
         ""
     }
+}
+
+/// Whether records can't be removed since their topic is compacted, and nothing else.
+pub(crate) fn compacted_only(code: Code) -> bool {
+    code == Code::of(Known::RD_KAFKA_RESP_ERR_POLICY_VIOLATION)
 }
 
 /// Whether a group's offsets can't be set since it has members.

@@ -20,6 +20,7 @@ mod reader;
 mod settings;
 mod sink;
 mod transactions;
+mod trimming;
 
 use std::sync::Arc;
 

@@ -18,6 +18,7 @@ use crate::error::{client_error, log_error};
 use crate::native::{Client, Code, Event, EventKind, Kind, PartitionList, Queue};
 use crate::reader::Readers;
 use crate::settings::KafkaSettings;
+use crate::trimming::Trimming;
 
 /// How long the control thread waits for an event before it looks around.
 const TICK: Duration = Duration::from_millis(100);
@@ -56,6 +57,7 @@ pub(crate) fn join(
         held: BTreeMap::new(),
         pending: Pending::default(),
         partitions_at_first,
+        trimming: Trimming::new(Instant::now()),
         signal: Arc::clone(&signal),
         queue: Arc::clone(&queue),
         client,
@@ -181,6 +183,8 @@ pub(crate) struct Member {
     pub(crate) pending: Pending,
     /// How many partitions each source topic had when the group was joined.
     pub(crate) partitions_at_first: BTreeMap<Arc<str>, u32>,
+    /// What is removed from retry partitions.
+    pub(crate) trimming: Trimming,
     pub(crate) signal: Arc<Signal>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) client: Arc<Client>,
@@ -201,6 +205,7 @@ impl Member {
                 self.fail(code, &message);
                 failed = true;
             }
+            self.trim();
             if let Some((code, message)) = self.client.fatal().filter(|_| !failed) {
                 self.fail(code, &message);
                 failed = true;
@@ -218,6 +223,14 @@ impl Member {
                     tracing::warn!(group = %self.plan.group, %code, "a commit failed, and is made again: {}", code.describe());
                     self.signal.commit_failed();
                 }
+                let is_taken = |code: Code| !event.code().is_error() && !code.is_error();
+                for found in event.partitions().filter(|found| is_taken(found.code)) {
+                    self.trimming.committed(&TopicPartition::new(found.topic, found.partition), found.offset);
+                }
+                Ok(())
+            }
+            EventKind::RecordsRemoved => {
+                self.trimmed(event);
                 Ok(())
             }
             EventKind::Error => {
@@ -265,6 +278,7 @@ impl Member {
     fn give_up(&mut self, partitions: &[TopicPartition], why: Revocation, deadline: Duration) -> Vec<TopicPartition> {
         let held: Vec<_> = partitions.iter().filter_map(|partition| self.held.remove_entry(partition)).collect();
         let (sources, held): (Vec<_>, Vec<_>) = held.into_iter().unzip();
+        self.trimming.end(&sources);
         if sources.is_empty() {
             return Vec::new();
         }

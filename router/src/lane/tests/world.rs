@@ -198,6 +198,7 @@ impl World {
             outage: None,
             took: Duration::ZERO,
             asked: 0,
+            latest_ms: 0,
             due: HashMap::new(),
             judged: HashSet::new(),
             has_retry_topic: ordering != "partition",
@@ -239,6 +240,8 @@ impl World {
             0..24 => self.commit(false),
             24..26 if !self.calm => self.crash(),
             26..28 if !self.calm => self.hand_over(),
+            // Somebody sets the clock back.
+            28 if !self.calm => self.now.unix_ms -= self.random.i64(0..3_600_000),
             _ => {}
         }
     }
@@ -287,12 +290,17 @@ impl World {
         };
         self.now.instant += wait;
         self.now.unix_ms += i64::try_from(wait.as_millis()).unwrap();
+        self.plugin.latest_ms = self.plugin.latest_ms.max(self.now.unix_ms);
     }
 
     pub(super) fn commit(&mut self, again: bool) {
         let commits: Vec<Commit> = self.lane.commits(again).collect();
         for commit in commits {
             self.check_commit(&commit);
+            if commit.partition.topic == retry_topic() && self.random.bool() {
+                // What is settled is removed from there, some time.
+                self.log.trim(&commit.partition, commit.offset);
+            }
             self.committed.insert(Arc::clone(&commit.partition.topic), commit);
         }
     }

@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pointsman_core::record::TopicPartition;
 use rdkafka_sys as sys;
 
 use super::partitions::elements;
@@ -44,6 +45,9 @@ pub(crate) struct TopicConfig {
     /// Names and values, defaults included.
     pub(crate) entries: Vec<(String, String)>,
 }
+
+/// What became of the records of one partition that were to be removed: the first offset that is left, or why nothing was.
+pub(crate) type Removed = (TopicPartition, Result<i64, (Code, String)>);
 
 /// A topic to create: name, partitions, properties.
 pub(crate) type TopicSpec<'a> = (&'a str, u32, &'a [(&'a str, String)]);
@@ -130,6 +134,17 @@ impl Client {
         }
         let event = answer(&queue, timeout, EventKind::GroupOffsetsAltered)?;
         altered_offsets(&event)
+    }
+
+    /// Has the records of partitions removed that lie below the offsets; the answer comes as an event on `answers`.
+    pub(crate) fn delete_records(&self, below: &PartitionList, timeout: Duration, answers: &Queue) {
+        let options = self.admin_options(sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETERECORDS, timeout);
+        // SAFETY: live pointers; list and options are copied by the request, which is ours to destroy.
+        unsafe {
+            let mut request = sys::rd_kafka_DeleteRecords_new(below.ptr());
+            sys::rd_kafka_DeleteRecords(self.ptr(), &raw mut request, 1, options.0, answers.ptr());
+            sys::rd_kafka_DeleteRecords_destroy(request);
+        }
     }
 
     fn admin_options(&self, operation: sys::rd_kafka_admin_op_t, timeout: Duration) -> Options {
@@ -244,6 +259,26 @@ fn altered_offsets(event: &Event) -> Result<(), (Code, String)> {
         }
     }
     Ok(())
+}
+
+impl Event {
+    /// The partitions of which records were to be removed.
+    pub(crate) fn removed_records(&self) -> Vec<Removed> {
+        if self.kind() != EventKind::RecordsRemoved {
+            return Vec::new();
+        }
+        // SAFETY: a live event of this kind, which owns the result and the list in it.
+        let removed = unsafe {
+            let result = sys::rd_kafka_event_DeleteRecords_result(self.ptr());
+            elements(sys::rd_kafka_DeleteRecords_result_offsets(result))
+        };
+        removed
+            .map(|found| {
+                let result = found.code.ok().map_err(|code| (code, code.describe()));
+                (TopicPartition::new(found.topic, found.partition), result.map(|()| found.offset))
+            })
+            .collect()
+    }
 }
 
 fn created_topics(event: &Event) -> Vec<CreatedTopic> {

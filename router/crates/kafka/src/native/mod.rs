@@ -17,7 +17,7 @@ mod queue;
 mod topic;
 mod transactions;
 
-pub(crate) use admin::{TopicConfig, TopicMetadata};
+pub(crate) use admin::{Removed, TopicConfig, TopicMetadata};
 pub(crate) use client::{Client, Kind};
 pub(crate) use code::Code;
 pub(crate) use message::{Borrowed, Message, UNREADABLE_HEADERS};

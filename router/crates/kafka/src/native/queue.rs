@@ -171,6 +171,8 @@ pub(crate) enum EventKind {
     ConfigsDescribed,
     /// The result of a request to set the offsets of a group.
     GroupOffsetsAltered,
+    /// The result of a request to remove records.
+    RecordsRemoved,
     /// Anything else.
     Other,
 }
@@ -192,6 +194,7 @@ impl Event {
             sys::RD_KAFKA_EVENT_CREATETOPICS_RESULT => EventKind::TopicsCreated,
             sys::RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT => EventKind::ConfigsDescribed,
             sys::RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT => EventKind::GroupOffsetsAltered,
+            sys::RD_KAFKA_EVENT_DELETERECORDS_RESULT => EventKind::RecordsRemoved,
             _ => EventKind::Other,
         }
     }

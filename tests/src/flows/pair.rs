@@ -1,0 +1,108 @@
+//! Two routers that share the work of one group on Kafka, of which one is killed now and then.
+
+use std::env;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::kafka::Kafka;
+use crate::places::Scratch;
+use crate::router::Router;
+use crate::wait;
+
+/// Portions are held up by the session timeout of the router killed before.
+const GO_ON_DEADLINE: Duration = Duration::from_secs(120);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(240);
+
+/// The seed of a flow, which it prints: `POINTSMAN_TEST_SEED`, or any.
+pub(super) fn seed(flow: &str) -> anyhow::Result<u64> {
+    let seed = number("POINTSMAN_TEST_SEED")?.unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("{flow}: POINTSMAN_TEST_SEED={seed}");
+    Ok(seed)
+}
+
+/// The number that is the value of a variable, if it is set.
+pub(super) fn number(variable: &str) -> anyhow::Result<Option<u64>> {
+    let value = env::var(variable).ok();
+    value.map(|value| value.parse().with_context(|| format!("{variable} is not a number"))).transpose()
+}
+
+/// The routers. Their route is called `main`, and reads one topic that is called as the group is.
+pub(super) struct Pair<'a> {
+    kafka: &'a Kafka,
+    folder: Scratch,
+    name: String,
+    configs: [String; 2],
+    /// By their numbers; `None` only while one is killed and started again.
+    routers: [Option<Router>; 2],
+}
+
+impl<'a> Pair<'a> {
+    /// Starts the routers, each with its configuration.
+    pub(super) fn start(kafka: &'a Kafka, name: &str, configs: [String; 2]) -> anyhow::Result<Self> {
+        let folder = Scratch::new("pair-")?;
+        let mut pair = Self { kafka, folder, name: name.to_owned(), configs, routers: [None, None] };
+        pair.start_again(0)?;
+        pair.start_again(1)?;
+        Ok(pair)
+    }
+
+    fn start_again(&mut self, number: usize) -> anyhow::Result<()> {
+        let name = format!("router-{number}");
+        self.routers[number] = Some(Router::start(self.folder.path(), &name, &self.configs[number])?);
+        Ok(())
+    }
+
+    /// Kills one of them, and starts it again at once.
+    pub(super) fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+        if let Some(router) = self.routers[number].take() {
+            router.kill()?;
+        }
+        self.start_again(number)
+    }
+
+    /// Waits until the topic has so many records.
+    pub(super) fn wait_for(&mut self, topic: &str, goal: i64) -> anyhow::Result<()> {
+        wait::until_ok("the routers to go on", GO_ON_DEADLINE, || {
+            self.check()?;
+            Ok((self.kafka.count(topic)? >= goal).then_some(()))
+        })
+    }
+
+    /// Waits until the group has committed all of the source topic and all of the retry topic.
+    pub(super) fn drain(&mut self) -> anyhow::Result<()> {
+        wait::until_ok("the group to have nothing left to do", DRAIN_DEADLINE, || {
+            self.check()?;
+            Ok((self.lag()? == (0, 0)).then_some(()))
+        })
+    }
+
+    fn check(&mut self) -> anyhow::Result<()> {
+        self.routers.iter_mut().flatten().try_for_each(Router::check)
+    }
+
+    /// Records that the group has not committed, of the source topic and of the retry topic.
+    fn lag(&self) -> anyhow::Result<(i64, i64)> {
+        Ok((self.kafka.lag(&self.name, &self.name)?, self.kafka.lag(&self.name, &retry_topic(&self.name))?))
+    }
+
+    /// Where they are, for whoever wants to know why they are stuck.
+    pub(super) fn whereabouts(&self) -> String {
+        let tails = self.routers.iter().flatten().map(Router::log_tail);
+        let open = self.lag().map_or_else(|error| error.to_string(), |(source, retry)| format!("{source} and {retry}"));
+        format!(
+            "{open} records of the source and the retry topic are not settled; the ends of the routers' logs:\n{}",
+            tails.collect::<Vec<_>>().join("\n--\n")
+        )
+    }
+
+    /// Stops both.
+    pub(super) fn stop_well(self) -> anyhow::Result<()> {
+        self.routers.into_iter().flatten().try_for_each(Router::stop_well)
+    }
+}
+
+/// The retry topic of a pair.
+pub(super) fn retry_topic(name: &str) -> String {
+    format!("{name}.main.{name}.retry")
+}
