@@ -2,6 +2,7 @@
 
 mod endless_loop;
 mod killed;
+mod lanes;
 mod outage;
 mod rate_limit;
 mod replay;
@@ -9,6 +10,7 @@ mod transactions;
 
 pub use endless_loop::endless_loop;
 pub use killed::killed_routers_lose_nothing;
+pub use lanes::lanes_by_hand;
 pub use outage::outage;
 pub use rate_limit::rate_limit;
 pub use replay::a_killed_replay_does_what_its_dry_run_tells;
