@@ -405,3 +405,6 @@ impl Because {
         time.ok().map(|time| time.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

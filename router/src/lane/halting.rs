@@ -119,7 +119,7 @@ impl Lane {
             None => self.plan().dead_letter.is_none().then_some(Refusal::NoDeadLetters),
         };
         match objection {
-            Some(objection) if !drop => return Err(objection),
+            Some(objection) if !drop => Err(objection),
             Some(_) => {
                 self.drop_stand();
                 Ok(Done::Dropped)

@@ -86,7 +86,9 @@ fn check_refusals(folder: &Scratch, file: &Path, config: &str) -> anyhow::Result
     let second = second.arg("run").arg(&twin).output()?;
     let why = String::from_utf8_lossy(&second.stderr);
     ensure!(second.status.code() == Some(3) && why.contains("can't open the admin door at 127.0.0.1:"), "{why}");
-    for (more, words) in [(["--partition", "7"], "this router has no such lane"), (["--route", "jugde"], "is it judge?")] {
+    for (more, words) in
+        [(["--partition", "7"], "this router has no such lane"), (["--route", "jugde"], "is it judge?")]
+    {
         let route: &[&str] = if more[0] == "--route" { &[] } else { &["--route", "judge"] };
         let refused = run(file, &["pause"], &[route, &more].concat())?;
         let why = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -57,7 +57,8 @@ impl World {
 }
 
 fn simulate(seed: u64, ordering: &str) {
-    let breaker = if seed % 4 == 0 { HALTING.replacen("false", "{ initial = 2 }", 1) } else { HALTING.to_owned() };
+    let breaker =
+        if seed.is_multiple_of(4) { HALTING.replacen("false", "{ initial = 2 }", 1) } else { HALTING.to_owned() };
     let mut world = World::with(seed, mixed, &breaker, ordering);
     let calm_from = world.random.u32(0..2_000);
     for round in 0.. {
