@@ -261,10 +261,12 @@ fn tell(LaneArguments { door, route, part, json }: &LaneArguments, verb: Verb) -
 }
 
 fn rows(lanes: &[LaneReport], width: Option<u16>) -> Table {
-    let header = ["route", "partition", "state", "watermark", "next", "in flight", "parked", "since", "at", "reason"];
+    let header = ["route", "partition", "state", "watermark", "next", "in flight", "parked", "why"];
     let mut table = table(header, &[1, 3, 4, 5, 6], width);
     for LaneReport { lane, state, reason, since, stands_at, position } in lanes {
-        let shown = |text: &Option<String>| text.as_deref().map(printable::line).unwrap_or_default();
+        let at = stands_at.as_ref().map(|at| format!("at {at}"));
+        let since = since.as_ref().map(|since| format!("since {since}"));
+        let why: Vec<String> = [since, at, reason.clone()].into_iter().flatten().collect();
         let number = |number: Option<String>| number.unwrap_or_else(|| "?".to_owned());
         let retry = position.as_ref().map(|position| position.retry.as_ref());
         let parked = match retry {
@@ -279,9 +281,7 @@ fn rows(lanes: &[LaneReport], width: Option<u16>) -> Table {
             number(position.as_ref().map(|position| position.next_offset.to_string())),
             number(position.as_ref().map(|position| position.in_flight.to_string())),
             parked,
-            since.clone().unwrap_or_default(),
-            stands_at.as_ref().map(|at| printable::line(&at.to_string())).unwrap_or_default(),
-            shown(reason),
+            printable::line(&why.join(", ")),
         ]);
     }
     for index in 3..=6 {
