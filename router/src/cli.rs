@@ -13,6 +13,7 @@ mod consume;
 mod dead_letter;
 mod dev;
 mod interrupt;
+mod lanes;
 mod log;
 pub(crate) mod logging;
 mod offsets;
@@ -20,7 +21,7 @@ mod plugin;
 mod printable;
 mod produce;
 mod run;
-
+mod table;
 mod test;
 
 pub(crate) use dev::program;
@@ -45,6 +46,7 @@ enum Command {
     Consume(consume::Arguments),
     #[command(subcommand)]
     DeadLetter(Box<dead_letter::Command>),
+    Lanes(lanes::Arguments),
     #[command(subcommand)]
     Offsets(offsets::Command),
     #[command(subcommand)]
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Produce(arguments) => produce::execute(&arguments),
         Command::Consume(arguments) => consume::execute(&arguments),
         Command::DeadLetter(command) => dead_letter::execute(&command),
+        Command::Lanes(arguments) => lanes::execute(&arguments),
         Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
     };

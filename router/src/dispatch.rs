@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_core::port::{Assignment, Commit, LaneHost, Revocation, SinkFailed};
 use pointsman_core::record::TopicPartition;
 
+use crate::lanes::Because;
+use crate::shared::Now;
 use crate::worker::{GroupCommitter, Order, WorkerHandle};
 
 /// The workers of the process, and how many lanes each has.
@@ -24,21 +26,34 @@ impl Workers {
 
     /// Ends all workers.
     pub(crate) fn end(&self) {
-        for worker in &self.handles {
-            worker.order(Order::End);
-        }
+        self.order_all(|| Order::End);
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Gives an order to one.
+    pub(crate) fn order(&self, worker: usize, order: Order) {
+        self.handles[worker].order(order);
+    }
+
+    /// Gives an order to each.
+    pub(crate) fn order_all(&self, order: impl Fn() -> Order) {
+        self.handles.iter().for_each(|worker| worker.order(order()));
     }
 
     /// The worker with the fewest lanes gets one more.
     fn place(&self) -> usize {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = locked(&self.lanes);
         let least = (0..lanes.len()).min_by_key(|worker| lanes[*worker]).unwrap_or(0);
         lanes[least] += 1;
         least
     }
 
     fn displace(&self, worker: usize) {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)[worker] -= 1;
+        locked(&self.lanes)[worker] -= 1;
     }
 }
 
@@ -49,15 +64,49 @@ pub(crate) struct Dispatcher {
     pub(crate) routes: HashMap<Arc<str>, usize>,
     pub(crate) committer: GroupCommitter,
     pub(crate) placed: Mutex<HashMap<TopicPartition, usize>>,
+    /// Partitions that are assigned and can't be read, and why.
+    pub(crate) unread: Mutex<HashMap<TopicPartition, Because>>,
     /// Told when the group can't go on.
     pub(crate) failed: Box<dyn Fn(SinkFailed) + Send + Sync>,
 }
 
+impl Dispatcher {
+    /// The route, by its index, that reads the partition.
+    pub(crate) fn route_of(&self, partition: &TopicPartition) -> Option<usize> {
+        self.routes.get(&partition.topic).copied()
+    }
+
+    /// The worker that has the partition's lane.
+    pub(crate) fn worker_of(&self, partition: &TopicPartition) -> Option<usize> {
+        locked(&self.placed).get(partition).copied()
+    }
+
+    /// The partitions that have lanes, with their routes.
+    pub(crate) fn placed(&self) -> Vec<(usize, TopicPartition)> {
+        let placed = locked(&self.placed);
+        placed.keys().filter_map(|partition| Some((self.route_of(partition)?, partition.clone()))).collect()
+    }
+
+    /// The partitions that are assigned and can't be read, with their routes, and why.
+    pub(crate) fn unread(&self) -> Vec<(usize, TopicPartition, Because)> {
+        let unread = locked(&self.unread);
+        let known = unread
+            .iter()
+            .filter_map(|(partition, why)| Some((self.route_of(partition)?, partition.clone(), why.clone())));
+        known.collect()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl LaneHost for Dispatcher {
     fn assigned(&self, assignments: Vec<Assignment>) {
-        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut placed = locked(&self.placed);
         for assignment in assignments {
             let partition = assignment.source.partition.clone();
+            locked(&self.unread).remove(&partition);
             let Some(&route) = self.routes.get(&partition.topic) else {
                 tracing::error!(lane = %partition, "assigned, although no route reads this topic; it stays unread");
                 continue;
@@ -73,8 +122,9 @@ impl LaneHost for Dispatcher {
         let until = Instant::now() + deadline;
         let mut by_worker: HashMap<usize, Vec<TopicPartition>> = HashMap::new();
         {
-            let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut placed = locked(&self.placed);
             for partition in partitions {
+                locked(&self.unread).remove(partition);
                 if let Some(worker) = placed.remove(partition) {
                     self.workers.displace(worker);
                     by_worker.entry(worker).or_default().push(partition.clone());
@@ -103,6 +153,7 @@ impl LaneHost for Dispatcher {
 
     fn halted(&self, partition: TopicPartition, reason: String) {
         tracing::error!(lane = %partition, "the lane is halted: {reason}");
+        locked(&self.unread).insert(partition, Because::since(reason, Now::read()));
     }
 
     fn failed(&self, error: SinkFailed) {

@@ -300,6 +300,16 @@ impl Intake {
         self.tracker.watermark()
     }
 
+    /// One past the last offset that was fetched.
+    pub(crate) fn next_offset(&self) -> i64 {
+        self.tracker.next_offset()
+    }
+
+    /// How many records are fetched and not settled.
+    pub(crate) fn in_flight_count(&self) -> usize {
+        self.held.iter().map(|held| held.unsettled).sum()
+    }
+
     /// The commit that is due: `None` where the last one says it all, unless `again`.
     pub(crate) fn commit(&mut self, again: bool) -> Option<Commit> {
         let point = self.tracker.commit_point();

@@ -25,11 +25,14 @@ use crate::counters::{Fate, Tally};
 use crate::credit::Credit;
 use crate::intake::{Flight, Intake};
 use crate::judge::{self, Course, Judgement, Means, Ruling};
+use crate::lanes::Because;
 use crate::parking::Parking;
 use crate::shared::{Grant, Now, Shared};
 use sending::{SEQ_MASK, record_of};
 
+mod asking;
 mod failing;
+mod halting;
 mod moving;
 mod ordering;
 mod pausing;
@@ -78,6 +81,8 @@ pub(crate) struct Lane {
     pause: Option<Instant>,
     /// Length of the next such pause.
     patience: Duration,
+    /// What the last such pause was for.
+    trouble: Option<Box<Because>>,
     /// Deliveries produced and not reported.
     outstanding: usize,
     /// What the lane has taken of the worker's [`Credit`].
@@ -86,7 +91,9 @@ pub(crate) struct Lane {
     draining: bool,
     /// How the last step ended, if nothing but time and new records can make the next one end otherwise.
     rest: Option<Step>,
-    halted: bool,
+    halted: Option<Box<halting::Halt>>,
+    /// Somebody has it pause.
+    by_hand: Option<Box<Because>>,
     dead_letter_log: failing::Chatter,
     slow_log: failing::Chatter,
     /// Its breaker, where the route has one.
@@ -142,7 +149,7 @@ impl Which {
 }
 
 /// A record in flight.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unit {
     which: Which,
     seq: u64,
@@ -251,11 +258,13 @@ impl Lane {
             retry_first: true,
             pause: None,
             patience: PATIENCE.start,
+            trouble: None,
             outstanding: 0,
             queued_bytes: 0,
             draining: false,
             rest: None,
-            halted: false,
+            halted: None,
+            by_hand: None,
             dead_letter_log: failing::Chatter::default(),
             slow_log: failing::Chatter::default(),
             guard: plan.breaker.as_ref().map(|terms| pausing::Guard::new(terms, now)),
@@ -291,13 +300,13 @@ impl Lane {
     /// One step of the straight path: fetch a batch, decide, deliver. (Settling and committing follow when the log has
     /// acknowledged: [`reported`](Self::reported), [`commits`](Self::commits).)
     fn step(&mut self, tools: &mut Tools<'_>) -> Step {
-        if self.halted || self.regroup(tools.now) {
+        if self.is_halted() || self.regroup(tools.now) {
             return Step::Idle;
         }
         if !self.outbox.is_empty() {
             return self.deliver(tools);
         }
-        if self.draining {
+        if self.draining || self.by_hand.is_some() {
             return Step::Idle;
         }
         if let Some(until) = self.pause.filter(|until| *until > tools.now.instant) {
@@ -315,7 +324,7 @@ impl Lane {
             self.take_failed(true);
         }
         if self.ready.is_empty() {
-            return if any && !self.halted { Step::Progress } else { self.nothing_to_do(tools) };
+            return if any && !self.is_halted() { Step::Progress } else { self.nothing_to_do(tools) };
         }
         if !tools.credit.allows(self.queued_bytes) {
             return Step::AwaitingCredit;
@@ -329,6 +338,12 @@ impl Lane {
     /// Pauses the lane after trouble that is not about a record, longer each time until something succeeds.
     fn wait_out(&mut self, now: Now, trouble: &dyn std::fmt::Display) {
         tracing::warn!(pause = ?self.patience, "{trouble}; the lane waits and tries again");
+        let since_ms = match self.trouble.take() {
+            // Nothing has succeeded since.
+            Some(trouble) if self.patience > PATIENCE.start => trouble.since_ms,
+            _ => Some(now.unix_ms),
+        };
+        self.trouble = Some(Box::new(Because { reason: trouble.to_string(), since_ms }));
         self.pause = Some(now.instant + self.patience);
         self.patience = (self.patience * 2).min(PATIENCE.end);
     }
@@ -487,15 +502,6 @@ impl Lane {
         }
     }
 
-    /// Stops the lane where it is. Others run on.
-    fn halt(&mut self, reason: &str) {
-        tracing::error!(offset = self.source_watermark(), "the lane is halted: {reason}");
-        self.tally.count(Fate::Halted);
-        self.halted = true;
-        self.ready.clear();
-        self.outbox = Outbox::default();
-    }
-
     /// From now on only what is judged already is delivered.
     pub(crate) fn drain(&mut self) {
         self.rest = None;
@@ -510,7 +516,7 @@ impl Lane {
 
     /// Whether everything that was judged has been acknowledged.
     pub(crate) fn is_drained(&self) -> bool {
-        self.outstanding == 0 && (self.halted || self.outbox.is_empty())
+        self.outstanding == 0 && (self.is_halted() || self.outbox.is_empty())
     }
 
     /// What is to be committed; everything, changed or not, if `again`.
@@ -598,6 +604,12 @@ impl Outbox {
         self.units.push(unit);
         self.origins.push(origin);
         self.judgement.rulings.push(ruling);
+    }
+
+    /// Done with the record that it stands at.
+    fn pass(&mut self) {
+        self.next += 1;
+        self.sent = 0;
     }
 
     /// A failure that it stands at has its course from now on.

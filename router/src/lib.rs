@@ -2,6 +2,7 @@
 //!
 //! Start reading at [`lane`](self), which has the path of one record; `ARCHITECTURE.md` has the picture around it.
 
+pub mod admin;
 pub mod cli;
 pub mod counters;
 mod credit;
@@ -12,6 +13,7 @@ mod hurry;
 mod intake;
 mod judge;
 mod lane;
+pub mod lanes;
 pub mod offsets;
 mod parking;
 pub mod plugin_build;

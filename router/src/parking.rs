@@ -325,6 +325,11 @@ impl Parking {
         self.index.full_seq(low, mask)
     }
 
+    /// How many records are read back and not settled.
+    pub(crate) fn in_flight_count(&self) -> usize {
+        self.flights.len()
+    }
+
     /// When the next record may run that is not to be read back already.
     pub(crate) fn next_due_ms(&self, plan: &RoutePlan) -> Option<i64> {
         let has_room = self.flights.len() + self.index.wanted() < plan.in_flight_records.get();

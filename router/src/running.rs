@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
+use pointsman_config::Plan;
 use pointsman_config::plan::RoutePlan;
 use pointsman_core::port::{GroupPlan, Membership, PluginHost, PluginId, SinkFailed, SourceTopic};
 
 use crate::counters::Counters;
 use crate::dispatch::{Dispatcher, Workers};
+use crate::lanes::Lanes;
 use crate::shared::{Limiters, Shared};
 use crate::topology::{self, StartError, Topology};
 use crate::worker::{self, Equipment, Sleeper};
@@ -17,6 +19,8 @@ use crate::worker::{self, Equipment, Sleeper};
 pub struct Running {
     memberships: Vec<Box<dyn Membership>>,
     workers: Option<Arc<Workers>>,
+    plan: Arc<Plan>,
+    groups: Vec<Arc<Dispatcher>>,
     threads: Vec<JoinHandle<()>>,
     counters: Arc<Counters>,
     /// Their names.
@@ -51,6 +55,8 @@ pub fn start(
     let mut running = Running {
         memberships: Vec::new(),
         workers: None,
+        plan: Arc::clone(plan),
+        groups: Vec::new(),
         threads: Vec::new(),
         counters,
         plugins: plan.plugins.iter().map(|plugin| Arc::clone(&plugin.name)).collect(),
@@ -71,7 +77,7 @@ pub fn start(
 
     for (group, routes) in groups(&plan.routes) {
         let committer = Arc::new(OnceLock::new());
-        let dispatcher = Dispatcher {
+        let dispatcher = Arc::new(Dispatcher {
             workers: Arc::clone(&workers),
             routes: routes
                 .iter()
@@ -79,8 +85,10 @@ pub fn start(
                 .collect(),
             committer: Arc::clone(&committer),
             placed: Mutex::new(HashMap::new()),
+            unread: Mutex::new(HashMap::new()),
             failed: Box::new(failed.clone()),
-        };
+        });
+        running.groups.push(Arc::clone(&dispatcher));
         let sources = routes.iter().flat_map(|(_, route)| {
             route.sources.iter().map(|source| SourceTopic {
                 topic: Arc::clone(&source.topic),
@@ -96,7 +104,7 @@ pub fn start(
             fetch_ahead_bytes: routes.iter().map(|(_, route)| 2 * route.batch_bytes.get()).max().unwrap_or(1 << 21),
             revoke_deadline: plan.router.drain_deadline,
         };
-        match topology.log.join(group_plan, Arc::new(dispatcher)) {
+        match topology.log.join(group_plan, dispatcher) {
             Ok(membership) => {
                 let _ = committer.set(membership.committer());
                 running.memberships.push(membership);
@@ -124,6 +132,13 @@ impl Running {
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Its lanes, to be asked and told, until it has stopped. Afterwards there are none.
+    #[must_use]
+    pub fn lanes(&self) -> Lanes {
+        let workers = self.workers.as_ref().map_or_else(|| Arc::new(Workers::new(Vec::new())), Arc::clone);
+        Lanes { plan: Arc::clone(&self.plan), workers, groups: self.groups.clone() }
     }
 
     /// Stops: no more records are taken in, what is judged is delivered, what is settled is committed. The answer is

@@ -13,6 +13,7 @@ use pointsman_wasm::{
 };
 use thiserror::Error;
 
+use crate::admin::DoorError;
 use crate::plugin_build::BuildError;
 use crate::toolchain::ToolchainError;
 
@@ -68,6 +69,9 @@ pub enum StartError {
     /// Topics that would lose records, or can't take them.
     #[error("these topics can't be used as they are:\n  {}", .0.join("\n  "))]
     UnfitTopics(Vec<String>),
+    /// The admin door.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// A thread.
     #[error("can't start a thread: {0}; is there a limit on threads?")]
     Thread(#[from] std::io::Error),

@@ -16,6 +16,7 @@ use pointsman_core::record::TopicPartition;
 use crate::credit::Credit;
 use crate::hurry::Hurry;
 use crate::lane::{Lane, Step, Tools, lane_of};
+use crate::lanes::{Done, LaneReport, Refusal, Verb};
 use crate::shared::{Now, Shared};
 
 /// Wake-ups of the client libraries are edge-triggered, and one may be lost: this often lanes look anyway.
@@ -45,6 +46,10 @@ pub(crate) enum Order {
         until: Instant,
         answer: SyncSender<Vec<Commit>>,
     },
+    /// Say how the lanes stand.
+    Ask { answer: SyncSender<Vec<LaneReport>> },
+    /// Have the lane of this route and source partition do something.
+    Tell { route: usize, partition: TopicPartition, verb: Verb, answer: SyncSender<Result<Done, Refusal>> },
     /// End the thread. Lanes that were not released are given up.
     End,
 }
@@ -215,6 +220,8 @@ impl Worker {
                     let lanes = self.lanes_of(&committer, &partitions);
                     self.release(lanes, why, until, answer);
                 }
+                Ok(Order::Ask { answer }) => self.report(&answer),
+                Ok(Order::Tell { route, partition, verb, answer }) => self.tell(route, &partition, verb, &answer),
                 Ok(Order::End) | Err(TryRecvError::Disconnected) => {
                     self.ended = true;
                     return;
@@ -222,6 +229,23 @@ impl Worker {
                 Err(TryRecvError::Empty) => return,
             }
         }
+    }
+
+    fn report(&self, answer: &SyncSender<Vec<LaneReport>>) {
+        let now = Now::read();
+        // Who asked may have stopped waiting.
+        let _ = answer.try_send(self.lanes.values().map(|tenant| tenant.lane.report(now)).collect());
+    }
+
+    fn tell(
+        &mut self,
+        route: usize,
+        partition: &TopicPartition,
+        verb: Verb,
+        answer: &SyncSender<Result<Done, Refusal>>,
+    ) {
+        let lane = self.lanes.values_mut().map(|tenant| &mut tenant.lane).find(|lane| lane.is(route, partition));
+        let _ = answer.try_send(lane.map_or(Err(Refusal::NoLane), |lane| lane.obey(verb, Now::read())));
     }
 
     fn adopt(&mut self, route: usize, assignment: Assignment, committer: GroupCommitter) {

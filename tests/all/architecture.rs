@@ -22,13 +22,15 @@ const ARROWS: [(&str, &[&str]); 7] = [
 ];
 
 /// Foreign worlds, and who knows them. The tests are a world of their own: they look at each from outside.
-const WORLDS: [(&str, &str); 6] = [
+const WORLDS: [(&str, &str); 8] = [
     ("wasmtime", "pointsman-wasm"),
     ("wasmparser", "pointsman-wasm"),
     ("rdkafka", "pointsman-kafka"),
     ("rdkafka-sys", "pointsman-kafka"),
     ("rusqlite", "pointsman-embedded"),
     ("tokio", "pointsman"),
+    ("axum", "pointsman"),
+    ("ureq", "pointsman"),
 ];
 
 /// What the core may not do: IO, clocks, randomness, threads, environment.

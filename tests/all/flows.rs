@@ -22,6 +22,11 @@ fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_the_embedded_l
 }
 
 #[test]
+fn a_running_router_is_asked_and_its_lanes_are_paused_resumed_and_skipped() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::lanes_by_hand)
+}
+
+#[test]
 fn transactions_are_committed_whole_on_the_embedded_log() -> anyhow::Result<()> {
     on_the_embedded_log(flows::transactions_are_committed_whole)
 }

@@ -11,13 +11,12 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, BufWriter, IsTerminal as _};
+use std::io::{self, BufWriter};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{ColumnConstraint, ContentArrangement, Table};
+use comfy_table::Table;
 use pointsman_config::Plan;
 use pointsman_core::port::{Log, LogError};
 use serde::Serialize;
@@ -71,7 +70,7 @@ pub(crate) fn execute(command: &Command) -> Exit {
         Err(exit) => return exit,
     };
     let out = io::stdout();
-    let width = if out.is_terminal() { crossterm::terminal::size().ok().map(|(columns, _)| columns) } else { None };
+    let width = super::table::width();
     let desk = Desk { plan: &plan, log: &*log, now_ms: now_ms(), clock: &now_ms, width, stop: &|| interrupts.any() };
     print(command, &desk, &mut BufWriter::new(out.lock()), &mut complain)
 }
@@ -245,19 +244,7 @@ fn say_json(answer: &impl Serialize, out: &mut dyn io::Write) -> Result<(), Fail
 /// A table as wide as the terminal, in which the columns of these numbers are not made narrower than they need to be;
 /// elsewhere, as wide as it needs to be.
 fn table<const COLUMNS: usize>(header: [&str; COLUMNS], whole: &[usize], desk: &Desk<'_>) -> Table {
-    let mut table = Table::new();
-    // What it is to look like does not depend on what it finds out about standard output.
-    table.force_no_tty().load_style(NOTHING).set_header(header);
-    if let Some(width) = desk.width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width).set_truncation_indicator("…");
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if whole.contains(&index) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    table
+    super::table::table(header, whole, desk.width)
 }
 
 /// A point in time, to the second.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::configuration::{self, Configuration};
 use super::{Exit, complain_of};
+use crate::admin::Door;
 use crate::running::{self, Running};
 use crate::topology::{self, StartError, Topology};
 
@@ -56,12 +57,22 @@ pub(crate) fn until_stopped<T>(topology: &Topology, started: impl FnOnce(&Runnin
         // A handful is enough: the first failure stops the router, and others are only logged.
         let (failed, mut failures) = mpsc::channel::<SinkFailed>(8);
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        // Before anything runs: a port that is taken is an error of the start.
+        let door = match &topology.plan.admin {
+            Some(admin) => Some(Door::open(admin.listen).await?),
+            None => None,
+        };
         let running = running::start(topology, move |error| {
             tracing::error!(code = error.code, "fatal: {}", error.message);
             // A full channel has told the main thread already.
             let _ = failed.try_send(error);
         })?;
         tracing::info!(router = %topology.plan.router.name, "running");
+        if let Some(door) = door {
+            tracing::info!(address = %door.address(), "the admin door is open");
+            // It is open until the router has stopped, so that it tells what that waits for.
+            tokio::spawn(door.serve(running.lanes()));
+        }
         let held = started(&running);
         let mut exit = tokio::select! {
             _ = interrupt.recv() => Exit::Fine,

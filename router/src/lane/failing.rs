@@ -64,7 +64,7 @@ impl Lane {
             }
             (Decision::Park { .. } | Decision::DeadLetter, _, Some(topic)) => {
                 if !self.pay(course, tools.now) {
-                    self.keep_back(unit, failure);
+                    self.keep_back(unit, failure, tools.now);
                     return Ok(());
                 }
                 if self.outbox.sent == 0 && !failure.deferred && self.hold_key(unit) {
@@ -75,11 +75,7 @@ impl Lane {
                 self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (&failure, history, None), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter | Decision::Halt, ..) => {
-                self.tell(unit, Fate::Halted, || Why::Failure((*failure).clone()));
-                self.halt(&format!(
-                    "{}, and the plan says to halt at that. Mend the cause, or choose another reaction in the route's `on`, and restart",
-                    failure.line()
-                ));
+                self.halt_at(unit, *failure, tools.now);
                 Ok(())
             }
         }
@@ -209,10 +205,7 @@ impl Lane {
             Intent::Park { failure, .. } => (failure, Course::Unparkable),
             Intent::DeadLetter { failure, truncated: false } => (failure, Course::Truncate),
             Intent::DeadLetter { failure, truncated: true } => {
-                self.tell(unit, Fate::Halted, || Why::Failure(*failure));
-                return self.halt(&format!(
-                    "the dead-letter topic refuses a record even without its payload: {message} ({code}). Mend the topic, and restart"
-                ));
+                return self.halt_at_refused(unit, failure, format!("{message} ({code})"), now);
             }
         };
         self.take_up_refused(Again { at: now.instant, unit, what: Resume::Fail(failure, course) });

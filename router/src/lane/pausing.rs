@@ -12,6 +12,7 @@ use pointsman_core::failure::Failure;
 
 use super::{Again, Lane, Resume, Step, Tools, Unit};
 use crate::judge::{Course, Ruling};
+use crate::lanes::Because;
 use crate::shared::Now;
 
 /// The breaker of a lane, and what waits for it.
@@ -21,8 +22,8 @@ pub(super) struct Guard {
     unpaid: VecDeque<(Unit, Box<Failure>)>,
     /// Failed in what was an outage, as a probe had shown: to be run again.
     failed: VecDeque<Unit>,
-    /// Whether a probe has failed since the breaker opened: then the lane is paused.
-    paused: bool,
+    /// Of the first probe that has failed since the breaker opened: then the lane is paused.
+    paused: Option<Box<Because>>,
     /// Whether the next probe is to be a record that has not failed yet. Those and the failed ones take turns.
     fresh: bool,
     /// There was no such record when it was to be the probe.
@@ -37,7 +38,7 @@ impl Guard {
             breaker: Breaker::new(terms.clone(), now),
             unpaid: VecDeque::new(),
             failed: VecDeque::new(),
-            paused: false,
+            paused: None,
             fresh: true,
             starved: false,
             dropped_failures: 0,
@@ -151,15 +152,17 @@ impl Lane {
     }
 
     /// A probe has failed: so failures are the rule.
-    fn pause_at(&mut self, unit: Unit, failure: &Failure) {
+    fn pause_at(&mut self, unit: Unit, failure: &Failure, now: Now) {
         let offset = self.offset_of(unit);
         let Some(Guard { unpaid, failed, paused, .. }) = &mut self.guard else { return };
         failed.extend(unpaid.drain(..).map(|(unit, _)| unit));
         failed.push_back(unit);
-        if std::mem::replace(paused, true) {
+        if paused.is_some() {
             tracing::debug!(offset, class = %failure.class, "the probe has failed: {}", failure.line());
             return;
         }
+        let reason = format!("failures are the rule, and no token is left for a dead letter: {}", failure.line());
+        *paused = Some(Box::new(Because::since(reason, now)));
         self.shared.counters.pause(self.route);
         tracing::error!(
             from = unit.which.name(),
@@ -203,9 +206,9 @@ impl Lane {
     }
 
     /// Keeps a record that nothing pays for.
-    pub(super) fn keep_back(&mut self, unit: Unit, failure: Box<Failure>) {
+    pub(super) fn keep_back(&mut self, unit: Unit, failure: Box<Failure>, now: Now) {
         match &mut self.guard {
-            Some(guard) if guard.breaker.is_open() => self.pause_at(unit, &failure),
+            Some(guard) if guard.breaker.is_open() => self.pause_at(unit, &failure, now),
             Some(guard) => guard.unpaid.push_back((unit, failure)),
             None => {}
         }
@@ -230,7 +233,7 @@ impl Lane {
                 if keeps_order {
                     self.ready.splice(0..0, failed.drain(..));
                 }
-                if std::mem::take(paused) {
+                if paused.take().is_some() {
                     let _named = self.span.clone().entered();
                     tracing::info!(paused = ?after, "the lane goes on: a record has succeeded");
                     self.shared.counters.resume(self.route);
@@ -242,6 +245,23 @@ impl Lane {
 
     /// Whether the breaker is open, and not only to find out.
     pub(super) fn is_paused(&self) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.paused)
+        self.paused_for().is_some()
+    }
+
+    pub(super) fn paused_for(&self) -> Option<&Because> {
+        self.guard.as_ref()?.paused.as_deref()
+    }
+
+    /// Whether records that failed wait, with the lane, to be paid for.
+    pub(super) fn waits_for_tokens(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.breaker.is_open() || !guard.unpaid.is_empty())
+    }
+
+    /// Somebody says that the outage may be over: the next probe is due at once. The breaker stays open until it succeeds, so
+    /// that it costs one record and not a batch of them where the outage is not. The answer is whether there is one.
+    pub(super) fn probe_at_once(&mut self, now: Now) -> bool {
+        let Some(Guard { breaker, .. }) = &mut self.guard else { return false };
+        breaker.hasten(now.instant);
+        breaker.is_open()
     }
 }

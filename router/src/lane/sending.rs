@@ -49,7 +49,7 @@ fn partition_choice(output: &OutputPlan, origin: i32) -> PartitionChoice {
 impl Lane {
     /// Carries out the rulings in the outbox, as far as the producer queue takes them.
     pub(super) fn deliver(&mut self, tools: &mut Tools<'_>) -> Step {
-        while !self.outbox.is_empty() && !self.halted {
+        while !self.outbox.is_empty() && !self.is_halted() {
             if !tools.credit.allows(self.queued_bytes) {
                 return Step::AwaitingCredit;
             }
@@ -84,11 +84,11 @@ impl Lane {
             if let Err(Full) = carried_out {
                 return Step::AwaitingCredit;
             }
-            if !self.halted {
-                self.outbox.next += 1;
-                self.outbox.sent = 0;
+            if self.stays_at(unit) {
+                break;
             }
-            if self.regroup(tools.now) {
+            self.outbox.pass();
+            if !self.is_halted() && self.regroup(tools.now) {
                 return Step::Idle;
             }
         }

@@ -21,7 +21,7 @@ impl Lane {
         let turns = if retry_first { [Which::Retry, Which::Source] } else { [Which::Source, Which::Retry] };
         let mut any = false;
         for which in turns {
-            if self.halted || !self.ready.is_empty() || !self.outbox.is_empty() {
+            if self.is_halted() || !self.ready.is_empty() || !self.outbox.is_empty() {
                 return true;
             }
             let fetched = match which {
@@ -121,20 +121,29 @@ impl Lane {
         match error {
             FetchError::Feed(FeedError::Unavailable { .. }) | FetchError::Closed(_) => self.wait_out(now, error),
             FetchError::Feed(FeedError::OutOfRange { partition, .. }) if *partition != self.source.partition => {
-                self.halt(&format!("{error}{}", self.loss()));
+                self.halt(format!("{error}{}", self.loss()), now);
             }
-            FetchError::Feed(FeedError::OutOfRange { .. }) => self.halt(&format!(
-                "{error}. What was lost stays lost; to go on, reset the group's offset for this partition and restart"
-            )),
-            FetchError::Feed(FeedError::Damaged { .. }) => self.halt(&format!(
-                "{error}. A restart reads them again, in case that they were damaged on their way; where the log's own copy is \
-                 damaged, reset the group's offset to behind them to go on without them"
-            )),
-            FetchError::OutOfOrder { .. } => self.halt(&error.to_string()),
-            FetchError::Lost { .. } => self.halt(&format!(
-                "{error}: something else than the router has removed it. Retry topics need `cleanup.policy=delete` and \
-                 `retention.ms=-1`; a restart goes on without the record"
-            )),
+            FetchError::Feed(FeedError::OutOfRange { .. }) => self.halt(
+                format!(
+                    "{error}. What was lost stays lost; to go on, reset the group's offset for this partition and restart"
+                ),
+                now,
+            ),
+            FetchError::Feed(FeedError::Damaged { .. }) => self.halt(
+                format!(
+                    "{error}. A restart reads them again, in case that they were damaged on their way; where the log's own copy \
+                     is damaged, reset the group's offset to behind them to go on without them"
+                ),
+                now,
+            ),
+            FetchError::OutOfOrder { .. } => self.halt(error.to_string(), now),
+            FetchError::Lost { .. } => self.halt(
+                format!(
+                    "{error}: something else than the router has removed it. Retry topics need `cleanup.policy=delete` and \
+                     `retention.ms=-1`; a restart goes on without the record"
+                ),
+                now,
+            ),
         }
     }
 

@@ -47,20 +47,25 @@ impl Lane {
         }
     }
 
-    /// To be called while the record is still in flight: before it is settled.
-    pub(super) fn tell(&mut self, unit: Unit, fate: Fate, why: impl FnOnce() -> Why) {
-        if self.told.is_none() {
-            return;
-        }
-        let Some(record) = self.record(unit) else { return };
-        let (origin, offset) = match self.origin_of(unit) {
+    /// Where a record in flight came from.
+    pub(super) fn whence(&self, unit: Unit) -> Option<(TopicPartition, i64)> {
+        let record = self.record(unit)?;
+        Some(match self.origin_of(unit) {
             Ok(Some(parked)) => {
                 let (_, Provenance { origin, .. }) = *parked;
                 (origin.partition, origin.offset)
             }
             // A parked record that can't be read stands for itself.
             Ok(None) | Err(_) => (self.partition(unit.which).clone(), record.offset),
-        };
+        })
+    }
+
+    /// To be called while the record is still in flight: before it is settled.
+    pub(super) fn tell(&mut self, unit: Unit, fate: Fate, why: impl FnOnce() -> Why) {
+        if self.told.is_none() {
+            return;
+        }
+        let Some((origin, offset)) = self.whence(unit) else { return };
         if let Some(told) = &mut self.told {
             told.push(Told { origin, offset, fate, why: why() });
         }

@@ -10,6 +10,7 @@ use plugin::{Script, mixed};
 use world::{PARK_KEY, RECORDS, World};
 
 mod broker;
+mod by_hand;
 mod ordering;
 mod outage;
 mod plugin;

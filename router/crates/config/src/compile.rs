@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::findings::{CONFIGURATION, ConfigErrors, Findings, Source, Warning};
 use crate::names::suggest;
-use crate::plan::{BrokerPlan, FeedPlan, Plan, PluginLimits, PluginPlan, RouterPlan};
+use crate::plan::{AdminPlan, BrokerPlan, FeedPlan, Plan, PluginLimits, PluginPlan, RouterPlan};
 use crate::raw::{Broker, Feed, Plugin, Raw, Router, Stage};
 use crate::read::{self, Reading};
 use crate::secrets::{commented, mask, suspects};
@@ -35,7 +35,7 @@ pub fn compile(text: &str, file_name: &str, variables: &dyn Variables) -> Result
 }
 
 fn resolve(raw: Raw, findings: &Findings) -> Option<Plan> {
-    let Raw { router, broker, plugins, routes, feeds } = raw;
+    let Raw { router, broker, plugins, routes, feeds, admin } = raw;
     limits::check(router.as_ref(), broker.as_ref(), &plugins, &routes, findings);
     warn_of_unused(&plugins, &routes, findings);
     refuse_idle_feeds(&feeds, &routes, findings);
@@ -48,6 +48,7 @@ fn resolve(raw: Raw, findings: &Findings) -> Option<Plan> {
         routes: routes?,
         topics,
         feeds: feeds.into_iter().map(feed_plan).collect(),
+        admin: admin.map(|admin| AdminPlan { listen: admin.listen }),
     };
     findings.is_sound().then_some(plan)
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,16 @@ pub struct Plan {
     pub topics: Vec<TopicPlan>,
     /// Sample records for `pointsman dev`.
     pub feeds: Vec<FeedPlan>,
+    /// The admin door; `None` where there is none.
+    pub admin: Option<AdminPlan>,
+}
+
+/// `[admin]`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AdminPlan {
+    /// Where it listens: an address of this machine that others can't reach. Port 0 lets the system choose one.
+    pub listen: SocketAddr,
 }
 
 /// `[router]`.

@@ -2,6 +2,7 @@
 //! blame keeps its place in the file.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +39,12 @@ pub(crate) struct Raw {
     pub(crate) plugins: Vec<Plugin>,
     pub(crate) routes: Vec<Route>,
     pub(crate) feeds: Vec<Feed>,
+    pub(crate) admin: Option<Admin>,
+}
+
+/// `[admin]`.
+pub(crate) struct Admin {
+    pub(crate) listen: SocketAddr,
 }
 
 /// `[[feeds]]`.

@@ -3,6 +3,7 @@
 //!
 //! (The serde reader of the toml crate stops at the first mistake.)
 
+mod admin;
 mod broker;
 mod conceal;
 mod feeds;
@@ -69,6 +70,7 @@ pub(crate) fn document<'t>(reading: &'t Reading<'t>, document: &'t Spanned<DeTab
         plugins: plugins::read(&top),
         routes: routes::read(&top),
         feeds: feeds::read(&top),
+        admin: admin::read(&top),
     };
     top.finish();
     raw

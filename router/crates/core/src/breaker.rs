@@ -121,6 +121,13 @@ impl Breaker {
         }
     }
 
+    /// The next probe is due at once, and what is between two of them grows anew: somebody may have mended something.
+    pub fn hasten(&mut self, now: Instant) {
+        if let Some(open) = &mut self.open {
+            (open.probe_at, open.wait) = (now, Duration::ZERO);
+        }
+    }
+
     fn let_tokens_come(&mut self, now: Instant) {
         while self.next_token <= now {
             if self.tokens >= self.terms.max_tokens.get() {

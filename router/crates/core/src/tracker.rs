@@ -133,6 +133,12 @@ impl Tracker {
         self.slots.front().map_or(self.next_offset, |slot| slot.offset)
     }
 
+    /// One past the last admitted offset; where to start before the first.
+    #[must_use]
+    pub const fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
     /// Where to start again, with what is settled beyond. Takes time in proportion to what is in flight.
     #[must_use]
     pub fn commit_point(&self) -> CommitPoint {

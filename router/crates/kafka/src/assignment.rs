@@ -65,11 +65,10 @@ struct Findings {
 }
 
 impl Pending {
-    /// Forgets partitions that are another member's.
-    pub(crate) fn forget(&mut self, partitions: &[TopicPartition]) {
-        for partition in partitions {
-            self.partitions.remove(partition);
-        }
+    /// Forgets partitions that are another member's. The answer is those that there were.
+    pub(crate) fn forget(&mut self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
+        let known = partitions.iter().filter(|partition| self.partitions.remove(*partition).is_some());
+        known.cloned().collect()
     }
 }
 

@@ -267,7 +267,11 @@ impl Member {
     /// Gives partitions back, and says so to librdkafka.
     fn revoke(&mut self, partitions: &[TopicPartition]) -> CommitResult {
         let why = if self.client.assignment_lost() { Revocation::Lost } else { Revocation::Revoked };
-        self.pending.forget(partitions);
+        let unread = self.pending.forget(partitions);
+        if !unread.is_empty() {
+            // No lane has them, so there is nothing to commit: the router is to know that they are gone.
+            self.host.revoked(&unread, why, Duration::ZERO);
+        }
         tracing::info!(group = %self.plan.group, partitions = %names(partitions), ?why, "partitions revoked");
         let gone = self.give_up(partitions, why, self.plan.revoke_deadline);
         self.unassign(&gone)

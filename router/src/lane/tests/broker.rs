@@ -20,6 +20,8 @@ pub(super) struct TroubledSink {
     pub(super) calm: bool,
     /// A topic that takes nothing for now.
     pub(super) outage: Option<TopicId>,
+    /// A topic that refuses every record for itself.
+    pub(super) refuses: Option<TopicId>,
     /// Where a delivery fails, what comes after it fails too, as in a producer that keeps an order.
     pub(super) in_order: bool,
     pub(super) broken: bool,
@@ -69,9 +71,11 @@ impl TroubledSink {
     fn trouble(&mut self, delivery: &Delivery<'_>, token: Token) -> Option<Result<usize, ProduceError>> {
         let luck = if self.calm { u8::MAX } else { self.random.u8(..) };
         let unavailable = || DeliveryError::Unavailable { code: "sim".into(), message: "simulated outage".into() };
+        let refusal = || DeliveryError::Refused { code: "sim".into(), message: "simulated refusal".into() };
         let later = match luck {
             _ if self.broken => unavailable(),
             _ if self.outage == Some(delivery.topic) => return Some(Err(unavailable().into())),
+            _ if self.refuses == Some(delivery.topic) => refusal(),
             0..12 => return Some(Err(ProduceError::Full)),
             12..16 => return Some(Err(unavailable().into())),
             16..22 => {
@@ -80,7 +84,7 @@ impl TroubledSink {
             }
             // What is parked or dead-lettered has more.
             _ if delivery.stamps.len() <= 3 && delivery.value.is_some() && is_refused(number(delivery.value)) => {
-                DeliveryError::Refused { code: "sim".into(), message: "simulated refusal".into() }
+                refusal()
             }
             _ => return None,
         };

@@ -22,7 +22,7 @@ impl World {
     }
 
     /// Goes on until `over`.
-    fn go_on_until(&mut self, over: impl Fn(&mut Self) -> bool) {
+    pub(super) fn go_on_until(&mut self, over: impl Fn(&mut Self) -> bool) {
         for round in 0.. {
             assert!(round < 30_000, "it does not come to an end");
             if over(self) {
@@ -32,12 +32,12 @@ impl World {
         }
     }
 
-    fn topic(&self, name: &str) -> Option<TopicId> {
+    pub(super) fn topic(&self, name: &str) -> Option<TopicId> {
         let index = self.shared.plan.topics.iter().position(|topic| *topic.name == *name)?;
         u32::try_from(index).ok().map(TopicId)
     }
 
-    fn delivered(&self) -> usize {
+    pub(super) fn delivered(&self) -> usize {
         self.log.written("main").len()
     }
 
@@ -86,7 +86,7 @@ fn an_outage_costs_no_more_records_than_there_are_tokens_and_ends_by_itself() {
 }
 
 /// A world in an outage that has paused its lane.
-fn paused(outage: Outage) -> World {
+pub(super) fn paused(outage: Outage) -> World {
     let mut world = World::with(5, passing, BREAKER, "none");
     world.be_calm(true);
     world.plugin.outage = Some(outage);

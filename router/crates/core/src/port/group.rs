@@ -68,7 +68,8 @@ pub trait LaneHost: Send + Sync {
     fn revoked(&self, partitions: &[TopicPartition], why: Revocation, deadline: Duration) -> Vec<Commit>;
 
     /// The source partition can't be worked on (no retry partition for it, no leader); it stays assigned to this router
-    /// and unread, until it is [assigned](Self::assigned) after all. Told again where the reason changes.
+    /// and unread, until it is [assigned](Self::assigned) after all, or [revoked](Self::revoked). Told again where the reason
+    /// changes.
     fn halted(&self, partition: TopicPartition, reason: String);
 
     /// The backend can't go on; the router stops.

@@ -1,0 +1,110 @@
+//! The other side of the door.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use super::{Complaint, Listing, Outcome, Wish};
+use crate::lanes::{Done, LaneName, LaneReport, Verb};
+
+/// More than the router waits for its workers.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Some hundred bytes for each lane.
+const MAX_ANSWER: u64 = 64 << 20;
+
+/// Asks at a door. Its calls block.
+pub struct Client {
+    address: SocketAddr,
+    agent: Agent,
+}
+
+/// There is no answer, or it is no.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// There is nobody.
+    #[error("nobody answers at {address}: {error}. Does the router run, with `[admin] listen` at this address?")]
+    Unreachable {
+        /// Where.
+        address: SocketAddr,
+        /// What went wrong.
+        error: ureq::Error,
+    },
+    /// There is somebody else.
+    #[error("what listens at {address} is not the admin door of a router of this version: {why}")]
+    NoDoor {
+        /// Where.
+        address: SocketAddr,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// The router does not do it.
+    #[error("{}", .0.message)]
+    Refused(Complaint),
+}
+
+impl Client {
+    /// For the door at this address.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        let config = Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .http_status_as_error(false)
+            // What the environment says of proxies is not about this machine.
+            .proxy(None)
+            .build();
+        Self { address, agent: config.into() }
+    }
+
+    /// The lanes, in the order of their names.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn lanes(&self) -> Result<Vec<LaneReport>, ClientError> {
+        let answer = self.agent.get(format!("http://{}/v1/lanes", self.address)).call();
+        self.read(answer).map(|Listing { lanes }| lanes)
+    }
+
+    /// Tells a lane what to do; the answer is what it does.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn tell(&self, lane: &LaneName, verb: Verb) -> Result<Done, ClientError> {
+        let LaneName { route, topic, partition } = lane;
+        let [route, topic] = [route, topic].map(|name| utf8_percent_encode(name, NON_ALPHANUMERIC));
+        let word = match verb {
+            Verb::Pause => "pause",
+            Verb::Resume => "resume",
+            Verb::Skip { .. } => "skip",
+        };
+        let post = self.agent.post(format!("http://{}/v1/lanes/{route}/{topic}/{partition}/{word}", self.address));
+        let answer = match verb {
+            Verb::Pause | Verb::Resume => post.send_empty(),
+            Verb::Skip { drop } => match serde_json::to_string(&Wish { drop }) {
+                Ok(wish) => post.content_type("application/json").send(wish),
+                Err(error) => Err(ureq::Error::Other(error.into())),
+            },
+        };
+        self.read(answer).map(|Outcome { done, .. }| done)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<T, ClientError> {
+        let address = self.address;
+        let no_door = |why: String| ClientError::NoDoor { address, why };
+        let mut answer = answer.map_err(|error| match error {
+            ureq::Error::Protocol(error) => no_door(error.to_string()),
+            error => ClientError::Unreachable { address, error },
+        })?;
+        let text = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string();
+        let text = text.map_err(|error| no_door(error.to_string()))?;
+        if answer.status().is_success() {
+            return serde_json::from_str(&text).map_err(|error| no_door(error.to_string()));
+        }
+        let complaint = serde_json::from_str(&text).map_err(|_| no_door(format!("it answers {}", answer.status())))?;
+        Err(ClientError::Refused(complaint))
+    }
+}
