@@ -2,6 +2,7 @@
 //!
 //! Start reading at [`lane`](self), which has the path of one record; `ARCHITECTURE.md` has the picture around it.
 
+mod alone;
 pub mod cli;
 pub mod counters;
 mod credit;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use pointsman_config::Plan;
 use pointsman_config::plan::{RoutePlan, SourcePlan};
+use pointsman_core::metadata::Metadata;
 use pointsman_core::port::{Commit, Log, LogError, TopicInfo};
 use pointsman_core::record::TopicPartition;
-use pointsman_core::settled::Settled;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -184,7 +184,7 @@ pub fn apply(log: &dyn Log, reset: &Reset) -> Result<(), LogError> {
     let source = |moved: &Move| Commit {
         partition: TopicPartition::new(moved.topic.as_str(), moved.partition),
         offset: moved.to,
-        // Nothing beyond it counts as settled.
+        // Nothing beyond it counts as settled, and no unclean end is remembered.
         metadata: String::new(),
     };
     let commits: Vec<Commit> =
@@ -239,8 +239,8 @@ fn parked(
     let committed = log.committed(&route.group, std::slice::from_ref(retry))?.into_iter().next().flatten();
     let start = committed.as_ref().map_or(first, |commit| commit.offset).max(first);
     // What can't be read counts as parked, as it does for the router.
-    let settled = committed.map(|commit| Settled::decode(&commit.metadata, commit.offset).unwrap_or_default());
-    let settled = settled.unwrap_or_default();
+    let metadata = committed.map(|commit| Metadata::decode(&commit.metadata, commit.offset).unwrap_or_default());
+    let Metadata { settled, .. } = metadata.unwrap_or_default();
     let mut records = 0;
     let mut count = |seen: Seen<'_>| -> ControlFlow<()> {
         if let Seen::Record(_, record) = seen

@@ -22,6 +22,11 @@ fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_the_embedded_l
 }
 
 #[test]
+fn a_record_that_kills_the_process_becomes_a_dead_letter_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::host_crash)
+}
+
+#[test]
 fn transactions_are_committed_whole_on_the_embedded_log() -> anyhow::Result<()> {
     on_the_embedded_log(flows::transactions_are_committed_whole)
 }

@@ -1,6 +1,7 @@
 //! Whole runs of the router, each written once for every log it must hold on.
 
 mod endless_loop;
+mod host_crash;
 mod killed;
 mod outage;
 mod rate_limit;
@@ -8,6 +9,7 @@ mod replay;
 mod transactions;
 
 pub use endless_loop::endless_loop;
+pub use host_crash::host_crash;
 pub use killed::killed_routers_lose_nothing;
 pub use outage::outage;
 pub use rate_limit::rate_limit;

@@ -61,6 +61,22 @@ impl Lane {
         }
     }
 
+    /// Puts the first of what is ready back, or has it parked, where it has to wait for another of its key: before it is run
+    /// rather than after. The answer is whether that was so.
+    pub(super) fn hold_first(&mut self, now: Now) -> bool {
+        let Some(unit) = self.ready.first().copied() else { return false };
+        let Some(offset) = self.predecessor(unit) else { return false };
+        self.ready.remove(0);
+        match (unit.which, &mut self.retry) {
+            (Which::Retry, Some(retry)) => retry.put_back(unit.seq),
+            _ => {
+                let origin = self.origin_of(unit).ok().flatten();
+                self.outbox.push(unit, origin, deferred(offset, now));
+            }
+        }
+        true
+    }
+
     /// All that came of the record is handed over, or not after all.
     pub(super) fn note_sent(&mut self, unit: Unit, sent: bool) {
         if let (Which::Retry, Some(retry)) = (unit.which, &mut self.retry) {

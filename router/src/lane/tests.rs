@@ -13,6 +13,7 @@ mod broker;
 mod ordering;
 mod outage;
 mod plugin;
+mod suspecting;
 mod world;
 
 /// How many there are without `POINTSMAN_SEEDS`.

@@ -22,7 +22,7 @@ impl World {
     }
 
     /// Goes on until `over`.
-    fn go_on_until(&mut self, over: impl Fn(&mut Self) -> bool) {
+    pub(super) fn go_on_until(&mut self, over: impl Fn(&mut Self) -> bool) {
         for round in 0.. {
             assert!(round < 30_000, "it does not come to an end");
             if over(self) {
