@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 
 use pointsman_core::event::Event;
+use pointsman_core::metadata::Metadata;
 use pointsman_core::port::{AssignedFeed, Batch, Commit, Feed, FeedError, LogError, Waker};
 use pointsman_core::provenance::Provenance;
 use pointsman_core::record::{Record, TopicPartition};
-use pointsman_core::settled::Settled;
 use pointsman_core::tracker::{Admission, CommitPoint, Ticket, Tracker};
+use pointsman_core::unclean::{Ends, Watch};
 
 /// One partition of a lane: its feed, its tracker, and the batches in flight. Records are named by a sequence number.
 pub(crate) struct Intake {
@@ -29,6 +30,10 @@ pub(crate) struct Intake {
     bytes: usize,
     signal: Arc<Signal>,
     committed: CommitPoint,
+    /// Looks out for records that kill the process.
+    pub(crate) watch: Watch,
+    /// What was committed of it last.
+    ends: Ends,
 }
 
 /// One batch in flight. It is freed when the last of its records is settled, so payloads live as long as somebody may
@@ -121,14 +126,30 @@ pub(crate) enum FetchError {
     Lost { partition: TopicPartition, offset: i64 },
 }
 
-/// Where an assigned partition is to be gone on with.
-pub(crate) fn resume_point(assigned: &AssignedFeed) -> CommitPoint {
+/// Where an assigned partition is to be gone on with, and how earlier assignments have ended.
+pub(crate) fn resume_point(assigned: &AssignedFeed) -> (CommitPoint, Ends) {
     let AssignedFeed { partition, start, metadata, .. } = assigned;
-    let settled = Settled::decode(metadata, *start).unwrap_or_else(|error| {
+    let Metadata { ends, settled } = Metadata::decode(metadata, *start).unwrap_or_else(|error| {
         tracing::warn!(%partition, offset = start, %error, "the commit's metadata is not ours: what was settled beyond the offset runs again");
-        Settled::default()
+        Metadata::default()
     });
-    CommitPoint { offset: *start, settled }
+    if ends.count >= Ends::MANY {
+        tracing::warn!(%partition, offset = start, "the last assignments of this partition ended uncleanly and got no further: what was in flight then is run one record at a time, to find out whether one of them kills the process");
+    }
+    (CommitPoint { offset: *start, settled }, ends)
+}
+
+/// The commit for a point.
+pub(crate) fn commit_of(
+    partition: &TopicPartition,
+    CommitPoint { offset, settled }: &CommitPoint,
+    ends: &Ends,
+) -> Commit {
+    let encoded = Metadata { ends: ends.clone(), settled: settled.clone() }.encode(*offset);
+    if encoded.left_out > 0 {
+        tracing::warn!(%partition, ranges = encoded.left_out, "not all that is settled beyond the commit point fits its metadata: after a restart some of it would run again");
+    }
+    Commit { partition: partition.clone(), offset: *offset, metadata: encoded.text }
 }
 
 /// A record of `partition` as an event: a parked one without our headers, which say what it was at its origin.
@@ -153,9 +174,10 @@ pub(crate) fn event_of<'a>(
 }
 
 impl Intake {
-    /// Takes a feed over, on the worker's own thread.
-    pub(crate) fn new(assigned: AssignedFeed) -> Self {
-        let committed = resume_point(&assigned);
+    /// Takes a feed over, on the worker's own thread. `in_flight` is how many of its records may have been in flight when an
+    /// earlier assignment ended.
+    pub(crate) fn new(assigned: AssignedFeed, in_flight: usize) -> Self {
+        let (committed, ends) = resume_point(&assigned);
         let AssignedFeed { partition, mut feed, .. } = assigned;
         let signal = Signal::new(std::thread::current());
         feed.wake_with(signal.waker());
@@ -171,6 +193,8 @@ impl Intake {
             bytes: 0,
             signal,
             committed,
+            watch: Watch::resume(ends.clone(), in_flight),
+            ends,
         }
     }
 
@@ -310,19 +334,20 @@ impl Intake {
         self.held.iter().map(|held| held.unsettled).sum()
     }
 
-    /// The commit that is due: `None` where the last one says it all, unless `again`.
-    pub(crate) fn commit(&mut self, again: bool) -> Option<Commit> {
+    /// The commit that is due: `None` where the last one says it all, unless `again`. If the partition is given up in good order
+    /// by it, it is `released`.
+    pub(crate) fn commit(&mut self, again: bool, released: bool) -> Option<Commit> {
         let point = self.tracker.commit_point();
         debug_assert!(point.offset >= self.committed.offset, "I3: commit points never go back");
-        if point == self.committed && !again {
+        if point != self.committed {
+            self.watch.progress(&point);
+        }
+        let ends = self.watch.ends(released);
+        if point == self.committed && ends == self.ends && !again {
             return None;
         }
-        let encoded = point.settled.encode(point.offset);
-        if encoded.left_out > 0 {
-            tracing::warn!(partition = %self.partition, ranges = encoded.left_out, "not all that is settled beyond the commit point fits its metadata: after a restart some of it would run again");
-        }
-        let commit = Commit { partition: self.partition.clone(), offset: point.offset, metadata: encoded.text };
-        self.committed = point;
+        let commit = commit_of(&self.partition, &point, &ends);
+        (self.committed, self.ends) = (point, ends);
         Some(commit)
     }
 }

@@ -11,19 +11,18 @@ use std::time::{Duration, Instant};
 
 use pointsman_config::plan::{OnDead, Ordering, RoutePlan, StagePlan};
 use pointsman_core::delivery::TopicId;
-use pointsman_core::event::Event;
 use pointsman_core::failure::Failure;
 use pointsman_core::isolate::{BatchLimit, Pace};
 use pointsman_core::parked::KeyOrder;
 use pointsman_core::policy::History;
-use pointsman_core::port::{Assignment, Batch, Commit, PluginHost, Report, Sink};
-use pointsman_core::provenance::{Provenance, ProvenanceError};
-use pointsman_core::record::{Record, TopicPartition};
+use pointsman_core::port::{Assignment, Commit, PluginHost, Report, Sink};
+use pointsman_core::provenance::Provenance;
+use pointsman_core::record::TopicPartition;
 use tracing::{Span, info_span};
 
 use crate::counters::{Fate, Tally};
 use crate::credit::Credit;
-use crate::intake::{Flight, Intake};
+use crate::intake::Intake;
 use crate::judge::{self, Course, Judgement, Means, Ruling};
 use crate::lanes::Because;
 use crate::parking::Parking;
@@ -38,11 +37,13 @@ mod ordering;
 mod pausing;
 mod replays;
 mod sending;
+mod suspecting;
 mod taking;
 mod telling;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod units;
 
 pub(crate) use sending::{ID_MASK, lane_of};
 pub(crate) use telling::{Told, Why};
@@ -96,6 +97,8 @@ pub(crate) struct Lane {
     by_hand: Option<Box<Because>>,
     dead_letter_log: failing::Chatter,
     slow_log: failing::Chatter,
+    /// Of records that kill the process, unless nothing is suspected whatever happens.
+    suspicion: Option<suspecting::Suspicion>,
     /// Its breaker, where the route has one.
     guard: Option<pausing::Guard>,
     tally: Tally,
@@ -236,8 +239,9 @@ impl Lane {
             (Ordering::Key, OnDead::ParkKey) => KeyOrder::KeptAndHeld,
             (Ordering::None | Ordering::Partition, _) => KeyOrder::None,
         };
-        let source = Intake::new(assignment.source);
-        let retry = assignment.retry.map(|retry| Parking::new(retry, &source, keys));
+        let in_flight = plan.in_flight_records.get() + plan.batch_records.get();
+        let source = Intake::new(assignment.source, in_flight);
+        let retry = assignment.retry.map(|retry| Parking::new(retry, &source, in_flight, keys));
         let held_bytes = plugins.clone().map(|plugin| plugin.limits.output_bytes).max().unwrap_or(0);
         let record_time = RECORD_TIME + plugins.map(|plugin| plugin.limits.deadline * DEADLINES).sum::<Duration>();
         Self {
@@ -267,6 +271,7 @@ impl Lane {
             by_hand: None,
             dead_letter_log: failing::Chatter::default(),
             slow_log: failing::Chatter::default(),
+            suspicion: Some(suspecting::Suspicion::new()),
             guard: plan.breaker.as_ref().map(|terms| pausing::Guard::new(terms, now)),
             tally: Tally::new(route, plan.outputs.len()),
             span,
@@ -306,33 +311,48 @@ impl Lane {
         if !self.outbox.is_empty() {
             return self.deliver(tools);
         }
+        if let Some(step) = self.end_trial(tools.now) {
+            return step;
+        }
         if self.draining || self.by_hand.is_some() {
             return Step::Idle;
         }
         if let Some(until) = self.pause.filter(|until| *until > tools.now.instant) {
             return Step::NotBefore(until);
         }
-        if let Some(step) = self.held_back(tools) {
+        if !self.is_chosen()
+            && let Some(step) = self.choose(tools)
+        {
             return step;
-        }
-        self.take_failed(false);
-        let any = !self.ready.is_empty() || self.take_in(tools);
-        if !self.outbox.is_empty() {
-            return self.deliver(tools);
-        }
-        if self.ready.is_empty() && self.outstanding == 0 {
-            self.take_failed(true);
-        }
-        if self.ready.is_empty() {
-            return if any && !self.is_halted() { Step::Progress } else { self.nothing_to_do(tools) };
         }
         if !tools.credit.allows(self.queued_bytes) {
             return Step::AwaitingCredit;
         }
+        if let Err(step) = self.stand_trial(tools) {
+            return step;
+        }
         if let Err(until) = self.judge_ready(tools) {
             return Step::NotBefore(until);
         }
+        self.judged_on_trial(tools.now);
         self.deliver(tools)
+    }
+
+    /// Sees to it that something is ready to be judged. The answer is what is to be done instead, where nothing is.
+    fn choose(&mut self, tools: &mut Tools<'_>) -> Option<Step> {
+        if let Some(step) = self.held_back(tools) {
+            return Some(step);
+        }
+        self.take_failed(false);
+        let any = !self.ready.is_empty() || self.take_in(tools);
+        if !self.outbox.is_empty() {
+            return Some(self.deliver(tools));
+        }
+        if self.ready.is_empty() && self.outstanding == 0 {
+            self.take_failed(true);
+        }
+        let is_over = any && !self.is_halted();
+        self.ready.is_empty().then(|| if is_over { Step::Progress } else { self.nothing_to_do(tools) })
     }
 
     /// Pauses the lane after trouble that is not about a record, longer each time until something succeeds.
@@ -364,6 +384,11 @@ impl Lane {
         if self.ready.is_empty() {
             return Ok(());
         }
+        let alone = Arc::clone(&self.shared.alone);
+        let judging = alone.enter();
+        if judging.is_none() && !self.keeps_others_waiting() {
+            return Err(tools.now.instant + suspecting::ALONE_POLL);
+        }
         let mut grant = std::mem::take(&mut self.grant);
         let plugins = self.plan().stages.iter().filter_map(|stage| match stage {
             StagePlan::Plugin(plugin) => Some(*plugin),
@@ -371,7 +396,7 @@ impl Lane {
         });
         let count = self.shared.limiters.admit(self.route, plugins, self.ready.len(), &mut grant, tools.now);
         self.grant = grant;
-        let count = self.at_once(count?, tools.now);
+        let count = self.at_once(count?, tools.now).min(self.most_at_once());
         let mut units: Vec<Unit> = self.ready[..count].to_vec();
         let parked = units.iter().any(|unit| unit.which == Which::Retry);
         let (mut origins, mut unreadable) = (Vec::new(), Vec::new());
@@ -415,6 +440,7 @@ impl Lane {
             }
             Err(unavailable) => {
                 self.wait_out(tools.now, &unavailable.message);
+                self.break_off();
                 Err(self.pause.unwrap_or(tools.now.instant))
             }
         }
@@ -427,25 +453,6 @@ impl Lane {
             Pace::Finish
         } else {
             Pace::GoOn
-        }
-    }
-
-    /// The records as events, each as it was at its origin where it has another.
-    fn events<'a>(&'a self, units: &[Unit], origins: &'a [Option<Parked>]) -> Vec<Event<'a>> {
-        let mut events = Vec::with_capacity(units.len());
-        for (index, unit) in units.iter().enumerate() {
-            let origin = origins.get(index).and_then(Option::as_deref);
-            events.extend(self.event(*unit, origin));
-        }
-        events
-    }
-
-    /// What the headers of a parked record say, or of a replayed one; nothing for other records of the source.
-    fn origin_of(&self, unit: Unit) -> Result<Option<Parked>, ProvenanceError> {
-        match (unit.which, &self.retry) {
-            (Which::Retry, Some(retry)) => retry.provenance(unit.seq).map(|parked| parked.map(Box::new)).transpose(),
-            (Which::Retry, None) => Ok(None),
-            (Which::Source, _) => Ok(self.source.event(unit.seq).as_ref().and_then(replays::replayed)),
         }
     }
 
@@ -521,8 +528,9 @@ impl Lane {
 
     /// What is to be committed; everything, changed or not, if `again`.
     pub(crate) fn commits(&mut self, again: bool) -> impl Iterator<Item = Commit> {
-        let retry = self.retry.as_mut().and_then(|retry| retry.commit(again));
-        self.source.commit(again).into_iter().chain(retry)
+        self.let_guilty_go();
+        let retry = self.retry.as_mut().and_then(|retry| retry.commit(again, self.draining));
+        self.source.commit(again, self.draining).into_iter().chain(retry)
     }
 
     /// Nobody waits for the lane's deliveries any more.
@@ -545,43 +553,6 @@ impl Lane {
 
     fn plan(&self) -> &RoutePlan {
         &self.shared.plan.routes[self.route]
-    }
-
-    /// The record, while it is in flight.
-    fn record(&self, unit: Unit) -> Option<Record<'_>> {
-        match unit.which {
-            Which::Source => self.source.record(unit.seq),
-            Which::Retry => self.retry.as_ref()?.record(unit.seq),
-        }
-    }
-
-    /// The record as it was at its origin; `parked` is what its headers say, where it was parked or replayed.
-    fn event<'a>(&'a self, unit: Unit, parked: Option<&'a (usize, Provenance)>) -> Option<Event<'a>> {
-        match unit.which {
-            Which::Source => {
-                let event = self.source.event(unit.seq)?;
-                let before = self.in_place.get(&unit.seq).map_or(0, |history| history.attempt);
-                let headers = parked.map_or(event.headers, |(count, _)| event.headers.prefix(*count));
-                Some(Event { attempt: before.saturating_add(1), headers, ..event })
-            }
-            Which::Retry => self.retry.as_ref()?.event(unit.seq, parked),
-        }
-    }
-
-    /// The state of the record, while it is in flight.
-    fn flight(&mut self, unit: Unit) -> Option<&mut Flight> {
-        match unit.which {
-            Which::Source => self.source.flight(unit.seq),
-            Which::Retry => self.retry.as_mut()?.flight(unit.seq),
-        }
-    }
-
-    /// The batch of the record, its place in it, and its state, while it is in flight.
-    fn in_flight(&mut self, unit: Unit) -> Option<(&mut dyn Batch, usize, &mut Flight)> {
-        match unit.which {
-            Which::Source => self.source.in_flight(unit.seq),
-            Which::Retry => self.retry.as_mut()?.in_flight(unit.seq),
-        }
     }
 }
 

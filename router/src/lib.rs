@@ -3,6 +3,7 @@
 //! Start reading at [`lane`](self), which has the path of one record; `ARCHITECTURE.md` has the picture around it.
 
 pub mod admin;
+mod alone;
 pub mod cli;
 pub mod counters;
 mod credit;

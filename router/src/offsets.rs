@@ -182,7 +182,7 @@ pub fn apply(log: &dyn Log, reset: &Reset) -> Result<(), LogError> {
     let source = |moved: &Move| Commit {
         partition: TopicPartition::new(moved.topic.as_str(), moved.partition),
         offset: moved.to,
-        // Nothing beyond it counts as settled.
+        // Nothing beyond it counts as settled, and no unclean end is remembered.
         metadata: String::new(),
     };
     let commits: Vec<Commit> =

@@ -15,8 +15,9 @@ use pointsman_core::port::{AssignedFeed, Batch, Commit, Feed, LogError};
 use pointsman_core::provenance::{Provenance, ProvenanceError};
 use pointsman_core::record::{Record, TopicPartition};
 use pointsman_core::tracker::CommitPoint;
+use pointsman_core::unclean::{Ends, Watch};
 
-use crate::intake::{FetchError, Flight, Held, Intake, Signal, event_of, resume_point};
+use crate::intake::{FetchError, Flight, Held, Intake, Signal, commit_of, event_of, resume_point};
 use crate::shared::Now;
 
 /// Opens a partition outside any group, at an offset.
@@ -58,6 +59,10 @@ pub(crate) struct Parking {
     is_crowded: bool,
     /// Read back, or about to be, only to be moved.
     moving: BTreeSet<u64>,
+    /// Looks out for records that kill the process.
+    pub(crate) watch: Watch,
+    /// What was committed of it last.
+    ends: Ends,
 }
 
 /// Reads back.
@@ -70,9 +75,9 @@ struct Window {
 }
 
 impl Parking {
-    /// Takes a retry partition over, on the worker's own thread. It follows `source`.
-    pub(crate) fn new(assigned: AssignedFeed, source: &Intake, keys: KeyOrder) -> Self {
-        let committed = resume_point(&assigned);
+    /// Takes a retry partition over, on the worker's own thread. It follows `source`, and `in_flight` is as there.
+    pub(crate) fn new(assigned: AssignedFeed, source: &Intake, in_flight: usize, keys: KeyOrder) -> Self {
+        let (committed, ends) = resume_point(&assigned);
         let AssignedFeed { partition, feed: mut tail, .. } = assigned;
         let signal = Signal::new(std::thread::current());
         tail.wake_with(signal.waker());
@@ -94,6 +99,8 @@ impl Parking {
             crowded_at: CROWDED,
             is_crowded: false,
             moving: BTreeSet::new(),
+            watch: Watch::resume(ends.clone(), in_flight),
+            ends,
         }
     }
 
@@ -264,6 +271,16 @@ impl Parking {
         self.moving.contains(&seq)
     }
 
+    /// Whether records are in flight.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
+    /// Whether the record is still to be settled.
+    pub(crate) fn is_open(&self, seq: u64) -> bool {
+        self.flights.contains_key(&seq)
+    }
+
     /// The record, while it is in flight.
     pub(crate) fn record(&self, seq: u64) -> Option<Record<'_>> {
         let flight = self.flights.get(&seq)?;
@@ -336,23 +353,23 @@ impl Parking {
         self.index.next_due_ms().filter(|_| has_room)
     }
 
-    /// The commit that is due: `None` where the last one says it all, unless `again`.
-    pub(crate) fn commit(&mut self, again: bool) -> Option<Commit> {
-        if !again && !self.index.take_changed() {
+    /// The commit that is due, as that of an [`Intake`].
+    pub(crate) fn commit(&mut self, again: bool, released: bool) -> Option<Commit> {
+        if !again && self.watch.ends(released) == self.ends && !self.index.take_changed() {
             return None;
         }
         let point = self.index.commit_point();
         debug_assert!(point.offset >= self.committed.offset, "I3: commit points never go back");
-        if point == self.committed && !again {
+        if point != self.committed {
+            self.watch.progress(&point);
+        }
+        let ends = self.watch.ends(released);
+        if point == self.committed && ends == self.ends && !again {
             return None;
         }
-        let encoded = point.settled.encode(point.offset);
-        self.is_crowded = encoded.text.len() > self.crowded_at;
-        if encoded.left_out > 0 {
-            tracing::warn!(partition = %self.partition, ranges = encoded.left_out, "not all that is settled beyond the commit point fits its metadata: after a restart some of it would run again");
-        }
-        let commit = Commit { partition: self.partition.clone(), offset: point.offset, metadata: encoded.text };
-        self.committed = point;
+        let commit = commit_of(&self.partition, &point, &ends);
+        self.is_crowded = commit.metadata.len() > self.crowded_at;
+        (self.committed, self.ends) = (point, ends);
         Some(commit)
     }
 }

@@ -45,6 +45,7 @@ pub fn start(
         digests: (0..).map_while(digest).collect(),
         limiters: Limiters::new(plan),
         counters: Arc::clone(&counters),
+        alone: Arc::default(),
         reader: {
             let log = Arc::clone(&topology.log);
             Box::new(move |partition, offset| log.read(partition, offset))

@@ -9,6 +9,7 @@ use governor::{DefaultDirectRateLimiter, Quota};
 use pointsman_config::plan::Plan;
 use pointsman_core::port::PluginId;
 
+use crate::alone::Alone;
 use crate::counters::Counters;
 use crate::parking::Reader;
 
@@ -19,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) digests: Vec<Arc<str>>,
     pub(crate) limiters: Limiters,
     pub(crate) counters: Arc<Counters>,
+    /// Who may run plugins.
+    pub(crate) alone: Arc<Alone>,
     /// Reads parked records back.
     pub(crate) reader: Reader,
 }

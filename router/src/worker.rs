@@ -10,7 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{Assignment, Commit, Committer, PluginHost, Report, Revocation, Sink, SinkFailed, Waker};
+use pointsman_core::port::{
+    Assignment, Commit, Committer, PluginHost, Receipt, Report, Revocation, Sink, SinkFailed, Waker,
+};
 use pointsman_core::record::TopicPartition;
 
 use crate::credit::Credit;
@@ -144,6 +146,8 @@ struct Tenant {
     committer: GroupCommitter,
     /// Failed commits of the group that the lane has made good.
     failures: u64,
+    /// Of a commit that the lane waits for.
+    receipt: Option<Box<dyn Receipt>>,
 }
 
 /// Partitions being given up.
@@ -189,6 +193,7 @@ impl Worker {
             self.release_drained(now);
             // A revocation that has come meanwhile is to be seen before anything is committed.
             self.take_orders();
+            busy |= self.keep_vows(now);
             self.commit(now);
             if self.ended {
                 self.shared.counters.add_plugin_counts(&mut *self.plugins);
@@ -254,7 +259,7 @@ impl Worker {
         let (name, lane) = (&self.shared.plan.routes[route].name, &assignment.source.partition);
         tracing::info!(route = %name, %lane, offset = assignment.source.start, "lane assigned");
         let lane = Lane::new(id, Arc::clone(&self.shared), route, assignment, Instant::now());
-        self.lanes.insert(id, Tenant { lane, committer, failures: 0 });
+        self.lanes.insert(id, Tenant { lane, committer, failures: 0, receipt: None });
     }
 
     /// The group's lanes of these partitions.
@@ -371,6 +376,25 @@ impl Worker {
         }
     }
 
+    /// Makes the commits that lanes wait for, and tells them the answers. Whether there was any, is the answer here.
+    fn keep_vows(&mut self, now: Now) -> bool {
+        let mut any = false;
+        for Tenant { lane, committer, receipt, .. } in self.lanes.values_mut() {
+            if let Some(answer) = receipt.as_mut().and_then(|receipt| receipt.answer()) {
+                *receipt = None;
+                lane.confirmed(answer, now);
+                any = true;
+            }
+            if let Some(committer) = committer.get()
+                && let Some(commits) = lane.vow(now)
+            {
+                let thread = std::thread::current();
+                *receipt = Some(committer.commit_surely(&commits, Arc::new(move || thread.unpark())));
+            }
+        }
+        any
+    }
+
     fn commit(&mut self, now: Now) {
         if now.instant < self.commit_at {
             return;
@@ -382,7 +406,8 @@ impl Worker {
             self.commit_all_at = now.instant + COMMIT_ANYWAY;
         }
         // What is drained is committed by the revocation, which may be over by now: the partition may have another owner.
-        for Tenant { lane, committer, failures } in self.lanes.values_mut().filter(|tenant| !tenant.lane.is_draining())
+        for Tenant { lane, committer, failures, .. } in
+            self.lanes.values_mut().filter(|tenant| !tenant.lane.is_draining())
         {
             // Before the membership is known there is nothing to commit with; the next round will do it.
             let Some(committer) = committer.get() else { continue };

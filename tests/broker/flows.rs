@@ -22,6 +22,10 @@ pub(crate) const TRIALS: &[Trial] = &[
         an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka,
     ),
     Trial::shared(
+        "flows::a_record_that_kills_the_process_becomes_a_dead_letter_on_kafka",
+        a_record_that_kills_the_process_becomes_a_dead_letter_on_kafka,
+    ),
+    Trial::shared(
         "flows::a_killed_replay_does_what_its_dry_run_tells_on_kafka",
         a_killed_replay_does_what_its_dry_run_tells_on_kafka,
     ),
@@ -68,6 +72,10 @@ fn killed_routers_keep_the_order_of_keys(kafka: &Kafka) -> anyhow::Result<()> {
 
 fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::outage(&Backend::Kafka(kafka))
+}
+
+fn a_record_that_kills_the_process_becomes_a_dead_letter_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::host_crash(&Backend::Kafka(kafka))
 }
 
 fn transactions_are_committed_whole_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {

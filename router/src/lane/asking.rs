@@ -103,6 +103,7 @@ impl Lane {
         }
         let reason = "somebody has paused it, until it is resumed or its partition is assigned anew";
         self.by_hand.get_or_insert_with(|| Box::new(Because::since(reason, now)));
+        self.suspend_trial();
         Done::Paused
     }
 

@@ -77,6 +77,7 @@ impl Lane {
     /// Of several the first counts: when the lane goes on, it meets the others again.
     fn put_halt(&mut self, halt: Halt) {
         self.tally.count(Fate::Halted);
+        self.suspend_trial();
         self.halted.get_or_insert_with(|| Box::new(halt));
     }
 

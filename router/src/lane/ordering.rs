@@ -50,18 +50,23 @@ impl Lane {
         if is_decided || self.outbox.sent > 0 {
             return false;
         }
-        let must_wait = self.predecessor(unit).is_some();
-        match (unit.which, &mut self.retry) {
-            (Which::Retry, Some(retry)) if must_wait || retry.index().waits_for_release(unit.seq) => {
-                retry.put_back(unit.seq);
-                return true;
-            }
-            _ => {}
+        if self.must_wait(unit)
+            && let Some(retry) = &mut self.retry
+        {
+            retry.put_back(unit.seq);
+            return true;
         }
         if let Some(ruling) = self.follows(unit, now) {
             self.outbox.judgement.rulings[self.outbox.next] = ruling;
         }
         false
+    }
+
+    /// Whether the record is parked, and has to stay so for now.
+    fn must_wait(&self, unit: Unit) -> bool {
+        let waits_for_release = |retry: &Parking| retry.index().waits_for_release(unit.seq);
+        unit.which == Which::Retry
+            && (self.predecessor(unit).is_some() || self.retry.as_ref().is_some_and(waits_for_release))
     }
 
     /// What is to become of a record without being run, since another of its key went that way.
@@ -93,6 +98,27 @@ impl Lane {
     pub(super) fn hold_key(&mut self, unit: Unit) -> bool {
         let original = self.original(unit);
         self.retry.as_mut().zip(original).is_some_and(|(retry, original)| retry.index_mut().hold_key(original))
+    }
+
+    /// Puts the first of what is ready back, or has it parked, where it has to wait for another of its key: before it is run
+    /// rather than after. The answer is whether that was so.
+    pub(super) fn hold_first(&mut self, now: Now) -> bool {
+        let Some(unit) = self.ready.first().copied() else { return false };
+        let must_wait = self.must_wait(unit);
+        let follows = self.follows(unit, now);
+        if !must_wait && follows.is_none() {
+            return false;
+        }
+        self.ready.remove(0);
+        match (&mut self.retry, follows) {
+            (Some(retry), _) if must_wait => retry.put_back(unit.seq),
+            (_, Some(ruling)) => {
+                let origin = self.origin_of(unit).ok().flatten();
+                self.outbox.push(unit, origin, ruling);
+            }
+            (_, None) => {}
+        }
+        true
     }
 
     /// All that came of the record is handed over, or not after all.

@@ -146,7 +146,7 @@ impl Lane {
         unpaid.pop_front_if(|_| breaker.pay(now.instant))
     }
 
-    fn push_failure(&mut self, unit: Unit, failure: Box<Failure>, course: Course) {
+    pub(super) fn push_failure(&mut self, unit: Unit, failure: Box<Failure>, course: Course) {
         let origin = self.origin_of(unit).ok().flatten();
         self.outbox.push(unit, origin, Ruling::Fail(failure, course));
     }

@@ -14,6 +14,7 @@ mod by_hand;
 mod ordering;
 mod outage;
 mod plugin;
+mod suspecting;
 mod world;
 
 /// How many there are without `POINTSMAN_SEEDS`.

@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
+use pointsman_core::metadata::Metadata;
 use pointsman_core::port::{Log, LogError};
 use pointsman_core::record::{Record, TopicPartition};
-use pointsman_core::settled::Settled;
 use thiserror::Error;
 
 use super::{Ended, Merge, ReadError, Seen, Span};
@@ -44,8 +44,8 @@ pub fn unsettled(
     let committed = log.committed(group, std::slice::from_ref(partition))?.into_iter().next().flatten();
     let start = committed.as_ref().map_or(first, |commit| commit.offset).max(first);
     // What can't be read counts as not settled, as it does for the router.
-    let settled = committed.map(|commit| Settled::decode(&commit.metadata, commit.offset).unwrap_or_default());
-    let settled = settled.unwrap_or_default();
+    let metadata = committed.map(|commit| Metadata::decode(&commit.metadata, commit.offset).unwrap_or_default());
+    let Metadata { settled, .. } = metadata.unwrap_or_default();
     let mut look = |seen: Seen<'_>| -> ControlFlow<()> {
         if let Seen::Record(_, record) = seen
             && !settled.contains(record.offset)

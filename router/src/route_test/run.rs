@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pointsman_config::plan::{Plan, RoutePlan};
 use pointsman_core::delivery::PartitionChoice;
 use pointsman_core::failure::FailureClass;
+use pointsman_core::metadata::Metadata;
 use pointsman_core::port::{AssignedFeed, Assignment, Report, Sink as _};
 use pointsman_core::provenance::{Blame, Origin, Provenance};
 use pointsman_core::record::{OwnedRecord, TopicPartition};
@@ -140,6 +141,7 @@ fn lanes(
 ) -> Vec<Lane> {
     let route = &plan.routes[case.route];
     let shared = Arc::new(Shared {
+        alone: Arc::default(),
         plan: Arc::clone(plan),
         digests: components.digests(plan),
         limiters: Limiters::new(plan),
@@ -158,6 +160,7 @@ fn lanes(
             lane.tell_fates();
             // A case is about what the route makes of each record, and may have nothing but failures.
             lane.without_breaker();
+            lane.without_suspicion();
             lanes.push(lane);
         }
     }
@@ -179,7 +182,8 @@ fn assigned(log: &SimulatedLog, partition: TopicPartition, parked: &BTreeSet<Pla
     let CommitPoint { offset, settled } = tracker.commit_point();
     // Past the end of a partition whose records were all parked there is nothing to run, and the point says so.
     let feed = Box::new(log.feed(partition.clone(), offset));
-    AssignedFeed { partition, start: offset, metadata: settled.encode(offset).text, feed }
+    let metadata = Metadata { settled, ..Metadata::default() }.encode(offset).text;
+    AssignedFeed { partition, start: offset, metadata, feed }
 }
 
 /// Lanes, their sink and their clock.

@@ -26,11 +26,13 @@ pub enum FailureClass {
     Unmatched,
     /// The broker refused an output for itself: too large, or an invalid topic.
     Refused,
+    /// The process ended each time that the record was run, the last time while nothing else was.
+    HostCrash,
 }
 
 impl FailureClass {
     /// Every class.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Reject,
         Self::Retry,
         Self::Trap,
@@ -41,6 +43,7 @@ impl FailureClass {
         Self::Condition,
         Self::Unmatched,
         Self::Refused,
+        Self::HostCrash,
     ];
 
     /// The name in configuration, headers and labels.
@@ -57,6 +60,7 @@ impl FailureClass {
             Self::Condition => "condition",
             Self::Unmatched => "unmatched",
             Self::Refused => "refused",
+            Self::HostCrash => "host-crash",
         }
     }
 }

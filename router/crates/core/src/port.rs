@@ -21,7 +21,8 @@ mod transactions;
 
 pub use feed::{Batch, Feed, FeedError};
 pub use group::{
-    AssignedFeed, Assignment, Commit, Committer, GroupPlan, LaneHost, Membership, Revocation, SourceTopic, StartAt,
+    AssignedFeed, Assignment, Commit, Committer, GroupPlan, LaneHost, Membership, Receipt, Revocation, SourceTopic,
+    StartAt,
 };
 pub use plugins::{CallError, PluginHost, PluginId};
 pub use sink::{DeliveryError, ProduceError, Report, Sink, SinkFailed, Token};

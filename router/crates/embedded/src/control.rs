@@ -181,8 +181,9 @@ impl Control {
             return Ok(());
         }
         let written = self.write(&commits);
-        if written.is_err() {
-            self.mailbox.put_back(commits);
+        match written {
+            Ok(()) => self.mailbox.written(),
+            Err(_) => self.mailbox.put_back(commits),
         }
         written
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{Commit, Committer};
+use pointsman_core::port::{Commit, Committer, Receipt, Waker};
 use pointsman_core::record::TopicPartition;
 use tracing::error;
 
@@ -40,6 +40,14 @@ struct State {
     fresh: bool,
     ending: Option<Turn>,
     closed: bool,
+    /// How often commits came in, ...
+    given: u64,
+    /// ... when the control thread last took them, ...
+    taken: u64,
+    /// ... and which of them are written.
+    written: u64,
+    /// Called when that grows.
+    wakers: Vec<Waker>,
 }
 
 impl Mailbox {
@@ -55,7 +63,17 @@ impl Mailbox {
     pub(crate) fn take(&self) -> BTreeMap<TopicPartition, Commit> {
         let mut state = self.lock();
         state.fresh = false;
+        state.taken = state.given;
         std::mem::take(&mut state.commits)
+    }
+
+    /// What was taken last is written.
+    pub(crate) fn written(&self) {
+        let mut state = self.lock();
+        state.written = state.taken;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.iter().for_each(|wake| wake());
     }
 
     /// Puts commits back that could not be written; later ones of the same partition stand.
@@ -86,30 +104,62 @@ impl Mailbox {
         state.ending = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Committer for Mailbox {
-    fn commit(&self, commits: &[Commit]) {
+    /// Takes commits in. The answer is their number, or why some of them are not taken.
+    fn give(&self, commits: &[Commit], waker: Option<Waker>) -> Result<u64, String> {
         let mut state = self.lock();
         if state.closed {
-            return;
+            return Err("the group has been left".to_owned());
         }
+        let mut objections = Ok(());
         for commit in commits {
             if let Some(objection) = offsets::objection(commit) {
                 error!(partition = %commit.partition, offset = commit.offset, "can't commit: {objection}");
+                objections = Err(objection);
                 continue;
             }
             state.commits.insert(commit.partition.clone(), commit.clone());
             state.fresh = true;
         }
+        state.given += 1;
+        state.wakers.extend(waker);
         self.changed.notify_all();
+        objections.map(|()| state.given)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Commits by way of a mailbox.
+pub(crate) struct MailboxCommitter(pub(crate) Arc<Mailbox>);
+
+impl Committer for MailboxCommitter {
+    fn commit(&self, commits: &[Commit]) {
+        // What is not taken is logged; after a leave there is nothing to commit.
+        drop(self.0.give(commits, None));
     }
 
     /// None: a commit that can't be written stays in the mailbox until it can be.
     fn failures(&self) -> u64 {
         0
+    }
+
+    fn commit_surely(&self, commits: &[Commit], waker: Waker) -> Box<dyn Receipt> {
+        Box::new(MailboxReceipt { number: self.0.give(commits, Some(waker)), mailbox: Arc::clone(&self.0) })
+    }
+}
+
+struct MailboxReceipt {
+    number: Result<u64, String>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Receipt for MailboxReceipt {
+    fn answer(&mut self) -> Option<Result<(), String>> {
+        match &self.number {
+            Ok(number) => (self.mailbox.lock().written >= *number).then_some(Ok(())),
+            Err(objection) => Some(Err(objection.clone())),
+        }
     }
 }

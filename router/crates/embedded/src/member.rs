@@ -12,7 +12,7 @@ use crate::catalog;
 use crate::control::Control;
 use crate::lease;
 use crate::log::Shared;
-use crate::mailbox::{Mailbox, Turn};
+use crate::mailbox::{Mailbox, MailboxCommitter, Turn};
 use crate::owner::Owner;
 
 /// The one member of a group. Dropped without [`leave`](Membership::leave), it gives the lease up and commits nothing.
@@ -74,7 +74,7 @@ impl Member {
 
 impl Membership for Member {
     fn committer(&self) -> Arc<dyn Committer> {
-        Arc::clone(&self.mailbox) as Arc<dyn Committer>
+        Arc::new(MailboxCommitter(Arc::clone(&self.mailbox)))
     }
 
     fn leave(mut self: Box<Self>, deadline: Duration) -> bool {

@@ -7,7 +7,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{Commit, Committer, GroupPlan, LaneHost, LogError, Membership, Revocation, SinkFailed};
+use pointsman_core::port::{
+    Commit, Committer, GroupPlan, LaneHost, LogError, Membership, Receipt, Revocation, SinkFailed, Waker,
+};
 use pointsman_core::record::TopicPartition;
 use rdkafka_sys::rd_kafka_resp_err_t as Known;
 
@@ -158,6 +160,29 @@ impl Committer for KafkaCommitter {
 
     fn failures(&self) -> u64 {
         self.signal.failed_commits.load(Ordering::Acquire)
+    }
+
+    fn commit_surely(&self, commits: &[Commit], waker: Waker) -> Box<dyn Receipt> {
+        let answers = self.queue.beside().ok_or_else(|| "no queue".to_owned()).and_then(|mut answers| {
+            answers.wake_with(waker);
+            answers.commit(&commit_list(commits)).map_err(Code::describe)?;
+            Ok(answers)
+        });
+        Box::new(KafkaReceipt { answers })
+    }
+}
+
+/// Has a queue of its own, so that its answer is told from others. Or the reason why nothing was sent.
+struct KafkaReceipt {
+    answers: Result<Queue, String>,
+}
+
+impl Receipt for KafkaReceipt {
+    fn answer(&mut self) -> Option<Result<(), String>> {
+        match &self.answers {
+            Ok(answers) => answers.poll(Duration::ZERO).map(|answer| committed(&answer).map_err(Code::describe)),
+            Err(message) => Some(Err(message.clone())),
+        }
     }
 }
 
@@ -316,12 +341,7 @@ impl Member {
         let answers = Queue::temporary(&self.client).ok_or_else(|| (timed_out, "no queue".to_owned()))?;
         answers.commit(&commit_list(commits)).map_err(|code| (code, code.describe()))?;
         let answer = answers.poll(timeout).ok_or_else(|| (timed_out, timed_out.describe()))?;
-        // An error of one partition need not be one of the whole.
-        let codes = std::iter::once(answer.code()).chain(answer.partitions().map(|partition| partition.code));
-        match codes.into_iter().find(|code| code.is_error()) {
-            Some(code) => Err((code, code.describe())),
-            None => Ok(()),
-        }
+        committed(&answer).map_err(|code| (code, code.describe()))
     }
 
     /// Leaves the group; whether that was done by the deadline.
@@ -367,6 +387,12 @@ impl Member {
 /// Whether a rebalance brings partitions, rather than takes them.
 fn is_assignment(event: &Event) -> bool {
     event.code() == Code::of(Known::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+}
+
+/// Whether all of a commit that was waited for is there. An error of one partition need not be one of the whole.
+fn committed(answer: &Event) -> Result<(), Code> {
+    let mut codes = std::iter::once(answer.code()).chain(answer.partitions().map(|partition| partition.code));
+    codes.find(|code| code.is_error()).map_or(Ok(()), Err)
 }
 
 /// Why a commit failed, if it did.

@@ -3,6 +3,7 @@
 
 use clap::Parser as _;
 use insta::assert_snapshot;
+use pointsman_core::metadata::Metadata;
 use pointsman_core::port::Commit;
 use pointsman_core::record::TopicPartition;
 use pointsman_core::settled::Settled;
@@ -76,7 +77,7 @@ fn sample() -> (tempfile::TempDir, EmbeddedLog) {
             tracker.settle(ticket);
         }
     }
-    let beyond = tracker.commit_point().settled.encode(0).text;
+    let beyond = Metadata { settled: tracker.commit_point().settled, ..Metadata::default() }.encode(0).text;
     let commit = |topic: &str, partition, offset, metadata: &str| Commit {
         partition: TopicPartition::new(topic, partition),
         offset,

@@ -1,12 +1,15 @@
 //! A plugin with a script.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::port::{CallError, PluginHost, PluginId};
 use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
+
+use crate::alone::Alone;
 
 /// What the plugin says of a record on a run: the same whenever it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub(super) enum Script {
     Retry,
     Trap,
     NoSuchPort,
+    /// The process dies of it.
+    Kill,
 }
 
 /// A script with a bit of everything.
@@ -57,6 +62,10 @@ pub(super) struct ScriptedPlugin {
     pub(super) random: fastrand::Rng,
     pub(super) script: fn(u64, i64, u32) -> Script,
     pub(super) calm: bool,
+    /// Who may judge in its process.
+    pub(super) alone: Arc<Alone>,
+    /// The process has died.
+    pub(super) killed: bool,
     pub(super) outage: Option<Outage>,
     /// How long calls for one event take.
     pub(super) took: Duration,
@@ -91,6 +100,12 @@ impl PluginHost for ScriptedPlugin {
             let latest_ms = self.latest_ms.max(now_ms);
             assert!(due <= latest_ms, "I8: {} was run {} ms early", event.offset, due - latest_ms);
         }
+        // Of one of these, or of what another lane runs at the moment.
+        self.killed |= scripts.contains(&Script::Kill);
+        self.killed |= !self.calm && self.random.u8(..) < 2 && self.alone.enter().is_some();
+        if self.killed {
+            return Err(CallError::Unavailable { message: "nobody gets to hear this".into() });
+        }
         if let Some(outage) = self.outage {
             return outage.answer(events.len());
         }
@@ -109,7 +124,7 @@ impl PluginHost for ScriptedPlugin {
         Ok(scripts
             .into_iter()
             .map(|script| match script {
-                Script::Pass | Script::Trap => Verdict::Pass,
+                Script::Pass | Script::Trap | Script::Kill => Verdict::Pass,
                 Script::Drop => Verdict::Drop { reason: "scripted".into() },
                 Script::Both => Verdict::Emit(vec![unchanged(Some("side")), unchanged(None)]),
                 Script::Reject => Verdict::Reject { code: "r".into(), message: "rejected".into() },

@@ -9,14 +9,15 @@ use pointsman_config::Plan;
 use pointsman_config::plan::Ordering;
 use pointsman_core::delivery::PartitionChoice;
 use pointsman_core::failure::FailureClass;
+use pointsman_core::metadata::Metadata;
 use pointsman_core::policy::RetrySchedule;
 use pointsman_core::port::{AssignedFeed, Assignment, Commit, Sink as _};
 use pointsman_core::provenance::{Marker, Provenance, name};
 use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord, TopicPartition};
-use pointsman_core::settled::Settled;
 
 use super::broker::{TroubledSink, is_refused};
 use super::plugin::{OUTAGE, Script, ScriptedPlugin, mixed};
+use crate::alone::Alone;
 use crate::counters::Counters;
 use crate::credit::Credit;
 use crate::lane::{Lane, Step, Tools};
@@ -79,6 +80,14 @@ pub(super) struct World {
     noted: RefCell<Vec<Provenance>>,
     /// ... and of the dead letters.
     letters: RefCell<Vec<Provenance>>,
+    /// How often the process has died in a call.
+    pub(super) deaths: u64,
+    /// Something was dropped by hand, which the check of commits does not know of.
+    pub(super) unchecked: bool,
+    /// No commit that the lane waits for succeeds.
+    pub(super) refuses_vows: bool,
+    /// Settled by a commit that was found right: topic and offset.
+    checked: HashSet<(Arc<str>, i64)>,
 }
 
 /// With the origin in headers of the outputs, and without, which lets records go on with the headers they have.
@@ -162,10 +171,32 @@ impl World {
     }
 
     pub(super) fn with(seed: u64, script: fn(u64, i64, u32) -> Script, breaker: &str, ordering: &str) -> Self {
+        Self::in_process(Arc::default(), seed, script, breaker, ordering)
+    }
+
+    /// In the process of another.
+    pub(super) fn beside(
+        other: &Self,
+        seed: u64,
+        script: fn(u64, i64, u32) -> Script,
+        breaker: &str,
+        ordering: &str,
+    ) -> Self {
+        Self::in_process(Arc::clone(&other.shared.alone), seed, script, breaker, ordering)
+    }
+
+    fn in_process(
+        alone: Arc<Alone>,
+        seed: u64,
+        script: fn(u64, i64, u32) -> Script,
+        breaker: &str,
+        ordering: &str,
+    ) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = plan(seed, breaker, ordering);
         let log = SimulatedLog::new(1 << 20);
         let shared = Arc::new(Shared {
+            alone: Arc::clone(&alone),
             digests: Vec::new(),
             limiters: Limiters::new(&plan),
             counters: Arc::new(Counters::new(&plan)),
@@ -196,6 +227,8 @@ impl World {
             random: random.fork(),
             script,
             calm: false,
+            alone,
+            killed: false,
             outage: None,
             took: Duration::ZERO,
             asked: 0,
@@ -225,6 +258,10 @@ impl World {
             due_times: 0,
             noted: RefCell::default(),
             letters: RefCell::default(),
+            deaths: 0,
+            unchecked: false,
+            refuses_vows: false,
+            checked: HashSet::new(),
         }
     }
 
@@ -233,18 +270,29 @@ impl World {
         (self.calm, self.sink.calm, self.plugin.calm) = (calm, calm, calm);
     }
 
-    /// A round, some time, and now and then a commit, a crash or a revocation.
-    pub(super) fn go_on(&mut self) {
+    /// A round, some time, and now and then a commit, a crash or a revocation. The answer is whether the process has died.
+    pub(super) fn go_on(&mut self) -> bool {
         let step = self.round();
+        if std::mem::take(&mut self.plugin.killed) {
+            self.deaths += 1;
+            self.crash();
+            return true;
+        }
         self.pass_time(step);
+        // Of what is run alone nobody else's end is told apart.
+        let is_alone = self.shared.alone.enter().is_none();
         match self.random.u8(..) {
             0..24 => self.commit(false),
-            24..26 if !self.calm => self.crash(),
+            24..26 if !self.calm && !is_alone => {
+                self.crash();
+                return true;
+            }
             26..28 if !self.calm => self.hand_over(),
             // Somebody sets the clock back.
             28 if !self.calm => self.now.unix_ms -= self.random.i64(0..3_600_000),
             _ => {}
         }
+        false
     }
 
     pub(super) fn round(&mut self) -> Step {
@@ -266,8 +314,25 @@ impl World {
         assert!(step != Step::Idle || self.lane.turn(&mut tools) == Step::Idle, "it was idle, and had more to do");
         let mut reports = Vec::new();
         self.sink.serve(&mut reports).expect("never fails");
-        self.lane.reported(reports.into_iter(), &mut self.credit, self.now);
+        if !self.plugin.killed {
+            self.lane.reported(reports.into_iter(), &mut self.credit, self.now);
+            self.keep_vow();
+        }
         step
+    }
+
+    /// Commits what the lane waits for: at once, later, in vain, or without its getting to know.
+    fn keep_vow(&mut self) {
+        let luck = if self.calm { 0 } else { self.random.u8(..) };
+        if luck >= 128 {
+            return;
+        }
+        let Some(commits) = self.lane.vow(self.now) else { return };
+        let fails = luck >= 120 || self.refuses_vows;
+        if !fails || luck % 2 == 0 && !self.refuses_vows {
+            self.take_commits(commits);
+        }
+        self.lane.confirmed(if fails { Err("simulated".into()) } else { Ok(()) }, self.now);
     }
 
     /// What the retry topic says of when its records are due.
@@ -296,8 +361,14 @@ impl World {
 
     pub(super) fn commit(&mut self, again: bool) {
         let commits: Vec<Commit> = self.lane.commits(again).collect();
+        self.take_commits(commits);
+    }
+
+    fn take_commits(&mut self, commits: Vec<Commit>) {
         for commit in commits {
-            self.check_commit(&commit);
+            if !self.unchecked {
+                self.check_commit(&commit);
+            }
             if commit.partition.topic == retry_topic() && self.random.bool() {
                 // What is settled is removed from there, some time.
                 self.log.trim(&commit.partition, commit.offset);
@@ -310,7 +381,7 @@ impl World {
     fn check_commit(&mut self, commit: &Commit) {
         let before = self.committed.get(&commit.partition.topic).map_or(0, |before| before.offset);
         assert!(commit.offset >= before, "I3");
-        let settled = Settled::decode(&commit.metadata, commit.offset).expect("ours");
+        let Metadata { settled, .. } = Metadata::decode(&commit.metadata, commit.offset).expect("ours");
         let is_settled = |offset: i64| offset < commit.offset || settled.contains(offset);
         // Of the copies of a parked record, one is enough: the one with the most attempts that is not settled.
         let parked = self.parked();
@@ -327,7 +398,11 @@ impl World {
             parked.iter().map(|(offset, origin, attempts)| (*offset, (*origin, *attempts))).collect();
         let in_place = self.shared.plan.routes[0].ordering == Ordering::Partition;
         let written = self.log.written(&commit.partition.topic);
+        let topic = &commit.partition.topic;
         for offset in written.iter().map(|written| written.record.offset).filter(|offset| is_settled(*offset)) {
+            if self.checked.contains(&(Arc::clone(topic), offset)) {
+                continue;
+            }
             let (origin, attempts) = if !is_retry {
                 (offset, 0)
             } else if let Some(copy) = copies.get(&offset) {
@@ -338,6 +413,9 @@ impl World {
             };
             let attempt = if in_place { self.last_run(offset).0 } else { attempts + 1 };
             let still_parked = is_open(origin, attempts);
+            if !still_parked {
+                self.checked.insert((Arc::clone(topic), offset));
+            }
             assert!(
                 still_parked || self.has_durable_fate(origin, attempt),
                 "I2: {} passes {origin}, run {attempt}",
@@ -402,6 +480,7 @@ impl World {
             .count()
     }
 
+    /// As far as the retry topic has been read.
     pub(super) fn is_parked(&self, offset: i64, attempts: u32) -> bool {
         let is_it = |parked: &Provenance| parked.origin.offset == offset && parked.attempts == attempts;
         self.noted().iter().any(|noted| noted.marker.is_none() && is_it(noted))
@@ -476,7 +555,7 @@ impl World {
     pub(super) fn is_done(&mut self) -> bool {
         let is_settled = |topic: &Arc<str>, offset: i64| {
             self.committed.get(topic).is_some_and(|commit| {
-                let settled = Settled::decode(&commit.metadata, commit.offset).expect("ours");
+                let Metadata { settled, .. } = Metadata::decode(&commit.metadata, commit.offset).expect("ours");
                 offset < commit.offset || settled.contains(offset)
             })
         };
@@ -485,7 +564,7 @@ impl World {
     }
 
     /// The number of the last run of a record, and what it says.
-    fn last_run(&self, offset: i64) -> (u32, Script) {
+    pub(super) fn last_run(&self, offset: i64) -> (u32, Script) {
         let RetrySchedule { max_attempts, .. } = self.shared.plan.routes[0].failure.retry.clone().expect("retries");
         let mut runs = (1..=max_attempts).map(|attempt| (attempt, (self.plugin.script)(self.seed, offset, attempt)));
         runs.find(|(_, script)| *script != Script::Retry).unwrap_or((max_attempts, Script::Retry))
@@ -505,6 +584,7 @@ impl World {
                 Script::Retry => (false, false, Some(FailureClass::Retry)),
                 Script::Trap => (false, false, Some(FailureClass::Trap)),
                 Script::NoSuchPort => (false, false, Some(FailureClass::Unmatched)),
+                Script::Kill => (false, false, Some(FailureClass::HostCrash)),
             };
             let letter = self.letters(offset).find(|letter| !letter.deferred).map(|letter| letter.class);
             let found = (self.outputs("main", offset) > 0, self.outputs("side", offset) > 0, letter);

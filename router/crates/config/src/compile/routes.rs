@@ -248,6 +248,13 @@ fn policy(route: &Route, findings: &Findings) -> FailurePolicy {
                 "choose \"dead-letter\", \"drop\" or \"halt\", unless a plugin decides differently on a later attempt",
             );
         }
+        if (*class, reaction.value) == (FailureClass::HostCrash, Reaction::Park) {
+            findings.mistake(
+                &reaction.span,
+                "`on.host-crash = \"park\"` would run a record again that ends the process each time",
+                "choose \"dead-letter\", \"drop\" or \"halt\"",
+            );
+        }
         reactions.set(*class, reaction.value);
     }
     FailurePolicy {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Feed, SinkFailed};
+use super::{Feed, SinkFailed, Waker};
 use crate::record::TopicPartition;
 
 /// How far a lane has come in one partition.
@@ -13,7 +13,7 @@ pub struct Commit {
     pub partition: TopicPartition,
     /// The lowest offset that is not settled: where to start again.
     pub offset: i64,
-    /// What was settled beyond it: opaque text, at most 4096 bytes.
+    /// What was settled beyond it, and how assignments have ended: opaque text, at most 4096 bytes.
     pub metadata: String,
 }
 
@@ -25,6 +25,17 @@ pub trait Committer: Send + Sync {
     /// How many commits have failed so far. When it has grown, callers commit everything again: it is not told which it
     /// was. (A rebalance makes a broker refuse the commits that were under way.)
     fn failures(&self) -> u64;
+
+    /// Commits, and tells what became of it: for commits that have to be there before something else is done. `waker` is
+    /// called when the answer may have come.
+    fn commit_surely(&self, commits: &[Commit], waker: Waker) -> Box<dyn Receipt>;
+}
+
+/// The answer to a commit, once it is there. Dropped before, it tells nothing, and the commit takes its course.
+pub trait Receipt: Send {
+    /// Whether the commits are there, as durable as the log makes them; `None` while that is not known. Never blocks. After
+    /// an error, which says why, some of them may be there.
+    fn answer(&mut self) -> Option<Result<(), String>>;
 }
 
 /// One partition to read, from where its group left off.

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use pointsman_core::port::{Log, NewTopic, SourceTopic, StartAt};
+use pointsman_core::port::{Committer as _, Log, NewTopic, SourceTopic, StartAt};
 use tempfile::TempDir;
 
 use super::*;
 use crate::lease;
 use crate::log::EmbeddedLog;
+use crate::mailbox::MailboxCommitter;
 use crate::options::Options;
 use crate::owner::Owner;
 
@@ -56,7 +57,7 @@ fn leave(options: Options, revoked: impl Fn(&Shared, Duration) -> Vec<Commit> + 
     let host = Arc::new(Draining(move |deadline| revoked(&seen, deadline)));
     let mailbox = Arc::new(Mailbox::default());
     let mut control = Control::new(Arc::clone(&shared), plan, lease, host, Arc::clone(&mailbox));
-    pointsman_core::port::Committer::commit(&*mailbox, &[commit(1)]);
+    MailboxCommitter(Arc::clone(&mailbox)).commit(&[commit(1)]);
     let all = control.leave(Instant::now() + PATIENCE);
     assert_eq!(committed(&shared), Some(commit(2)), "the last commit is the one that stands");
     all

@@ -48,6 +48,11 @@ impl Queue {
         Self::own(client, unsafe { sys::rd_kafka_queue_new(client.ptr()) })
     }
 
+    /// A [temporary](Self::temporary) one of the same client.
+    pub(crate) fn beside(&self) -> Option<Self> {
+        Self::temporary(&self.client)
+    }
+
     /// The queue that one partition's records are fetched into. From now on, and for as long as the client lives, they stay
     /// on it rather than be forwarded to the consumer's queue; so this comes *before* the partition is assigned.
     pub(crate) fn of_partition(client: &Arc<Client>, topic: &str, partition: i32) -> Option<Self> {

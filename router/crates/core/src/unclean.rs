@@ -1,0 +1,279 @@
+//! Records that kill the process, not just their instance: who is suspected, and when it is proved.
+//!
+//! Beside each commit stands how many assignments of the partition have ended uncleanly, one after the other, without
+//! anything being settled ([`Ends`]). From [`Ends::MANY`] on, what may have been in flight is *tried*: one record at a time,
+//! each named in a commit before it is run. Where the process ends during a trial, the next assignment tries that record
+//! *alone*, while nothing else is run in the process; where it ends again, the record is guilty. So an innocent record that
+//! shares its process with a guilty one is named at times, and is never condemned for it.
+
+use std::collections::BTreeMap;
+
+use crate::tracker::CommitPoint;
+
+/// How assignments of a partition have ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// How many have ended uncleanly, one after the other, without anything being settled; at most [`MANY`](Self::MANY),
+    /// those during a trial not counted.
+    pub count: u8,
+    /// Records by their offsets, and how often the process has ended during their trials, 1 or 2; at most
+    /// [`MOST_TRIALS`](Self::MOST_TRIALS) of them.
+    pub trials: BTreeMap<i64, u8>,
+}
+
+impl Ends {
+    /// From so many unclean ends on records are tried.
+    pub const MANY: u8 = 2;
+    /// After so many ends during its own trials a record is guilty. The second was alone.
+    pub const GUILTY: u8 = 2;
+    /// So many trials are remembered. More than one there are only where one of their records was not settled after it.
+    pub const MOST_TRIALS: usize = 8;
+
+    /// Whether there is nothing to be told.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.count == 0 && self.trials.is_empty()
+    }
+}
+
+/// How a record is to be run that is suspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charge {
+    /// Beside what other lanes run.
+    Tried,
+    /// While nothing else is run in the process.
+    TriedAlone,
+    /// Not any more: it has killed the process.
+    Guilty,
+}
+
+/// Watches one partition from assignment to revocation.
+#[derive(Debug)]
+pub struct Watch {
+    /// How the assignments before this one have ended.
+    before: Ends,
+    /// Whether an unclean end of this one would count.
+    counted: bool,
+    /// Whether anything was settled in this one.
+    progressed: bool,
+    /// Records that are to be tried still.
+    suspects: usize,
+    trial: Option<Trial>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    offset: i64,
+    /// Ends during it, if this one ends so too.
+    ends: u8,
+}
+
+impl Watch {
+    /// Goes on from what was committed. `in_flight` is how many records may have been in flight when an assignment ended.
+    #[must_use]
+    pub fn resume(before: Ends, in_flight: usize) -> Self {
+        let suspects = if before.count >= Ends::MANY || !before.trials.is_empty() { in_flight } else { 0 };
+        Self { before, counted: false, progressed: false, suspects, trial: None }
+    }
+
+    /// Whether records are to be tried before they are run: one at a time.
+    #[must_use]
+    pub fn suspects_some(&self) -> bool {
+        self.suspects > 0
+    }
+
+    /// Whether an unclean end from now on would count. If not, [`count`](Self::count) and a commit come before the next record
+    /// is run that is not tried.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    /// Has this assignment counted. To be committed before the next record is run.
+    pub fn count(&mut self) {
+        self.counted = true;
+    }
+
+    /// Something was settled, and this is where to start again.
+    pub fn progress(&mut self, point: &CommitPoint) {
+        self.progressed = true;
+        self.before.trials.retain(|offset, _| *offset >= point.offset && !point.settled.contains(*offset));
+        if !self.suspects_some() {
+            self.before = Ends::default();
+        }
+    }
+
+    /// How the record at `offset` is to be run.
+    #[must_use]
+    pub fn charge(&self, offset: i64) -> Charge {
+        match self.before.trials.get(&offset) {
+            None | Some(0) => Charge::Tried,
+            Some(ends) if *ends < Ends::GUILTY => Charge::TriedAlone,
+            Some(_) => Charge::Guilty,
+        }
+    }
+
+    /// A record is to be tried. To be committed before it is run.
+    pub fn begin(&mut self, offset: i64) {
+        let ends = self.before.trials.get(&offset).copied().unwrap_or(0) + 1;
+        self.trial = Some(Trial { offset, ends });
+    }
+
+    /// The process has outlived the trial. Unless the record has its fate now (`settled`), it will be run again, and what was
+    /// known of it before holds: some kill on a later run only.
+    pub fn outlived(&mut self, settled: bool) {
+        let Some(Trial { offset, .. }) = self.trial.take() else { return };
+        if settled {
+            self.before.trials.remove(&offset);
+        }
+        if self.suspects > 1 || self.before.trials.is_empty() {
+            self.suspects = self.suspects.saturating_sub(1);
+        }
+        if self.suspects == 0 {
+            self.acquit();
+        }
+    }
+
+    /// The record was not run after all: what was known of it holds.
+    pub fn break_off(&mut self) {
+        self.trial = None;
+    }
+
+    /// The guilty record at `offset` has its fate. Where no other was named, the culprit is found.
+    pub fn condemned(&mut self, offset: i64) {
+        self.before.trials.remove(&offset);
+        if self.before.trials.is_empty() {
+            self.acquit();
+        }
+    }
+
+    /// Nothing is suspected any more.
+    fn acquit(&mut self) {
+        *self = Self { before: Ends::default(), counted: false, progressed: true, suspects: 0, trial: None };
+    }
+
+    /// What is to be committed: how it stands if this assignment ends uncleanly from now on, or if it ends now in good order,
+    /// which is `released`.
+    ///
+    /// A clean end does not count, and takes nothing back that others have left, unless something was settled: an
+    /// assignment that was taken away before it got anywhere has not shown that what is there can be run.
+    #[must_use]
+    pub fn ends(&self, released: bool) -> Ends {
+        let mut ends = self.before.clone();
+        if released {
+            if self.progressed && ends.trials.is_empty() {
+                ends.count = 0;
+            }
+            return ends;
+        }
+        if self.suspects_some() {
+            ends.count = Ends::MANY;
+        } else if self.counted {
+            ends.count = (ends.count + 1).min(Ends::MANY);
+        }
+        if let Some(Trial { offset, ends: during }) = self.trial {
+            if ends.trials.len() >= Ends::MOST_TRIALS && !ends.trials.contains_key(&offset) {
+                ends.trials.pop_first();
+            }
+            ends.trials.insert(offset, during);
+        }
+        ends
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Charge, Ends, Watch};
+    use crate::settled::Settled;
+    use crate::tracker::CommitPoint;
+
+    const RANGE: usize = 3;
+
+    fn after(ends: Ends) -> Watch {
+        Watch::resume(ends, RANGE)
+    }
+
+    /// The process ends each time that the record at 7 is run.
+    #[test]
+    fn a_record_is_guilty_after_four_ends() {
+        let mut ends = Ends::default();
+        for count in 1..=2 {
+            let mut watch = after(ends);
+            assert!(!watch.suspects_some() && !watch.is_counted());
+            watch.count();
+            ends = watch.ends(false);
+            assert_eq!((ends.count, ends.trials.len()), (count, 0));
+        }
+        for charge in [Charge::Tried, Charge::TriedAlone] {
+            let mut watch = after(ends);
+            assert!(watch.suspects_some());
+            assert_eq!(watch.charge(7), charge);
+            watch.begin(7);
+            ends = watch.ends(false);
+        }
+        let mut watch = after(ends);
+        assert_eq!((watch.charge(7), watch.charge(6)), (Charge::Guilty, Charge::Tried));
+        watch.condemned(7);
+        assert!(!watch.suspects_some() && watch.ends(false).is_none());
+    }
+
+    #[test]
+    fn what_outlives_its_trial_is_not_named_any_more_and_after_the_last_nothing_is_suspected() {
+        let mut watch = after(Ends { count: 2, trials: [(7, 1)].into() });
+        for offset in [7, 8, 9] {
+            watch.begin(offset);
+            assert!(watch.ends(false).trials.contains_key(&offset));
+            watch.outlived(true);
+            assert!(watch.ends(false).trials.is_empty());
+        }
+        assert!(!watch.suspects_some() && !watch.is_counted() && watch.ends(false).is_none());
+    }
+
+    #[test]
+    fn what_outlives_its_trial_and_is_to_run_again_is_still_suspected() {
+        let mut watch = after(Ends { count: 2, trials: [(7, 1)].into() });
+        for _ in 0..2 * RANGE {
+            assert_eq!(watch.charge(7), Charge::TriedAlone);
+            watch.begin(7);
+            watch.outlived(false);
+        }
+        watch.progress(&CommitPoint { offset: 8, settled: Settled::default() });
+        watch.begin(8);
+        watch.outlived(true);
+        assert!(watch.ends(false).is_none());
+    }
+
+    #[test]
+    fn what_is_settled_lets_the_count_begin_anew() {
+        let mut watch = after(Ends { count: 1, ..Ends::default() });
+        watch.count();
+        assert_eq!(watch.ends(false).count, 2);
+        watch.progress(&CommitPoint { offset: 5, settled: Settled::default() });
+        assert_eq!((watch.ends(false).count, watch.ends(true).count), (1, 0));
+    }
+
+    #[test]
+    fn a_clean_end_does_not_count_and_clears_only_where_something_was_settled() {
+        let mut watch = after(Ends { count: 1, ..Ends::default() });
+        watch.count();
+        assert_eq!(watch.ends(true).count, 1);
+        watch.progress(&CommitPoint { offset: 5, settled: Settled::default() });
+        assert_eq!(watch.ends(true).count, 0);
+        let named = Ends { count: 2, trials: [(7, 1)].into() };
+        let mut watch = after(named.clone());
+        watch.begin(8);
+        watch.progress(&CommitPoint { offset: 5, settled: Settled::default() });
+        assert_eq!(watch.ends(true), named, "7 was not tried");
+    }
+
+    #[test]
+    fn trials_are_remembered_up_to_a_limit() {
+        let mut ends = Ends { count: 2, ..Ends::default() };
+        for offset in 0..20 {
+            let mut watch = after(ends);
+            watch.begin(offset);
+            ends = watch.ends(false);
+            assert!(ends.trials.contains_key(&offset) && ends.trials.len() <= Ends::MOST_TRIALS);
+        }
+    }
+}

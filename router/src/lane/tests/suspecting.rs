@@ -1,0 +1,142 @@
+//! Records that kill the process: they end as dead letters, after a bounded number of deaths, and no others do for it.
+
+use pointsman_core::failure::FailureClass;
+use pointsman_core::metadata::Metadata;
+use pointsman_core::unclean::Ends;
+
+use super::for_each_seed;
+use super::plugin::{Script, mixed, passing};
+use super::world::{RECORDS, World, retry_topic};
+
+/// A few records kill, some of them on their second run only.
+fn killing(seed: u64, offset: i64, attempt: u32) -> Script {
+    let kind = fastrand::Rng::with_seed(seed ^ offset.cast_unsigned()).fork().fork().u8(0..160);
+    match (kind, attempt) {
+        (0, _) | (1, 2..) => Script::Kill,
+        (1, _) => Script::Retry,
+        _ => mixed(seed, offset, attempt),
+    }
+}
+
+fn one_kills(_: u64, offset: i64, _: u32) -> Script {
+    if offset == 123 { Script::Kill } else { Script::Pass }
+}
+
+impl World {
+    fn killers(&self) -> u64 {
+        let is_killer = |offset: &i64| self.last_run(*offset).1 == Script::Kill;
+        (0..RECORDS).filter(is_killer).count() as u64
+    }
+
+    fn committed_ends(&self, topic: &str) -> Ends {
+        let commit = self.committed.get(topic);
+        commit.map_or_else(Ends::default, |commit| Metadata::decode(&commit.metadata, commit.offset).unwrap().ends)
+    }
+}
+
+fn simulate(seed: u64, ordering: &str) {
+    let breaker =
+        ["{}", "false", r#"{ initial = 0, max = 2, one_every = "10s", probe_max = "5s" }"#][seed as usize % 3];
+    let mut world = World::with(seed, killing, breaker, ordering);
+    let calm_from = world.random.u32(0..3_000);
+    for round in 0.. {
+        assert!(round < 200_000, "it does not come to an end");
+        world.be_calm(round > calm_from);
+        world.go_on();
+        if world.is_done() {
+            break;
+        }
+    }
+    world.check_fates();
+    world.check_order(ordering);
+    // Where the lane is handed over meanwhile, or others end the process, it takes a few more.
+    let (deaths, killers) = (world.deaths, world.killers());
+    assert!(deaths >= 4 * killers.min(1) && deaths <= 10 * killers, "{deaths} deaths for {killers} records that kill");
+}
+
+#[test]
+fn records_that_kill_the_process_become_dead_letters_and_no_others_do() {
+    for_each_seed(|seed| simulate(seed, "none"));
+}
+
+#[test]
+fn records_that_kill_the_process_leave_the_order_of_the_others() {
+    for_each_seed(|seed| simulate(seed, ["key", "partition"][seed as usize % 2]));
+}
+
+/// The two share a process, and a lane of the other's route is all that the first has done.
+#[test]
+fn a_lane_beside_one_that_kills_the_process_loses_no_record() {
+    for_each_seed(|seed| {
+        let killer = World::with(seed, killing, "false", "none");
+        let beside = World::beside(&killer, seed + 1, mixed, "false", ["none", "key"][seed as usize % 2]);
+        let mut worlds = [killer, beside];
+        let calm_from = worlds[0].random.u32(0..3_000);
+        for round in 0.. {
+            assert!(round < 200_000, "it does not come to an end");
+            for index in 0..worlds.len() {
+                worlds[index].be_calm(round > calm_from);
+                if worlds[index].go_on() {
+                    worlds[1 - index].crash();
+                }
+            }
+            if worlds.iter_mut().all(World::is_done) {
+                break;
+            }
+        }
+        worlds.iter().for_each(World::check_fates);
+    });
+}
+
+/// Two ends count, one is a trial, one a trial alone.
+#[test]
+fn it_takes_four_deaths_and_what_is_suspected_is_over_with_the_culprit() {
+    let mut world = World::with(3, one_kills, "{}", "none");
+    world.be_calm(true);
+    let mut seen = Vec::new();
+    while !world.is_done() {
+        if world.go_on() {
+            let Ends { count, trials } = world.committed_ends("source");
+            seen.push((count, trials.get(&123).copied().unwrap_or(0)));
+        }
+    }
+    // Progress before it lets the count begin anew.
+    seen.dedup();
+    assert_eq!(seen, [(1, 0), (2, 0), (2, 1), (2, 2)]);
+    assert_eq!(world.deaths, 4);
+    assert_eq!(world.dead_letter(123).map(|letter| letter.class), Some(FailureClass::HostCrash));
+    assert_eq!(world.committed_ends("source").trials.len(), 0);
+    world.hand_over();
+    assert!(world.committed_ends("source").is_none() && world.committed_ends(&retry_topic()).is_none());
+}
+
+/// An idle lane is no suspect.
+#[test]
+fn a_lane_that_has_run_nothing_is_not_counted() {
+    let mut world = World::with(3, passing, "{}", "none");
+    world.be_calm(true);
+    for _ in 0..10 {
+        world.crash();
+        world.commit(true);
+    }
+    assert!(world.committed_ends("source").is_none());
+    world.go_on_until(|world| !world.plugin.judged.is_empty());
+    assert_eq!(world.committed_ends("source").count, 1);
+    assert!(world.committed_ends(&retry_topic()).is_none());
+}
+
+/// I2 of what is committed before a record is run: it is not run unless that is there.
+#[test]
+fn nothing_is_run_before_it_is_committed_that_it_will_be() {
+    let mut world = World::with(3, passing, "{}", "none");
+    world.be_calm(true);
+    world.refuses_vows = true;
+    for _ in 0..200 {
+        let step = world.round();
+        world.pass_time(step);
+    }
+    assert_eq!(world.plugin.asked, 0);
+    world.refuses_vows = false;
+    world.go_on_until(World::is_done);
+    world.check_fates();
+}
