@@ -31,8 +31,12 @@ impl Feed for PageFeed {
     fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Box<dyn Batch>>, FeedError> {
         // Not even the end that was seen can be relied on.
         self.shared.database.intact().map_err(|fault| self.error(fault))?;
-        // An idle lane costs no query.
-        if max_records == 0 || self.watch.as_ref().is_some_and(|watch| watch.ends_at(self.next)) {
+        if max_records == 0 {
+            return Ok(None);
+        }
+        // An idle lane costs no query. The watch may have seen the end before this feed was ever asked.
+        if self.watch.as_ref().is_some_and(|watch| watch.ends_at(self.next)) {
+            self.reached_end = true;
             return Ok(None);
         }
         let (id, next) = (self.id, self.next);

@@ -41,6 +41,18 @@ fn a_feed_hears_of_what_its_own_process_and_others_write() {
     }
 }
 
+/// The thread that watches may be the first to look.
+#[test]
+fn a_feed_knows_that_it_is_at_the_end_whoever_found_that_out() {
+    let place = Place::new();
+    let log = log_with(&place, &[("t", 1)]);
+    let mut feed = log.read(&TopicPartition::new("t", 0), 0).unwrap();
+    let (waker, rung) = bell();
+    feed.wake_with(waker);
+    rung.recv_timeout(PATIENCE).expect("the watch has seen where the partition ends");
+    assert!(feed.fetch(1, 1).unwrap().is_none() && feed.reached_end());
+}
+
 #[test]
 fn nothing_is_missed_between_a_fetch_that_found_nothing_and_the_waker() {
     let place = Place::new();
