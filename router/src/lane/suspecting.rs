@@ -12,7 +12,7 @@ use pointsman_core::failure::{Failure, FailureClass};
 use pointsman_core::port::Commit;
 use pointsman_core::unclean::{Charge, Ends, Watch};
 
-use super::{Lane, Step, Tools, Unit, Which};
+use super::{Lane, PATIENCE, Step, Tools, Unit, Which};
 use crate::alone::Claim;
 use crate::judge::Course;
 use crate::shared::Now;
@@ -95,7 +95,9 @@ impl Lane {
             Err(message) => {
                 suspicion.vow = Vow::Wanted;
                 let _named = self.span.clone().entered();
-                self.wait_out(now, &format_args!("can't commit that records are about to be run: {message}"));
+                tracing::info!("can't commit that records are about to be run: {message}; the lane tries again");
+                // A group that is assigned anew takes no commits for a moment, and that comes often.
+                self.pause = Some(now.instant + PATIENCE.start);
             }
         }
     }
