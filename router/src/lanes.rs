@@ -407,4 +407,4 @@ impl Because {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -36,8 +36,10 @@ impl Source {
     }
 
     fn split(&self) -> (&str, &str) {
-        // A test module stands at the end of its file; `mod tests;` leads to a file of its own.
-        let start = self.text.find("\n#[cfg(test)]\nmod ").unwrap_or(self.text.len());
+        // A test module stands at the end of its file; `mod tests;`, which may stand anywhere, leads to a file of its own.
+        let mut modules = self.text.match_indices("\n#[cfg(test)]\nmod ");
+        let is_here = |start: usize| self.text[start..].lines().nth(2).is_some_and(|line| line.ends_with('{'));
+        let start = modules.find(|(start, _)| is_here(*start)).map_or(self.text.len(), |(start, _)| start);
         self.text.split_at(start)
     }
 

@@ -40,6 +40,10 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::a_dead_letter_holds_its_key_until_it_is_released_on_kafka",
         a_dead_letter_holds_its_key_until_it_is_released_on_kafka,
     ),
+    Trial::shared(
+        "flows::a_running_router_is_asked_and_its_lanes_are_paused_resumed_and_skipped_on_kafka",
+        a_running_router_is_asked_and_its_lanes_are_paused_resumed_and_skipped_on_kafka,
+    ),
 ];
 
 fn a_deleted_retry_topic_is_told_and_made_good(kafka: &Kafka) -> anyhow::Result<()> {
@@ -104,4 +108,10 @@ fn a_killed_replay_does_what_its_dry_run_tells_on_kafka(kafka: &Kafka) -> anyhow
 
 fn a_dead_letter_holds_its_key_until_it_is_released_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::a_dead_letter_holds_its_key_until_it_is_released(&Backend::Kafka(kafka))
+}
+
+fn a_running_router_is_asked_and_its_lanes_are_paused_resumed_and_skipped_on_kafka(
+    kafka: &Kafka,
+) -> anyhow::Result<()> {
+    flows::lanes_by_hand(&Backend::Kafka(kafka))
 }

@@ -64,6 +64,36 @@ impl Router {
         self.wait_for_message("lane assigned")
     }
 
+    /// Waits until something is so, as long as it runs.
+    ///
+    /// # Errors
+    /// When it ends, or `deadline` has passed: with the end of its log; and those of `is_so`.
+    pub fn wait_until(
+        &mut self,
+        what: &str,
+        deadline: Duration,
+        mut is_so: impl FnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let seen = wait::until_ok(what, deadline, || {
+            self.check()?;
+            Ok(is_so()?.then_some(()))
+        });
+        seen.with_context(|| format!("the end of its log:\n{}", self.log_tail()))
+    }
+
+    /// Waits until it has logged a message that has all of these words in it.
+    ///
+    /// # Errors
+    /// When it ends, or `deadline` has passed: with the end of its log.
+    pub fn wait_for_words(&mut self, words: &[&str], deadline: Duration) -> anyhow::Result<()> {
+        let log = self.log.clone();
+        self.wait_until(&format!("a line with {words:?}"), deadline, || {
+            let log = lines(&log);
+            let mut messages = log.iter().filter_map(|line| line.get("message")?.as_str());
+            Ok(messages.any(|message| words.iter().all(|words| message.contains(words))))
+        })
+    }
+
     /// Waits until it has logged a line with this message.
     ///
     /// # Errors

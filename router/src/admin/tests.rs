@@ -9,25 +9,12 @@ use ureq::Agent;
 
 use super::{Client, ClientError, Complaint, Door, is_this_machine};
 use crate::dispatch::Workers;
+use crate::lanes::tests::plan;
 use crate::lanes::{LaneName, Lanes, Verb};
-
-const CONFIG: &str = r#"
-version = 1
-[router]
-name = "r"
-[broker]
-embedded = "."
-[[routes]]
-name = "a route"
-from = ["source"]
-[[routes.outputs]]
-topic = "output"
-"#;
 
 /// The door of a router that has no lanes. It is open until the process ends.
 fn open() -> SocketAddr {
-    let (plan, _) = pointsman_config::compile(&CONFIG.replace("a route", "route"), "test", &|_: &str| None).unwrap();
-    let lanes = Lanes { plan: Arc::new(plan), workers: Arc::new(Workers::new(Vec::new())), groups: Vec::new() };
+    let lanes = Lanes { plan: plan(), workers: Arc::new(Workers::new(Vec::new())), groups: Vec::new() };
     let (tell, told) = channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

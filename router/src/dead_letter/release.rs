@@ -7,7 +7,7 @@ use pointsman_config::Plan;
 use pointsman_config::dead_letters::writer_id;
 use pointsman_config::plan::RoutePlan;
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
-use pointsman_core::port::{Log, LogError, Token, TransactionError, WriterPlan};
+use pointsman_core::port::{Log, LogError, Token, Transaction, TransactionError, WriterPlan};
 use pointsman_core::provenance::{Marker, Provenance};
 use pointsman_core::record::{Headers, TopicPartition};
 use serde::Serialize;
@@ -53,7 +53,7 @@ pub enum ReleaseError {
     #[error("can't read which keys are held: {0}")]
     Read(#[from] UnsettledError),
     /// The log can't be written to.
-    #[error("no key was released: {0}")]
+    #[error("not all of these keys were released: {0}; run it again to go on")]
     Write(#[from] TransactionError),
 }
 
@@ -119,21 +119,32 @@ fn held_in(
     Ok(held.into_iter().map(told).collect())
 }
 
-/// Releases these keys, all or none: their lanes run later records of theirs again, once they have read that.
+/// Most keys of one transaction.
+const BATCH: usize = 500;
+
+/// Releases these keys, which are ordered as [`held_keys`] has them, up to 500 of a topic at once: their lanes run later
+/// records of theirs again, once they have read that.
 ///
 /// # Errors
 /// [`ReleaseError::Write`].
 pub fn release(log: &dyn Log, keys: &[HeldKey], now_ms: i64) -> Result<(), ReleaseError> {
-    let mut topics: Vec<Arc<str>> = keys.iter().map(|key| Arc::clone(&key.noted_in.topic)).collect();
-    topics.dedup();
-    let Some(first) = topics.first() else { return Ok(()) };
-    let mut writer = log.transactional(WriterPlan::new(writer_id(first), topics.clone()))?;
-    let mut transaction = writer.begin()?;
+    for keys in keys.chunk_by(|one, next| one.noted_in.topic == next.noted_in.topic) {
+        let topic = &keys[0].noted_in.topic;
+        let mut writer = log.transactional(WriterPlan::new(writer_id(topic), vec![Arc::clone(topic)]))?;
+        for keys in keys.chunks(BATCH) {
+            let transaction = writer.begin()?;
+            write(transaction, keys, now_ms)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes to the only topic of the writer.
+fn write(mut transaction: Box<dyn Transaction + '_>, keys: &[HeldKey], now_ms: i64) -> Result<(), TransactionError> {
     for (token, key) in (0..).zip(keys) {
-        let topic = topics.iter().position(|topic| *topic == key.noted_in.topic).unwrap_or_default();
         let stamps = Provenance { marker: Some(Marker::Release), ..key.hold.clone() }.headers();
         let delivery = Delivery {
-            topic: TopicId(u32::try_from(topic).unwrap_or(u32::MAX)),
+            topic: TopicId(0),
             partition: PartitionChoice::Exactly(key.noted_in.partition),
             timestamp_ms: now_ms,
             key: Some(&key.key),
@@ -143,5 +154,61 @@ pub fn release(log: &dyn Log, keys: &[HeldKey], now_ms: i64) -> Result<(), Relea
         };
         transaction.produce(&delivery, Token(token))?;
     }
-    Ok(transaction.commit()?)
+    transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use pointsman_core::failure::FailureClass;
+
+    use super::*;
+    use crate::dead_letter::tests::{T0, letter, log_of, never, provenance, write};
+
+    const CONFIG: &str = r#"
+version = 1
+[router]
+name = "test"
+[broker]
+embedded = "nowhere"
+[[routes]]
+name = "orders"
+from = ["orders.v1"]
+ordering = "key"
+on_dead = "park-key"
+retry = { topic = "retry" }
+[[routes.outputs]]
+topic = "out"
+"#;
+
+    fn marker(marker: Marker, minute: i64, key: &str) -> crate::record_text::RecordLine {
+        let noted = Provenance { marker: Some(marker), ..provenance(minute, FailureClass::Reject, "no-country", "no") };
+        letter(0, minute, key.as_bytes(), None, &noted.headers())
+    }
+
+    #[test]
+    fn more_keys_than_a_transaction_takes_are_found_and_released() {
+        let count = i64::try_from(BATCH).unwrap() + 7;
+        let (plan, _) = pointsman_config::compile(CONFIG, "test", &|_: &str| None).unwrap();
+        let (_folder, log) = log_of(&["retry", "dead"]);
+        let holds = (0..count).map(|number| marker(Marker::Hold, number, &number.to_string()));
+        // A key that was released, one that was held anew after that, and one that was held later than it was released.
+        let others = [
+            marker(Marker::Hold, 1, "released"),
+            marker(Marker::Release, 1, "released"),
+            marker(Marker::Hold, 1, "anew"),
+            marker(Marker::Release, 1, "anew"),
+            marker(Marker::Hold, 2, "anew"),
+            marker(Marker::Hold, 3, "late"),
+            marker(Marker::Release, 2, "late"),
+        ];
+        write(&log, "retry", &holds.chain(others).collect::<Vec<_>>());
+        let held = || held_keys(&log, &plan, plan.routes.iter(), &never, &mut |_| {}).unwrap();
+        let keys = held();
+        assert_eq!(keys.len() as i64, count + 2);
+        assert!(keys.iter().all(|held| held.key != b"released"));
+        release(&log, &keys, T0).unwrap();
+        assert!(held().is_empty());
+    }
 }

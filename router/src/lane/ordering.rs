@@ -71,7 +71,9 @@ impl Lane {
 
     /// What is to become of a record without being run, since another of its key went that way.
     fn follows(&self, unit: Unit, now: Now) -> Option<Ruling> {
-        let retry = self.retry.as_ref().filter(|retry| !retry.index().is_empty())?;
+        // To find out which key it is costs more than all else here.
+        let by_key = self.plan().ordering == Ordering::Key;
+        let retry = self.retry.as_ref().filter(|retry| by_key && !retry.index().is_empty())?;
         let original = self.original(unit)?;
         let (of, course) = match retry.index().predecessor(original) {
             Some(offset) => (format!("waits for offset {offset} of its key"), Course::Park { due_ms: now.unix_ms }),

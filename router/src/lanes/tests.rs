@@ -20,9 +20,13 @@ from = ["source"]
 topic = "output"
 "#;
 
+/// Of a router with one route.
+pub(crate) fn plan() -> Arc<Plan> {
+    Arc::new(pointsman_config::compile(CONFIG, "test", &|_: &str| None).unwrap().0)
+}
+
 /// Partition 0 has a lane, of a worker that has ended; partition 1 can't be read.
 fn lanes() -> Lanes {
-    let (plan, _) = pointsman_config::compile(CONFIG, "test", &|_: &str| None).unwrap();
     let workers = Arc::new(Workers::new(Vec::new()));
     let group = Dispatcher {
         workers: Arc::clone(&workers),
@@ -33,7 +37,7 @@ fn lanes() -> Lanes {
         failed: Box::new(|_| {}),
     };
     group.halted(TopicPartition::new("source", 1), "it has no retry partition; add one".into());
-    Lanes { plan: Arc::new(plan), workers, groups: vec![Arc::new(group)] }
+    Lanes { plan: plan(), workers, groups: vec![Arc::new(group)] }
 }
 
 fn states(lanes: &Lanes) -> Vec<(String, State, Option<String>)> {

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use pointsman_core::record::OwnedHeader;
 
 use crate::kafka::{Kafka, Sample, TopicSpec};
 use crate::places::Scratch;
+use crate::plugins;
 use crate::router::{self, Router};
-use crate::{plugins, wait};
 
 const RECORDS: usize = 40;
 /// Every so often a record fails once.
@@ -26,20 +26,21 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub fn a_deleted_retry_topic_is_told_and_made_good(kafka: &Kafka) -> anyhow::Result<()> {
     let flow = Flow::prepare(kafka)?;
     let mut router = flow.start()?;
-    flow.wait_for(&mut router, "some to be parked", || {
-        Ok(kafka.count(&flow.retry)? == parked() && kafka.lag(&flow.source, &flow.source)? == 0)
+    router.wait_until("some to be parked", DEADLINE, || {
+        // The topic may not be there yet.
+        Ok(kafka.count(&flow.retry).unwrap_or(0) == parked() && kafka.lag(&flow.source, &flow.source)? == 0)
     })?;
     kafka.delete_topics(&[&flow.retry])?;
     flow.fill()?;
-    flow.wait_for_words(&mut router, "; the lane waits and tries again")?;
+    router.wait_for_words(&["; the lane waits and tries again"], DEADLINE)?;
     kafka.create_topics(&[TopicSpec::new(&flow.retry, 1).with("retention.ms", "-1").with("retention.bytes", "-1")])?;
-    flow.wait_for_words(&mut router, "the lane is halted: ")?;
-    flow.wait_for_words(&mut router, &format!("the first of them is offset 0 of {}/0", flow.source))?;
+    router.wait_for_words(&["the lane is halted: "], DEADLINE)?;
+    router.wait_for_words(&[&format!("the first of them is offset 0 of {}/0", flow.source)], DEADLINE)?;
     router.stop_well()?;
 
     flow.reset(&["--topic", &flow.source, "--partition", "0", "--to", "0", "--parked", "keep"])?;
     let mut router = flow.start()?;
-    flow.wait_for(&mut router, "every record to be delivered", || {
+    router.wait_until("every record to be delivered", DEADLINE, || {
         let values = kafka.count_by(&flow.output, |message| rdkafka::Message::payload(message).map(<[u8]>::to_vec))?;
         Ok(values.len() == 2 * RECORDS && kafka.lag(&flow.source, &flow.retry)? == 0)
     })?;
@@ -47,7 +48,7 @@ pub fn a_deleted_retry_topic_is_told_and_made_good(kafka: &Kafka) -> anyhow::Res
 
     kafka.delete_topics(&[&flow.retry])?;
     let mut router = flow.start()?;
-    flow.wait_for_words(&mut router, "its retry topic was deleted")?;
+    router.wait_for_words(&["its retry topic was deleted"], DEADLINE)?;
     router.stop_well()
 }
 
@@ -115,30 +116,6 @@ topic = "{output}"
 
     fn start(&self) -> anyhow::Result<Router> {
         Router::start(self.folder.path(), "router", &self.config)
-    }
-
-    fn wait_for(
-        &self,
-        router: &mut Router,
-        what: &str,
-        mut is_so: impl FnMut() -> anyhow::Result<bool>,
-    ) -> anyhow::Result<()> {
-        let seen = wait::until_ok(what, DEADLINE, || {
-            router.check()?;
-            // The topic may not be there yet.
-            Ok(is_so().unwrap_or(false).then_some(()))
-        });
-        seen.with_context(|| format!("the end of the router's log:\n{}", router.log_tail()))
-    }
-
-    fn wait_for_words(&self, router: &mut Router, words: &str) -> anyhow::Result<()> {
-        wait::until_ok(words, DEADLINE, || {
-            router.check()?;
-            let log = router.log();
-            let mut messages = log.iter().filter_map(|line| line.get("message")?.as_str());
-            Ok(messages.any(|message| message.contains(words)).then_some(()))
-        })
-        .with_context(|| format!("the end of the router's log:\n{}", router.log_tail()))
     }
 
     /// `pointsman offsets reset` of the route, once the group has no members any more.

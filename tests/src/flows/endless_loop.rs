@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::backend::Backend;
 use crate::kafka::{Kafka, Sample, header_text};
 use crate::places::Scratch;
+use crate::plugins;
 use crate::router::{Router, command};
-use crate::{plugins, wait};
 
 const RECORDS: u64 = 30_000;
 const LOOPS_EVERY: u64 = 10_000;
@@ -36,12 +36,10 @@ pub fn endless_loop(backend: &Backend<'_>) -> anyhow::Result<()> {
     let mut router = Router::start(folder.path(), "router", &config)?;
     router.wait_until_assigned()?;
     let loops = RECORDS / LOOPS_EVERY;
-    wait::until_ok("every record to have its fate", DEADLINE, || {
-        router.check()?;
+    router.wait_until("every record to have its fate", DEADLINE, || {
         let fates = backend.count(&output)? + backend.count(&dead).unwrap_or(0);
-        Ok((u64::try_from(fates)? >= RECORDS).then_some(()))
-    })
-    .with_context(|| format!("the end of the router's log:\n{}", router.log_tail()))?;
+        Ok(u64::try_from(fates)? >= RECORDS)
+    })?;
     router.stop_well()?;
     letters_are_told(&folder.path().join("router.toml"), &source, loops)?;
 

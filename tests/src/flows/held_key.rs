@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::backend::Backend;
 use crate::kafka::{Kafka, Sample};
 use crate::places::Scratch;
+use crate::plugins;
 use crate::router::{self, Router};
-use crate::{plugins, wait};
 
 /// The plugin rejects it, until it is mended.
 const HELD: &str = "customer-7";
@@ -30,14 +30,9 @@ pub fn a_dead_letter_holds_its_key_until_it_is_released(backend: &Backend<'_>) -
     }
     let folder = Scratch::new("held-key-")?;
     let config = |fault: &str| config(backend, [&source, &output, &dead], fault);
-    let has = |topic: &str, count: u64| -> anyhow::Result<Option<()>> {
-        let there = backend.count(topic).unwrap_or(0);
-        Ok((u64::try_from(there)? >= count).then_some(()))
-    };
     let wait_for = |router: &mut Router, topic: &str, count: u64| {
         let what = format!("{count} records in {topic}");
-        wait::until_ok(&what, DEADLINE, || router.check().and_then(|()| has(topic, count)))
-            .with_context(|| format!("the end of the router's log:\n{}", router.log_tail()))
+        router.wait_until(&what, DEADLINE, || Ok(u64::try_from(backend.count(topic).unwrap_or(0))? >= count))
     };
 
     let both = |number| [sample(FREE, number), sample(HELD, number)];

@@ -11,8 +11,8 @@ use pointsman_core::unclean::Ends;
 use crate::backend::Backend;
 use crate::kafka::{Kafka, Sample, header_text};
 use crate::places::Scratch;
+use crate::plugins;
 use crate::router::Router;
-use crate::{plugins, wait};
 
 const RECORDS: u64 = 60;
 const KILLER: u64 = 31;
@@ -36,22 +36,19 @@ pub fn host_crash(backend: &Backend<'_>) -> anyhow::Result<()> {
 
     for (count, during) in [(1, 0), (2, 0), (2, 1), (2, 2)] {
         let mut router = Router::start(folder.path(), "router", &config)?;
-        let seen = wait::until_ok("the router to say what it is about to run", DEADLINE, || {
-            router.check()?;
+        let what = format!("{count} ends, {during} of them in trials");
+        router.wait_until(&what, DEADLINE, || {
             let ends = committed_ends(backend, &source, partition)?;
             let trial = ends.trials.get(&killer.offset).copied().unwrap_or(0);
-            Ok(((ends.count, trial) == (count, during)).then_some(()))
-        });
-        seen.with_context(|| format!("{count} ends, {during} of them in trials:\n{}", router.log_tail()))?;
+            Ok((ends.count, trial) == (count, during))
+        })?;
         router.kill()?;
     }
     let mut router = Router::start(folder.path(), "router", &config)?;
-    let done = wait::until_ok("every record to have its fate", DEADLINE, || {
-        router.check()?;
+    router.wait_until("every record to have its fate", DEADLINE, || {
         let delivered = keys(backend, &output)?.len() as u64;
-        Ok((delivered == RECORDS - 1 && backend.count(&dead)? > 0).then_some(()))
-    });
-    done.with_context(|| format!("the end of the router's log:\n{}", router.log_tail()))?;
+        Ok(delivered == RECORDS - 1 && backend.count(&dead)? > 0)
+    })?;
     router.stop_well()?;
 
     let letters = backend.read_all(&dead)?;

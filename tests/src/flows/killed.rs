@@ -1,8 +1,6 @@
 //! Routers that are killed in the middle of their work.
 
-use std::thread;
-
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use fastrand::Rng;
 use pointsman_core::record::OwnedHeader;
 use rdkafka::Message as _;
@@ -63,11 +61,7 @@ pub fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
     let worked = run.feed_and_kill(&mut routers, &mut Rng::with_seed(seed)).and_then(|()| routers.drain());
     let worked = worked.with_context(|| format!("with the seed {seed}, {}", routers.whereabouts()));
     let stopped = routers.stop_well();
-    // Also where the routers got stuck: a loss is the worse news. But what they had not come to is not lost.
-    match (run.account(), worked) {
-        (Err(missing), Err(stuck)) => Err(stuck.context(format!("the routers were not done; so far, {missing}"))),
-        (accounted, worked) => accounted.and(worked).and(stopped),
-    }
+    pair::verdict(run.account(), worked, stopped)
 }
 
 struct Run<'a> {
@@ -97,15 +91,9 @@ impl<'a> Run<'a> {
         for portion in 0..PORTIONS {
             let goal = i64::try_from(portion * PORTION + random.u64(1..PORTION * 9 / 10))?;
             let victim = random.usize(0..2);
-            thread::scope(|scope| {
-                let feeder = scope.spawn(|| {
-                    let numbers = portion * PORTION..(portion + 1) * PORTION;
-                    self.kafka.fill(&self.name, numbers.map(sample))
-                });
-                routers.wait_for(&format!("{}.out", self.name), goal)?;
-                routers.kill(victim)?;
-                feeder.join().map_err(|_| anyhow!("the feeder has panicked"))?
-            })?;
+            let numbers = portion * PORTION..(portion + 1) * PORTION;
+            let feed = || self.kafka.fill(&self.name, numbers.map(sample));
+            routers.kill_in_the_middle(victim, (&format!("{}.out", self.name), goal), feed)?;
         }
         Ok(())
     }

@@ -1,10 +1,8 @@
 //! The order of keys, through retries and the deaths of routers.
 
 use std::collections::HashMap;
-use std::thread;
-use std::time::Instant;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use fastrand::Rng;
 use pointsman_core::provenance::Provenance;
 use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord};
@@ -76,10 +74,7 @@ pub fn killed_routers_keep_the_order_of_keys(kafka: &Kafka) -> anyhow::Result<()
     let stopped = routers.stop_well();
     let parked = tail.end().context("what was parked is not known")?;
     let accounted = run.account(&parked).with_context(|| format!("with the seed {seed}"));
-    match (accounted, worked) {
-        (Err(fault), Err(stuck)) => Err(stuck.context(format!("the routers were not done; so far, {fault:#}"))),
-        (accounted, worked) => accounted.and(worked).and(stopped),
-    }
+    pair::verdict(accounted, worked, stopped)
 }
 
 struct Run<'a> {
@@ -147,7 +142,6 @@ impl<'a> Run<'a> {
 
     /// Writes portion after portion, and kills a router at a random point of each. It is started again at once.
     fn feed_and_kill(&self, routers: &mut Pair<'_>, random: &mut Rng) -> anyhow::Result<()> {
-        let started = Instant::now();
         let output = format!("{}.out", self.name);
         let mut fed = 0;
         for portion in self.records.chunks(usize::try_from(PORTION)?) {
@@ -155,16 +149,8 @@ impl<'a> Run<'a> {
             fed += portion.len() as u64;
             let goal = i64::try_from(first + random.u64(1..=portion.len() as u64 * 9 / 10))?;
             let victim = random.usize(0..2);
-            thread::scope(|scope| {
-                let feeder = scope.spawn(move || {
-                    let samples = (first..).zip(portion).map(|(number, plan)| plan.sample(number));
-                    self.kafka.fill(&self.name, samples)
-                });
-                routers.wait_for(&output, goal)?;
-                routers.kill(victim)?;
-                eprintln!("router-{victim} was killed after {:.1?}, with {goal} outputs", started.elapsed());
-                feeder.join().map_err(|_| anyhow!("the feeder has panicked"))?
-            })?;
+            let samples = (first..).zip(portion).map(|(number, plan)| plan.sample(number));
+            routers.kill_in_the_middle(victim, (&output, goal), || self.kafka.fill(&self.name, samples))?;
         }
         Ok(())
     }

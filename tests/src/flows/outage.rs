@@ -7,8 +7,8 @@ use anyhow::{Context as _, ensure};
 use crate::backend::Backend;
 use crate::kafka::{Kafka, Sample};
 use crate::places::Scratch;
+use crate::plugins;
 use crate::router::Router;
-use crate::{plugins, wait};
 
 const RECORDS: u64 = 2_000;
 const TOKENS: u64 = 10;
@@ -32,12 +32,10 @@ pub fn outage(backend: &Backend<'_>) -> anyhow::Result<()> {
     let config = config(backend, &source, &output, &dead)?;
 
     let mut router = Router::start(folder.path(), "router", &config)?;
-    wait::until_ok("every record to have its fate", DEADLINE, || {
-        router.check()?;
+    router.wait_until("every record to have its fate", DEADLINE, || {
         let fates = backend.count(&output)? + backend.count(&dead).unwrap_or(0);
-        Ok((u64::try_from(fates)? >= RECORDS).then_some(()))
-    })
-    .with_context(|| format!("the end of the router's log:\n{}", router.log_tail()))?;
+        Ok(u64::try_from(fates)? >= RECORDS)
+    })?;
     let log = router.log();
     let said = |words: &str| {
         let messages = log.iter().filter_map(|line| line.get("message")?.as_str());

@@ -1,9 +1,9 @@
 //! Two routers that share the work of one group on Kafka, of which one is killed now and then.
 
-use std::env;
 use std::time::Duration;
+use std::{env, thread};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 
 use crate::kafka::Kafka;
 use crate::places::Scratch;
@@ -54,15 +54,30 @@ impl<'a> Pair<'a> {
     }
 
     /// Kills one of them, and starts it again at once.
-    pub(super) fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+    fn kill(&mut self, number: usize) -> anyhow::Result<()> {
         if let Some(router) = self.routers[number].take() {
             router.kill()?;
         }
         self.start_again(number)
     }
 
+    /// Feeds the routers, kills one of them once the topic has so many records, and waits for the end of the feed.
+    pub(super) fn kill_in_the_middle(
+        &mut self,
+        victim: usize,
+        (topic, goal): (&str, i64),
+        feed: impl FnOnce() -> anyhow::Result<()> + Send,
+    ) -> anyhow::Result<()> {
+        thread::scope(|scope| {
+            let feeder = scope.spawn(feed);
+            self.wait_for(topic, goal)?;
+            self.kill(victim)?;
+            feeder.join().map_err(|_| anyhow!("the feeder has panicked"))?
+        })
+    }
+
     /// Waits until the topic has so many records.
-    pub(super) fn wait_for(&mut self, topic: &str, goal: i64) -> anyhow::Result<()> {
+    fn wait_for(&mut self, topic: &str, goal: i64) -> anyhow::Result<()> {
         wait::until_ok("the routers to go on", GO_ON_DEADLINE, || {
             self.check()?;
             Ok((self.kafka.count(topic)? >= goal).then_some(()))
@@ -99,6 +114,19 @@ impl<'a> Pair<'a> {
     /// Stops both.
     pub(super) fn stop_well(self) -> anyhow::Result<()> {
         self.routers.into_iter().flatten().try_for_each(Router::stop_well)
+    }
+}
+
+/// What a flow ends with. What is wrong with the records is the worse news, even where the routers got stuck; but what they had
+/// not come to is not lost.
+pub(super) fn verdict(
+    accounted: anyhow::Result<()>,
+    worked: anyhow::Result<()>,
+    stopped: anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    match (accounted, worked) {
+        (Err(fault), Err(stuck)) => Err(stuck.context(format!("the routers were not done; so far, {fault:#}"))),
+        (accounted, worked) => accounted.and(worked).and(stopped),
     }
 }
 

@@ -54,9 +54,8 @@ topic = "{fast_out}"
 
     let mut router = Router::start(folder.path(), "limited", &config("rate_limit = { records_per_second = 1 }"))?;
     router.wait_until_assigned()?;
-    wait::until_ok("the route without a limit to be done", DEADLINE, || {
-        router.check()?;
-        Ok((u64::try_from(backend.count(&fast_out)?)? == RECORDS).then_some(()))
+    router.wait_until("the route without a limit to be done", DEADLINE, || {
+        Ok(u64::try_from(backend.count(&fast_out)?)? == RECORDS)
     })?;
     let passed = u64::try_from(backend.count(&slow_out)?)?;
     ensure!(passed < RECORDS / 2, "{passed} records passed a limit of one a second");

@@ -32,7 +32,7 @@ pub fn strangers_do_no_harm(backend: &Backend<'_>) -> anyhow::Result<()> {
     backend.fill(&flow.retry, [sample("elsewhere", parked("elsewhere.v1", 3)?)])?;
     backend.fill(&flow.source, own())?;
     flow.wait_for_outputs(&mut router, &["elsewhere", "one", "two"])?;
-    flow.wait_for(&mut router, "the strangers to be dead letters", || Ok(flow.letters()?.len() >= strangers.len()))?;
+    router.wait_until("the strangers to be dead letters", DEADLINE, || Ok(flow.letters()?.len() >= strangers.len()))?;
     router.stop_well()?;
     let letters = flow.letters()?;
     for (value, headers, message) in &strangers {
@@ -54,7 +54,7 @@ pub fn strangers_do_no_harm(backend: &Backend<'_>) -> anyhow::Result<()> {
     wait::until_ok("the group to be empty", DEADLINE, || Ok(log.set_committed(&flow.source, &foreign).ok()))?;
     let before = backend.count(&flow.output)?;
     let mut router = flow.start()?;
-    flow.wait_for(&mut router, "the source to be run again", || Ok(backend.count(&flow.output)? >= before + 2))?;
+    router.wait_until("the source to be run again", DEADLINE, || Ok(backend.count(&flow.output)? >= before + 2))?;
     for cause in ["it is not base64 of a version", "it is of version 3"] {
         let log = router.log();
         let mut errors = log.iter().filter_map(|line| line.get("error")?.as_str());
@@ -160,21 +160,8 @@ topic = "{output}"
         Router::start(self.folder.path(), "router", &self.config)
     }
 
-    fn wait_for(
-        &self,
-        router: &mut Router,
-        what: &str,
-        mut is_so: impl FnMut() -> anyhow::Result<bool>,
-    ) -> anyhow::Result<()> {
-        let seen = wait::until_ok(what, DEADLINE, || {
-            router.check()?;
-            Ok(is_so()?.then_some(()))
-        });
-        seen.with_context(|| format!("the end of the router's log:\n{}", router.log_tail()))
-    }
-
     fn wait_for_outputs(&self, router: &mut Router, expected: &[&str]) -> anyhow::Result<()> {
-        self.wait_for(router, "the outputs", || {
+        router.wait_until("the outputs", DEADLINE, || {
             let outputs = self.backend.read_all(&self.output)?;
             let is_there =
                 |value: &&str| outputs.iter().any(|(_, record)| record.value.as_deref() == Some(value.as_bytes()));

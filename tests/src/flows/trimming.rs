@@ -8,8 +8,8 @@ use pointsman_core::record::{OwnedHeader, TopicPartition};
 use crate::backend::Backend;
 use crate::kafka::{Kafka, Sample};
 use crate::places::Scratch;
+use crate::plugins;
 use crate::router::Router;
-use crate::{plugins, wait};
 
 /// More than are removed at once.
 const RECORDS: i64 = 6_000;
@@ -27,10 +27,7 @@ pub fn retry_topics_are_trimmed(backend: &Backend<'_>) -> anyhow::Result<()> {
     let mut router = flow.start()?;
     flow.wait_for(RECORDS, &mut router)?;
     let log = backend.log()?;
-    wait::until_ok("the retry topic to be trimmed", DEADLINE, || {
-        router.check()?;
-        Ok((log.watermarks(&flow.retry())?.0 >= REMOVED).then_some(()))
-    })?;
+    router.wait_until("the retry topic to be trimmed", DEADLINE, || Ok(log.watermarks(&flow.retry())?.0 >= REMOVED))?;
     router.kill()?;
     backend.fill(&flow.source, (0..MORE).map(|_| sample()))?;
     let mut router = flow.start()?;
@@ -55,13 +52,7 @@ pub fn a_retry_topic_that_cannot_be_trimmed_does_no_harm(kafka: &Kafka) -> anyho
     kafka.set_topic(&flow.retry().topic, "cleanup.policy", "compact")?;
     backend.fill(&flow.source, (0..RECORDS).map(|_| sample()))?;
     flow.wait_for(2 * RECORDS, &mut router)?;
-    wait::until_ok("a word about it", DEADLINE, || {
-        router.check()?;
-        let said = "can't remove what is settled from a retry topic";
-        let log = router.log();
-        let lines = log.iter().filter_map(|line| line.get("message")?.as_str());
-        Ok(lines.into_iter().any(|line| line.contains(said) && line.contains("cleanup.policy")).then_some(()))
-    })?;
+    router.wait_for_words(&["can't remove what is settled from a retry topic", "cleanup.policy"], DEADLINE)?;
     router.stop_well()?;
     ensure!(backend.log()?.watermarks(&flow.retry())?.0 == 0, "nothing was removed");
     Ok(())
@@ -123,10 +114,7 @@ topic = "{output}"
 
     /// Waits for so many outputs.
     fn wait_for(&self, records: i64, router: &mut Router) -> anyhow::Result<()> {
-        wait::until_ok("the outputs", DEADLINE, || {
-            router.check()?;
-            Ok((self.backend.count(&self.output)? >= records).then_some(()))
-        })
+        router.wait_until("the outputs", DEADLINE, || Ok(self.backend.count(&self.output)? >= records))
     }
 }
 
