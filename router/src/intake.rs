@@ -124,6 +124,9 @@ pub(crate) enum FetchError {
     /// A record that was there is not there any more.
     #[error("{partition} has lost the parked record at offset {offset}")]
     Lost { partition: TopicPartition, offset: i64 },
+    /// Where a record was there is another one.
+    #[error("{partition} has another record at offset {offset} than before")]
+    Replaced { partition: TopicPartition, offset: i64 },
 }
 
 /// Where an assigned partition is to be gone on with, and how earlier assignments have ended.

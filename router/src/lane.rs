@@ -23,10 +23,11 @@ use tracing::{Span, info_span};
 use crate::counters::{Fate, Tally};
 use crate::credit::Credit;
 use crate::intake::Intake;
-use crate::judge::{self, Course, Judgement, Means, Ruling};
+use crate::judge::{self, Course, Means};
 use crate::lanes::Because;
 use crate::parking::Parking;
 use crate::shared::{Grant, Now, Shared};
+use outbox::Outbox;
 use sending::{SEQ_MASK, record_of};
 
 mod asking;
@@ -34,6 +35,7 @@ mod failing;
 mod halting;
 mod moving;
 mod ordering;
+mod outbox;
 mod pausing;
 mod replays;
 mod sending;
@@ -165,16 +167,24 @@ pub(crate) enum Intent {
     #[default]
     None,
     Deliver,
-    Park {
-        failure: Box<Failure>,
-        due_ms: i64,
-    },
+    Park(Box<ToPark>),
     DeadLetter {
         failure: Box<Failure>,
         truncated: bool,
     },
-    /// To stay parked, elsewhere.
-    Move,
+    /// To stay parked, elsewhere, at this offset at the lowest.
+    Move {
+        from: i64,
+    },
+}
+
+/// See [`Intent::Park`]. Boxed there, since most records go another way, and every one has the place for it.
+#[derive(Clone, Debug)]
+pub(crate) struct ToPark {
+    failure: Box<Failure>,
+    due_ms: i64,
+    /// The lowest offset that it can have in the retry partition.
+    from: i64,
 }
 
 /// A record to be taken up again.
@@ -197,19 +207,6 @@ enum Resume {
 /// What the headers of a parked record say: the number of its original ones, and its provenance. Of a replayed record of the
 /// source, the same. Boxed, since most records have none, and every record has the place for it.
 type Parked = Box<(usize, Provenance)>;
-
-/// A judged batch on its way out.
-#[derive(Default)]
-struct Outbox {
-    units: Vec<Unit>,
-    /// For records of the retry partition, and replayed ones: where they came from. Empty where none is.
-    origins: Vec<Option<Parked>>,
-    judgement: Judgement,
-    /// Index of the next record.
-    next: usize,
-    /// Deliveries of that record that were produced.
-    sent: usize,
-}
 
 /// First and longest pause after trouble outside the records.
 const PATIENCE: Range<Duration> = Duration::from_millis(100)..Duration::from_secs(10);
@@ -480,12 +477,20 @@ impl Lane {
         let (sent, done) = (flight.sent, flight.outstanding == 0);
         // Of several deliveries of a record it is not known how much each was: the last one gives all of it back.
         let bytes = if done { std::mem::take(&mut flight.queued_bytes) } else { 0 };
+        let in_vain = match (&result, &flight.intent) {
+            (Ok(at), Intent::Park(to_park)) => at.filter(|at| *at < to_park.from),
+            (Ok(at), Intent::Move { from }) => at.filter(|at| at < from),
+            _ => None,
+        };
         if let Err(error) = result {
             flight.error.get_or_insert(error);
         }
         let flawless = flight.error.is_none() && matches!(flight.intent, Intent::Deliver);
         credit.give_back(bytes);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        if let Some(offset) = in_vain {
+            return self.parked_in_vain(offset, now);
+        }
         match (sent && done, flawless) {
             (false, _) => {}
             // As most records end. Of them there is nothing to log: to enter the span would cost more than to settle them.
@@ -561,42 +566,4 @@ fn instant_of(unix_ms: i64, now: Now) -> Instant {
     // A century is never.
     let wait = u64::try_from(unix_ms.saturating_sub(now.unix_ms)).unwrap_or(0).min(100 * 365 * 86_400_000);
     now.instant + Duration::from_millis(wait)
-}
-
-impl Outbox {
-    fn is_empty(&self) -> bool {
-        self.next == self.units.len()
-    }
-
-    fn push(&mut self, unit: Unit, origin: Option<Parked>, ruling: Ruling) {
-        if self.is_empty() {
-            *self = Self::default();
-        }
-        self.units.push(unit);
-        self.origins.push(origin);
-        self.judgement.rulings.push(ruling);
-    }
-
-    /// Done with the record that it stands at.
-    fn pass(&mut self) {
-        self.next += 1;
-        self.sent = 0;
-    }
-
-    /// A failure that it stands at has its course from now on.
-    fn hold_to(&mut self, decided: Course) {
-        if let Some(Ruling::Fail(_, course)) = self.judgement.rulings.get_mut(self.next) {
-            *course = decided;
-        }
-    }
-
-    /// How often the record that it stands at was replayed.
-    fn replays(&self) -> u32 {
-        self.origin().map_or(0, |(_, parked)| parked.replay_count)
-    }
-
-    /// Where the record that it stands at came from, if that is the retry partition.
-    fn origin(&self) -> Option<&(usize, Provenance)> {
-        self.origins.get(self.next)?.as_deref()
-    }
 }

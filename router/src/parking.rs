@@ -38,6 +38,7 @@ pub(crate) struct Parking {
     pub(crate) partition: TopicPartition,
     source: TopicPartition,
     tail: Box<dyn Feed>,
+    tail_at: i64,
     signal: Arc<Signal>,
     /// The tail has been at the end: everything is known that was parked before the assignment.
     caught_up: bool,
@@ -85,6 +86,7 @@ impl Parking {
             partition,
             source: source.partition.clone(),
             tail,
+            tail_at: committed.offset,
             signal,
             caught_up: false,
             has_more: false,
@@ -150,10 +152,16 @@ impl Parking {
                 self.index
                     .admit(record.offset, &label)
                     .map_err(|error| FetchError::OutOfOrder { partition: self.partition.clone(), error })?;
+                self.tail_at = record.offset + 1;
             }
         }
         self.has_more = true;
         Ok(true)
+    }
+
+    /// The next offset to be indexed: what is parked from now on lies there or above.
+    pub(crate) fn tail_at(&self) -> i64 {
+        self.tail_at
     }
 
     fn label(&self, record: &Record<'_>) -> Label {
@@ -205,7 +213,7 @@ impl Parking {
             window.signal.raise();
             let next = batch.offset(batch.len() - 1) + 1;
             window.next_offset = next;
-            self.load(batch);
+            self.load(batch)?;
             if let Some(lost) = self.index.next_wanted(from).filter(|offset| *offset < next) {
                 return Err(FetchError::Lost { partition: self.partition.clone(), offset: lost });
             }
@@ -244,10 +252,14 @@ impl Parking {
     }
 
     /// Keeps the wanted records of a batch.
-    fn load(&mut self, batch: Box<dyn Batch>) {
+    fn load(&mut self, batch: Box<dyn Batch>) -> Result<(), FetchError> {
         let (number, mut wanted) = (self.next_held, 0);
         for (index, record) in (0..).zip(0..batch.len()) {
-            if let Some(seq) = self.index.run(batch.offset(record)) {
+            let offset = batch.offset(record);
+            if let Some(seq) = self.index.run(offset) {
+                if self.label(&batch.record(record)).original != self.index.original(seq) {
+                    return Err(FetchError::Replaced { partition: self.partition.clone(), offset });
+                }
                 self.flights.insert(seq, Flight::new(None, number, index));
                 self.loaded.push_back(seq);
                 wanted += 1;
@@ -259,6 +271,7 @@ impl Parking {
             self.bytes += bytes;
             self.held.insert(number, Held { batch: Some(batch), records, unsettled: wanted, bytes });
         }
+        Ok(())
     }
 
     /// The next record to be run.

@@ -12,9 +12,10 @@ use pointsman_core::provenance::{Blame, Marker, Origin, Provenance};
 use pointsman_core::record::{Headers, TopicPartition};
 
 use super::sending::{Full, token};
-use super::{Again, Intent, Lane, Resume, Tools, Unit, Which, Why};
+use super::{Again, Intent, Lane, Resume, ToPark, Tools, Unit, Which, Why};
 use crate::counters::Fate;
 use crate::judge::Course;
+use crate::parking::Parking;
 use crate::shared::Now;
 
 impl Lane {
@@ -55,7 +56,8 @@ impl Lane {
                 // It holds, however long the producer queue stays full.
                 self.outbox.hold_to(Course::Park { due_ms });
                 let partition = PartitionChoice::Exactly(self.source_partition().partition);
-                let intent = Intent::Park { failure: failure.clone(), due_ms };
+                let from = self.retry.as_ref().map_or(0, Parking::tail_at);
+                let intent = Intent::Park(Box::new(ToPark { failure: failure.clone(), due_ms, from }));
                 if self.is_seen(unit) {
                     self.all_sent(unit, intent, tools.now);
                     return Ok(());
@@ -198,11 +200,11 @@ impl Lane {
     /// The log refuses a delivery for itself: the record takes the next worse course.
     pub(super) fn refused(&mut self, unit: Unit, intent: Intent, code: String, message: String, now: Now) {
         let (failure, course) = match intent {
-            Intent::Move => return self.stay(unit, &code, &message),
+            Intent::Move { .. } => return self.stay(unit, &code, &message),
             Intent::Deliver | Intent::None => {
                 (Box::new(Failure::new(FailureClass::Refused, code, message)), Course::Decide)
             }
-            Intent::Park { failure, .. } => (failure, Course::Unparkable),
+            Intent::Park(to_park) => (to_park.failure, Course::Unparkable),
             Intent::DeadLetter { failure, truncated: false } => (failure, Course::Truncate),
             Intent::DeadLetter { failure, truncated: true } => {
                 return self.halt_at_refused(unit, failure, format!("{message} ({code})"), now);

@@ -9,11 +9,11 @@ use super::{Intent, Lane, Tools, Unit};
 impl Lane {
     /// Produces a parked record once more, as it is.
     pub(super) fn move_copy(&mut self, tools: &mut Tools<'_>, unit: Unit) -> Result<(), Full> {
-        if let Some(retry) = &mut self.retry {
-            retry.index_mut().hold_moved(unit.seq);
-        }
+        let Some(retry) = &mut self.retry else { return Ok(()) };
+        retry.index_mut().hold_moved(unit.seq);
+        let intent = Intent::Move { from: retry.tail_at() };
         if self.is_seen(unit) {
-            self.all_sent(unit, Intent::Move, tools.now);
+            self.all_sent(unit, intent, tools.now);
             return Ok(());
         }
         let (Some(topic), Some(record)) = (self.retry_topic, self.record(unit)) else { return Ok(()) };
@@ -28,7 +28,7 @@ impl Lane {
         };
         let produced = tools.sink.produce(&delivery, token(self.id, unit));
         self.produced(unit, produced, tools.credit)?;
-        self.all_sent(unit, Intent::Move, tools.now);
+        self.all_sent(unit, intent, tools.now);
         Ok(())
     }
 

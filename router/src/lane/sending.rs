@@ -249,10 +249,10 @@ impl Lane {
             Some(DeliveryError::Refused { code, message }) => self.refused(unit, intent, code, message, now),
             Some(error @ DeliveryError::Unavailable { .. }) => {
                 let what = match intent {
-                    Intent::Park { failure, due_ms } => Resume::Fail(failure, Course::Park { due_ms }),
+                    Intent::Park(to_park) => Resume::Fail(to_park.failure, Course::Park { due_ms: to_park.due_ms }),
                     Intent::DeadLetter { failure, truncated: false } => Resume::Fail(failure, Course::DeadLetter),
                     Intent::DeadLetter { failure, truncated: true } => Resume::Fail(failure, Course::Truncate),
-                    Intent::Move => Resume::Move,
+                    Intent::Move { .. } => Resume::Move,
                     Intent::Deliver | Intent::None => Resume::Judge,
                 };
                 if self.pause.is_none_or(|until| until <= now.instant) {
@@ -278,10 +278,10 @@ impl Lane {
     fn arrived(&mut self, unit: Unit, intent: Intent) {
         match intent {
             Intent::Deliver => self.delivered(unit),
-            Intent::Move => self.moved(unit),
-            Intent::Park { failure, .. } => {
-                self.count_failure(&failure);
-                self.tell(unit, Fate::Parked, || Why::Failure(*failure));
+            Intent::Move { .. } => self.moved(unit),
+            Intent::Park(to_park) => {
+                self.count_failure(&to_park.failure);
+                self.tell(unit, Fate::Parked, || Why::Failure(*to_park.failure));
                 self.settle(unit, Fate::Parked);
             }
             Intent::DeadLetter { failure, .. } => {

@@ -121,8 +121,9 @@ impl Lane {
         match error {
             FetchError::Feed(FeedError::Unavailable { .. }) | FetchError::Closed(_) => self.wait_out(now, error),
             FetchError::Feed(FeedError::OutOfRange { partition, .. }) if *partition != self.source.partition => {
-                self.halt(format!("{error}{}", self.loss()), now);
+                self.halt_at_loss(error, now);
             }
+            FetchError::Replaced { .. } => self.halt_at_loss(error, now),
             FetchError::Feed(FeedError::OutOfRange { .. }) => self.halt(
                 format!(
                     "{error}. What was lost stays lost; to go on, reset the group's offset for this partition and restart"
@@ -147,8 +148,16 @@ impl Lane {
         }
     }
 
-    /// What is lost with the retry partition, and what can be done about it.
-    fn loss(&self) -> String {
+    /// A record was parked at this offset, where others have been before: nobody will look for it there. It stays unsettled.
+    pub(super) fn parked_in_vain(&mut self, offset: i64, now: Now) {
+        let Some(retry) = self.retry.as_ref().filter(|_| !self.is_halted()) else { return };
+        let error = FetchError::Replaced { partition: retry.partition.clone(), offset };
+        let _named = self.span.clone().entered();
+        self.halt_at_loss(&error, now);
+    }
+
+    /// The retry partition is another one than before: says what is lost with the old one, and what can be done about it.
+    fn halt_at_loss(&mut self, error: &FetchError, now: Now) {
         let first = self.retry.as_ref().and_then(|retry| retry.index().first_origin());
         let TopicPartition { topic, partition } = &self.source.partition;
         let again = first.map(|offset| {
@@ -159,10 +168,11 @@ impl Lane {
                 self.plan().name
             )
         });
-        format!(
-            ": the topic was deleted or emptied{}. A restart goes on without what is gone",
-            again.unwrap_or_default()
-        )
+        let with = again.unwrap_or_default();
+        self.halt(
+            format!("{error}: the topic was deleted or emptied{with}. A restart goes on without what is gone"),
+            now,
+        );
     }
 }
 

@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use pointsman_core::delivery::PartitionChoice;
+
 use super::Step;
 use plugin::{Script, mixed};
-use world::{PARK_KEY, RECORDS, World};
+use world::{PARK_KEY, RECORDS, World, retry_topic};
 
 mod broker;
 mod by_hand;
@@ -96,6 +98,51 @@ fn an_outage_of_the_retry_topic_costs_nobody_a_retry() {
         twice.iter().all(|offset| world.is_parked(*offset, 2)),
         "parked, and not dead-lettered for the day that passed"
     );
+}
+
+/// A world whose retry topic is deleted and made anew once the record at offset 200 is parked there.
+fn replaced(script: fn(u64, i64, u32) -> Script) -> World {
+    let mut world = World::with(1, script, "false", "none");
+    world.be_calm(true);
+    world.go_on_until(|world| world.lane.retry.as_ref().unwrap().tail_at() == 1);
+    world.log.replace(&retry_topic());
+    world
+}
+
+/// Runs it until its lane halts.
+fn halts_at_another_record(world: &mut World) {
+    world.go_on_until(|world| world.lane.is_halted());
+    let reason = world.lane.halted_for().unwrap().reason.clone();
+    for words in [
+        "sim.r.source.retry/0 has another record at offset 0 than before: the topic was deleted or emptied, with the records",
+        "the first of them is offset 200 of source/0",
+    ] {
+        assert!(reason.contains(words), "{reason}");
+    }
+}
+
+/// Whoever reads on at an offset that the new topic has already doesn't notice; whoever writes below it does.
+#[test]
+fn a_retry_topic_that_was_replaced_takes_nothing_for_good() {
+    let mut world = replaced(|_, offset, attempt| match offset {
+        200 | 232.. if attempt == 1 => Script::Retry,
+        _ => Script::Pass,
+    });
+    halts_at_another_record(&mut world);
+    assert!(!world.plugin.judged.contains(&(200, 2)));
+    assert!(world.lane.source_watermark() <= 232, "what was parked in vain is not settled");
+}
+
+#[test]
+fn another_record_is_not_taken_for_the_one_that_was_parked() {
+    let mut world = replaced(|_, offset, attempt| match offset {
+        200 if attempt == 1 => Script::Retry,
+        _ => Script::Pass,
+    });
+    let foreign = (*world.log.written("source")[7].record).clone();
+    world.log.append(&retry_topic(), PartitionChoice::Exactly(0), foreign).unwrap();
+    halts_at_another_record(&mut world);
+    assert!(!world.plugin.judged.contains(&(200, 2)));
 }
 
 /// Else what it has to do now would wait for the next look that is taken anyway.

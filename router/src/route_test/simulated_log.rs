@@ -110,6 +110,15 @@ impl SimulatedLog {
         }
     }
 
+    /// Deletes the records of a topic, as if it had been deleted and made anew.
+    #[cfg(test)]
+    pub(crate) fn replace(&self, topic: &str) {
+        if let Some(Topic { partitions, written }) = self.state().topics.get_mut(topic) {
+            written.clear();
+            partitions.iter_mut().for_each(|partition| partition.records.clear());
+        }
+    }
+
     /// Reads a partition from `start`.
     pub(crate) fn feed(&self, partition: TopicPartition, start: i64) -> SimulatedFeed {
         SimulatedFeed { log: self.clone(), partition, next: start, reached_end: false, waker: None }
@@ -334,7 +343,7 @@ impl Sink for SimulatedSink {
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
         self.queued_bytes = 0;
         for Queued { topic, partition, record, token } in self.queue.drain(..) {
-            let result = self.log.append(&topic, partition, record).map(drop);
+            let result = self.log.append(&topic, partition, record).map(|written| Some(written.record.offset));
             let refused = |Refusal { code, message }| DeliveryError::Refused { code: code.into(), message };
             reports.push(Report { token, result: result.map_err(|error| Box::new(refused(error))) });
         }

@@ -62,6 +62,6 @@ pub(super) fn read(feed: &mut dyn Feed, count: usize) -> anyhow::Result<Vec<Owne
 }
 
 /// Whether a delivery was refused for itself.
-pub(super) fn is_refused(result: &Result<(), Box<DeliveryError>>) -> bool {
+pub(super) fn is_refused(result: &Result<Option<i64>, Box<DeliveryError>>) -> bool {
     result.as_ref().is_err_and(|error| matches!(**error, DeliveryError::Refused { .. }))
 }

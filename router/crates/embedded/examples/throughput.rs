@@ -74,7 +74,7 @@ fn write(log: &EmbeddedLog, records: usize, batch: usize, value_bytes: usize) ->
         sink.produce(&delivery, Token(number as u64))?;
         if (number + 1) % batch == 0 || number + 1 == records {
             sink.serve(&mut reports)?;
-            reports.drain(..).try_for_each(|report| report.result)?;
+            reports.drain(..).try_for_each(|report| report.result.map(drop))?;
         }
     }
     Ok(())

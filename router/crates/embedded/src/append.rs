@@ -15,8 +15,8 @@ use crate::queue::{Queue, Queued, refused};
 pub(crate) struct Appended {
     /// The new ends of the partitions that grew.
     pub(crate) ends: Vec<(PartitionId, i64)>,
-    /// For each record of the queue, in order.
-    pub(crate) results: Vec<Result<(), DeliveryError>>,
+    /// For each record of the queue, in order: its offset.
+    pub(crate) results: Vec<Result<i64, DeliveryError>>,
 }
 
 /// Appends the records of `queue`. A refused one does not keep the others from being written.
@@ -45,8 +45,9 @@ pub(crate) fn append(
             }
         };
         let timestamp_ms = if queued.timestamp_ms < 0 { now_ms } else { queued.timestamp_ms };
+        let offset = tail.next;
         insert_record(&mut insert, queue, queued, tail, timestamp_ms)?;
-        results.push(Ok(()));
+        results.push(Ok(offset));
     }
     let mut ends = Vec::new();
     for tail in tails.iter().flatten().flat_map(|topic| &topic.tails).filter(|tail| tail.has_grown()) {

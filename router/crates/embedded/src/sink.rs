@@ -49,7 +49,9 @@ impl Sink for GroupSink {
             Ok(append::Appended { ends, results }) => {
                 let tokens = self.queue.records.iter().map(|queued| queued.token);
                 reports.extend(
-                    tokens.zip(results).map(|(token, result)| Report { token, result: result.map_err(Box::new) }),
+                    tokens
+                        .zip(results)
+                        .map(|(token, result)| Report { token, result: result.map(Some).map_err(Box::new) }),
                 );
                 self.queue.clear();
                 self.shared.watches.advance(&ends);

@@ -208,9 +208,13 @@ impl Drop for Producer {
     }
 }
 
-fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<(), Box<DeliveryError>> {
+fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<Option<i64>, Box<DeliveryError>> {
     let code = message.code();
-    if code.is_error() { Err(Box::new(delivery_error(code, message.describe_report(), batching))) } else { Ok(()) }
+    if code.is_error() {
+        return Err(Box::new(delivery_error(code, message.describe_report(), batching)));
+    }
+    // Of a batch that was written when it was first sent, and sent again, it is not known.
+    Ok(Some(message.offset()).filter(|offset| *offset >= 0))
 }
 
 /// What became of a delivery that the code is about.

@@ -308,7 +308,7 @@ impl Sink for SimulatedSink {
                 result: if Some(token.0) == self.refuses {
                     Err(Box::new(DeliveryError::Unavailable { code: "simulated".into(), message: "not now".into() }))
                 } else {
-                    Ok(())
+                    Ok(None)
                 },
             }));
         }

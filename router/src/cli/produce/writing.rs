@@ -237,7 +237,7 @@ impl Writing {
         for Report { token, result } in reports {
             self.outstanding = self.outstanding.saturating_sub(1);
             match result {
-                Ok(()) => self.written += 1,
+                Ok(_) => self.written += 1,
                 Err(error) => self.fail(Failed::Delivery { line: token.0, error: *error }),
             }
         }

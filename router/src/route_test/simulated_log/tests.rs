@@ -69,7 +69,8 @@ fn what_is_produced_is_there_and_reported_once_the_sink_is_served() {
     assert_eq!(log.written("t").len(), 1);
     assert_eq!(woken.load(Ordering::Relaxed), 1);
     assert_eq!(feed.fetch(9, 9).unwrap().unwrap().record(0).value, Some(&b"x"[..]));
-    let [Report { token: Token(7), result: Ok(()) }, Report { token: Token(8), result: Err(refused) }] = &reports[..]
+    let [Report { token: Token(7), result: Ok(Some(0)) }, Report { token: Token(8), result: Err(refused) }] =
+        &reports[..]
     else {
         unreachable!("two reports, in order: {reports:?}")
     };

@@ -64,8 +64,9 @@ pub enum ProduceError {
 pub struct Report {
     /// The delivery.
     pub token: Token,
-    /// Durable, or not. Boxed, since most are, and every report has the place for it.
-    pub result: Result<(), Box<DeliveryError>>,
+    /// Durable, and at which offset, where the log tells that; or not. Boxed, since most are, and every report has the
+    /// place for it.
+    pub result: Result<Option<i64>, Box<DeliveryError>>,
 }
 
 /// Why a delivery did not become durable.

@@ -103,9 +103,9 @@ fn null_keys_spread_over_all_partitions_whoever_writes_them() {
     }
 }
 
-fn code(result: &Result<(), Box<DeliveryError>>) -> &str {
+fn code(result: &Result<Option<i64>, Box<DeliveryError>>) -> &str {
     match result.as_ref().map_err(|error| &**error) {
-        Ok(()) => "written",
+        Ok(_) => "written",
         Err(DeliveryError::Refused { code, .. } | DeliveryError::Unavailable { code, .. }) => code,
     }
 }

@@ -14,6 +14,9 @@ use crate::sink::{Batching, delivery_error, native_headers, outgoing};
 /// How long an abort waits before delivery reports are taken, which it waits for.
 const STEP: Duration = Duration::from_millis(100);
 
+/// Code and message.
+type Reason = (String, String);
+
 /// The open transaction of a writer.
 pub(super) struct KafkaTransaction<'w> {
     writer: &'w mut KafkaTransactions,
@@ -21,8 +24,10 @@ pub(super) struct KafkaTransaction<'w> {
     /// Records that were handed over and not reported.
     outstanding: usize,
     bytes: usize,
-    /// The report that tells most of why records were not written.
-    failure: Option<(Token, DeliveryError)>,
+    /// The first record that the broker has refused.
+    refused: Option<(Token, Reason)>,
+    /// Why the first of other records was not written.
+    unavailable: Option<Reason>,
     /// How it ended: committed or aborted by its caller, or with an error.
     ended: Option<Result<(), TransactionError>>,
 }
@@ -30,7 +35,7 @@ pub(super) struct KafkaTransaction<'w> {
 impl<'w> KafkaTransaction<'w> {
     /// A transaction that librdkafka has begun.
     pub(super) fn new(writer: &'w mut KafkaTransactions) -> Self {
-        Self { writer, began: Instant::now(), outstanding: 0, bytes: 0, failure: None, ended: None }
+        Self { writer, began: Instant::now(), outstanding: 0, bytes: 0, refused: None, unavailable: None, ended: None }
     }
 
     fn open(&self) -> Result<(), TransactionError> {
@@ -70,25 +75,30 @@ impl<'w> KafkaTransaction<'w> {
 
     /// One refused record has many others purged, in whatever order they are reported.
     fn note(&mut self, token: Token, error: DeliveryError) {
-        let refused = matches!(error, DeliveryError::Refused { .. });
-        if self.failure.as_ref().is_none_or(|(_, first)| refused && matches!(first, DeliveryError::Unavailable { .. }))
-        {
-            self.failure = Some((token, error));
+        match error {
+            DeliveryError::Refused { code, message } => {
+                self.refused.get_or_insert((token, (code, message)));
+            }
+            DeliveryError::Unavailable { code, message } => {
+                self.unavailable.get_or_insert((code, message));
+            }
         }
     }
 
     /// Ends the transaction, which an error has doomed, so that the caller can begin another; or with what keeps it from that.
     fn fail(&mut self, cause: TransactionError) -> TransactionError {
+        // The abort purges what is not sent yet, which is reported and says nothing.
+        let unavailable = self.unavailable.take();
         let rolled_back = self.roll_back();
-        // Whatever was reported meanwhile is nearer to the cause than what the caller has noticed.
-        let cause = match (cause, self.failure.take()) {
-            (TransactionError::Aborted { .. }, Some((token, DeliveryError::Refused { code, message }))) => {
+        // What was reported is nearer to the cause than what the caller has noticed.
+        let cause = match (cause, self.refused.take(), unavailable) {
+            (TransactionError::Aborted { .. }, Some((token, (code, message))), _) => {
                 TransactionError::Refused { token, code, message }
             }
-            (TransactionError::Aborted { .. }, Some((_, DeliveryError::Unavailable { code, message }))) => {
+            (TransactionError::Aborted { .. }, None, Some((code, message))) => {
                 TransactionError::Aborted { code, message }
             }
-            (cause, _) => cause,
+            (cause, ..) => cause,
         };
         let error = match rolled_back {
             Ok(()) => cause,
@@ -193,13 +203,10 @@ impl<'w> KafkaTransaction<'w> {
     }
 
     fn check_reports(&mut self) -> Result<(), TransactionError> {
-        match &self.failure {
-            None => Ok(()),
-            Some((_, error)) => {
-                let cause = aborted("delivery", error.to_string());
-                Err(self.fail(cause))
-            }
-        }
+        let refused = self.refused.as_ref().map(|(_, reason)| reason);
+        let Some((code, message)) = refused.or(self.unavailable.as_ref()) else { return Ok(()) };
+        let cause = aborted(code, message.clone());
+        Err(self.fail(cause))
     }
 
     /// Waits until every record is written.
