@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use crate::bare::Work;
-use crate::subject::{BARE, CONTROL, Component, Count, End, Program, Subject};
+use crate::subject::{BARE, Backlog, CONTROL, Component, Count, End, Program, Subject};
 
 /// Where records end, unless something else is said.
 const SINK: End = End { suffix: "", count: Count::All, is_own: false };
 
 /// The limit.
 pub(crate) fn bare() -> Subject {
-    Subject { name: BARE.into(), program: Program::Bare(Work::Copy), ends: vec![SINK], baseline: None }
+    Subject { name: BARE.into(), program: Program::Bare(Work::Copy), ends: vec![SINK], baseline: None, backlog: None }
 }
 
 /// The limit once more. As far as it is from the first, so little do the other figures say.
@@ -111,6 +111,18 @@ pub(crate) fn faulty(name: &'static str, fault: &str, every: Option<u64>) -> Sub
     Subject { ends: vec![good, dead], ..faulty }
 }
 
+/// A plugin that fails on no event, while so many wait in the retry topic, none of the keys that come. It keeps the order of
+/// keys, so every record is looked up among those that wait.
+pub(crate) fn behind(name: &'static str, parked: u64) -> Subject {
+    const ROUTE: &str = "ordering = \"key\"\nretry = { initial = \"1d\", max = \"1d\" }";
+    let with = |fault: &str| one_stage(name, "faulty", &format!("config = {{ {fault} }}"), ROUTE);
+    let Program::Router { configuration: parking, .. } = with(r#"fault = "retry", every = 1"#).program else {
+        unreachable!("one stage is a router's")
+    };
+    let backlog = (parked > 0).then_some(Backlog { records: parked, parking });
+    Subject { backlog, ..with(r#"fault = "retry""#) }
+}
+
 /// [`identity`], handed so many records at most in each call.
 pub(crate) fn identity_by(records: u32) -> Subject {
     let identity = one_stage("", "identity", "", &format!("batch = {{ records = {records} }}"));
@@ -182,5 +194,5 @@ partition = "same"
 fn router(name: &'static str, plugins: &[&'static str], configuration: impl Into<Cow<'static, str>>) -> Subject {
     let components = plugins.iter().map(|plugin| Component { plugin, copy: None }).collect();
     let program = Program::Router { configuration: configuration.into(), components };
-    Subject { name: name.into(), program, ends: vec![SINK], baseline: None }
+    Subject { name: name.into(), program, ends: vec![SINK], baseline: None, backlog: None }
 }

@@ -103,6 +103,8 @@ enum Name {
     Partitions,
     /// Shares of records that are rejected or trap.
     Failures,
+    /// A million records that wait for their retry.
+    Backlog,
     /// Latency at half load.
     Latency,
     /// Many partitions, routes and plugins.
@@ -113,12 +115,13 @@ enum Name {
     All,
 }
 
-const ALL: [Name; 8] = [
+const ALL: [Name; 9] = [
     Name::Short,
     Name::Subjects,
     Name::Batches,
     Name::Partitions,
     Name::Failures,
+    Name::Backlog,
     Name::Latency,
     Name::Scaling,
     Name::Start,
@@ -167,6 +170,7 @@ impl Options {
             Name::Batches => parts::batches(extent),
             Name::Partitions => parts::partitions(extent),
             Name::Failures => parts::failures(extent),
+            Name::Backlog => parts::backlog(extent),
             Name::Scaling => parts::scaling(extent),
             Name::Latency => {
                 return latency::report(bench, latency::Wanted { rate: self.rate, time, repetitions });

@@ -1,7 +1,7 @@
 //! The parts that copy topics.
 
 use crate::catalogue::{
-    bare, bare_json, control, fan_out, faulty, header_filter, header_filter_half, identity, identity_by,
+    bare, bare_json, behind, control, fan_out, faulty, header_filter, header_filter_half, identity, identity_by,
     identity_by_key, json_filter, json_transform, no_stage, plugins, routes,
 };
 use crate::figure::Bound;
@@ -142,6 +142,30 @@ pub(crate) fn failures(extent: Extent) -> Part {
             goal("1 % rejected: throughput, × no failures", "1 % rejected", Bound::AtLeast(0.95)),
             goal("0.1 % trap: throughput, × no failures", "0.1 % trap", Bound::AtLeast(0.85)),
         ],
+        picture: Picture::CpuAndRate,
+    }
+}
+
+pub(crate) fn backlog(extent: Extent) -> Part {
+    const NONE: &str = "none parked";
+    const MILLION: &str = "a million parked";
+    Part {
+        name: "backlog",
+        title: "What records that wait for their retry cost the others",
+        repetitions: extent.repetitions(5),
+        groups: vec![Group {
+            label: SMALL.into(),
+            workload: extent.workload(1_000_000),
+            subjects: vec![bare(), behind(NONE, 0), Subject { baseline: Some(NONE), ..behind(MILLION, 1_000_000) }],
+            point: None,
+        }],
+        goals: vec![Goal {
+            what: "a million parked: throughput, × none parked",
+            figure: Kind::Rate,
+            of: (SMALL, MILLION),
+            against: (SMALL, NONE),
+            bound: Bound::AtLeast(0.9),
+        }],
         picture: Picture::CpuAndRate,
     }
 }

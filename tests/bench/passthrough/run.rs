@@ -46,12 +46,20 @@ impl fmt::Display for Measured {
 
 /// Runs a subject once, into topics of its own that are deleted afterwards.
 pub(crate) fn once(bench: &Bench, subject: &Subject, source: &Source) -> anyhow::Result<Measured> {
+    // What was read while its backlog came about is not to be there.
+    let own = subject.backlog.as_ref().map(|_| Source::empty(&bench.kafka, source.workload)).transpose()?;
+    let source = own.as_ref().unwrap_or(source);
     let setting = Setting::new(bench, subject, source)?;
+    if let Some(backlog) = &subject.backlog {
+        setting.park(backlog)?;
+        source.fill(&bench.kafka)?;
+    }
     let mut process = setting.start(false)?;
     let measured = process.telling(|process| measure(bench, subject, source, &setting, process));
     let measured = measured.with_context(|| format!("{} failed", subject.name))?;
     process.kill()?;
     setting.clean_up()?;
+    own.map_or(Ok(()), |own| own.delete(&bench.kafka))?;
     Ok(measured)
 }
 

@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use pointsman_tests::kafka::{Kafka, TopicSpec, Watermarks};
+use pointsman_tests::kafka::{Kafka, Lag, TopicSpec, Watermarks};
 use pointsman_tests::places::Scratch;
-use pointsman_tests::{plugins, router};
+use pointsman_tests::{plugins, router, wait};
 
 use crate::bare::{self, Work};
 use crate::process::Process;
-use crate::subject::{Component, Program, Subject};
+use crate::subject::{Backlog, Component, Program, Subject};
 use crate::workload::{Source, delete, spec};
 
 /// What all runs share.
@@ -51,7 +52,7 @@ impl<'a> Setting<'a> {
         // A partition has a leader some time before that leader takes records: whoever can be asked for its end is there.
         Watermarks::new(&bench.kafka, &given)?.count()?;
         if let Program::Router { configuration, components } = &subject.program {
-            setting.write("router.toml", format!("{HEAD}{configuration}").as_bytes())?;
+            setting.write(ROUTER, format!("{HEAD}{configuration}").as_bytes())?;
             for component in components {
                 setting.write(&component.file_name(), &bytes(component)?)?;
             }
@@ -77,9 +78,25 @@ impl<'a> Setting<'a> {
     pub(crate) fn start(&self, prompt: bool) -> anyhow::Result<Process> {
         let command = match &self.subject.program {
             Program::Bare(work) => self.bare(*work, prompt)?,
-            Program::Router { .. } => self.router()?,
+            Program::Router { .. } => self.router(ROUTER)?,
         };
         Process::start(command, self.folder.path().join("log"))
+    }
+
+    /// Has a router of the same name park records of the source, until it has no more.
+    pub(crate) fn park(&self, Backlog { records, parking }: &Backlog) -> anyhow::Result<()> {
+        self.source.fill_others(&self.bench.kafka, *records)?;
+        self.write(PARKING, format!("{HEAD}{parking}").as_bytes())?;
+        let mut process = Process::start(self.router(PARKING)?, self.folder.path().join("parking-log"))?;
+        process.telling(|process| {
+            process.wait_until_assigned(1)?;
+            let lag = Lag::new(&self.bench.kafka, self.group(), &self.source.topics())?;
+            wait::until_ok("all to be parked", PARKING_DEADLINE, || {
+                process.check()?;
+                Ok((lag.records()? == 0).then_some(()))
+            })
+        })?;
+        process.stop()
     }
 
     /// Deletes the topics, also those that the router has made.
@@ -100,11 +117,11 @@ impl<'a> Setting<'a> {
         Ok(command)
     }
 
-    fn router(&self) -> anyhow::Result<Command> {
+    fn router(&self, file: &str) -> anyhow::Result<Command> {
         let mut command = router::command()?;
         command
             .args(["run", "--log-format", "json"])
-            .arg(self.folder.path().join("router.toml"))
+            .arg(self.folder.path().join(file))
             .env("BOOTSTRAP", self.bench.kafka.bootstrap())
             .env("SOURCE", &self.source.name)
             .env("SINK", &self.name)
@@ -117,6 +134,12 @@ impl<'a> Setting<'a> {
         fs::write(&file, bytes).with_context(|| format!("can't write {}", file.display()))
     }
 }
+
+const ROUTER: &str = "router.toml";
+const PARKING: &str = "parking.toml";
+
+/// How long the records of a backlog may take to be parked.
+const PARKING_DEADLINE: Duration = Duration::from_secs(900);
 
 /// What every router's file begins with: all else is as the router has it by default.
 const HEAD: &str = r#"version = 1

@@ -15,6 +15,16 @@ pub(crate) struct Subject {
     pub(crate) ends: Vec<End>,
     /// The subject of its group whose work is the same but for the router, where that is not [`BARE`].
     pub(crate) baseline: Option<&'static str>,
+    /// What waits in its retry topic when a run begins.
+    pub(crate) backlog: Option<Backlog>,
+}
+
+/// Records that are parked before a run, and not due while it lasts.
+#[derive(Clone)]
+pub(crate) struct Backlog {
+    pub(crate) records: u64,
+    /// Of a router that parks all that it reads, as [`Program::Router::configuration`] is of the one that is measured.
+    pub(crate) parking: Cow<'static, str>,
 }
 
 /// The name of the limit: what every other subject of a group is compared with.

@@ -134,6 +134,13 @@ impl Source {
         kafka.fill_each(numbers.filter_map(|number| Some((topic(number)?.as_str(), self.workload.sample(number)))))
     }
 
+    /// Writes so many records to the first topic that the workload has not, with keys of their own.
+    pub(crate) fn fill_others(&self, kafka: &Kafka, count: u64) -> anyhow::Result<()> {
+        let Some(topic) = self.topics().into_iter().next() else { return Ok(()) };
+        let from = self.workload.records();
+        kafka.fill(&topic, (from..from + count).map(|number| self.workload.sample(number)))
+    }
+
     pub(crate) fn topics(&self) -> Vec<String> {
         (0..self.workload.topics).map(|number| format!("{}-{number}", self.name)).collect()
     }

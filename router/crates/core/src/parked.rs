@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use copies::Coming;
 use held::Held;
+use places::Places;
 
 use crate::settled::Settled;
 use crate::tracker::{CommitPoint, OutOfOrder};
@@ -25,6 +26,7 @@ mod copies;
 mod held;
 mod label;
 mod moving;
+mod places;
 
 pub use label::{Edition, KeyHash, KeyOrder, Kind, Label, Original};
 
@@ -40,8 +42,8 @@ pub struct Parked {
     next_offset: i64,
     /// What an earlier assignment settled at or beyond `next_offset`.
     earlier: Settled,
-    /// The low bits of the sequence numbers of those that are to run, but for [`coming`](Self::coming) ones.
-    places: BTreeMap<Original, u32>,
+    /// Of those that are to run, but for [`coming`](Self::coming) ones.
+    places: Places,
     /// Those that are being parked, or are parked and not seen in the partition yet.
     coming: BTreeMap<Original, Coming>,
     /// Editions that are newer than the copy that is run, and have their turn when that has its fate.
@@ -127,7 +129,7 @@ impl Parked {
             first_seq: 0,
             next_offset: point.offset,
             earlier: point.settled,
-            places: BTreeMap::new(),
+            places: Places::default(),
             coming: BTreeMap::new(),
             newer: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -203,8 +205,8 @@ impl Parked {
             is_parked = first == offset;
             self.foreseen.pop_first();
             let original = Original { key, offset: first };
-            match self.places.get(&original) {
-                Some(low) if !self.keeps_order(key) => self.queue(self.full_seq(u64::from(*low), u64::from(u32::MAX))),
+            match self.places.get(original) {
+                Some(low) if !self.keeps_order(key) => self.queue(self.seq_of(low)),
                 _ => self.promote(key),
             }
         }
@@ -213,11 +215,11 @@ impl Parked {
 
     /// Puts the first record of a key into the queue.
     fn promote(&mut self, key: KeyHash) {
-        let first = self.places.range(Original::all_of(key)).next().map(|(original, low)| (*original, *low));
-        if let Some((original, low)) = first
-            && self.first_of(key) == Some(original)
+        let first = self.places.of_key(key).next();
+        if let Some((first, low)) = first
+            && self.first_coming(key).is_none_or(|coming| first < coming)
         {
-            self.queue(self.full_seq(u64::from(low), u64::from(u32::MAX)));
+            self.queue(self.seq_of(low));
         }
     }
 
@@ -247,9 +249,13 @@ impl Parked {
 
     /// The first record of a key that is parked, or being parked.
     fn first_of(&self, key: KeyHash) -> Option<Original> {
-        let placed = self.places.range(Original::all_of(key)).next().map(|(original, _)| *original);
-        let coming = self.coming.range(Original::all_of(key)).next().map(|(original, _)| *original);
-        placed.into_iter().chain(coming).min()
+        let placed = self.places.of_key(key).next().map(|(original, _)| original);
+        placed.into_iter().chain(self.first_coming(key)).min()
+    }
+
+    /// The first record of a key that is being parked.
+    fn first_coming(&self, key: KeyHash) -> Option<Original> {
+        self.coming.range(Original::all_of(key)).next().map(|(original, _)| *original)
     }
 
     /// Whether nothing is parked whose origin is known, or being parked, and no key is held. Then [`predecessor`](Self::predecessor) and, before
@@ -274,13 +280,12 @@ impl Parked {
         if !self.keeps_order(original.key) {
             return None;
         }
-        let before = Original { offset: i64::MIN, ..original }..original;
-        if let Some((coming, _)) = self.coming.range(before.clone()).next() {
+        if let Some(coming) = self.first_coming(original.key).filter(|coming| *coming < original) {
             return Some(coming.offset);
         }
         // Of those before it, each was sent behind the one before.
-        let (placed, low) = self.places.range(before).next_back()?;
-        let entry = self.entry(self.full_seq(u64::from(*low), u64::from(u32::MAX)))?;
+        let (placed, low) = self.places.before(original)?;
+        let entry = self.entry(self.seq_of(low))?;
         (entry.state != State::Sent).then_some(placed.offset)
     }
 
@@ -306,15 +311,15 @@ impl Parked {
 
     /// Chooses the first records of a key, as far as they are due; the answer is how many.
     fn want_chain(&mut self, key: KeyHash, now_ms: i64, limit: usize) -> usize {
-        let coming = self.coming.range(Original::all_of(key)).next().map_or(i64::MAX, |(original, _)| original.offset);
-        let may_run = |low: &u32| {
-            let seq = self.full_seq(u64::from(*low), u64::from(u32::MAX));
+        let coming = self.first_coming(key).map_or(i64::MAX, |original| original.offset);
+        let may_run = |low: u32| {
+            let seq = self.seq_of(low);
             let entry = self.entry(seq)?;
             let is_free = matches!(entry.state, State::Waiting | State::Queued) && entry.due_ms <= now_ms;
             let must_wait = self.foreseen.contains_key(&entry.origin) || self.waits_for_release(seq);
             (is_free && entry.origin < coming && !must_wait).then_some(seq)
         };
-        let chain = self.places.range(Original::all_of(key)).map_while(|(_, low)| may_run(low)).take(limit);
+        let chain = self.places.of_key(key).map_while(|(_, low)| may_run(low)).take(limit);
         let chain: Vec<u64> = chain.collect();
         chain.into_iter().filter(|seq| self.want(*seq)).count()
     }
@@ -385,7 +390,7 @@ impl Parked {
     /// The lowest offset in the source of what is parked; `None` where nothing is. Takes time in proportion to what is known.
     #[must_use]
     pub fn first_origin(&self) -> Option<i64> {
-        self.places.keys().map(|original| original.offset).min()
+        self.places.first_offset()
     }
 
     /// The record that was run has its fate. If that is to be parked again, it was [held](Self::hold) before.
@@ -400,9 +405,7 @@ impl Parked {
         );
         self.mark_settled(seq);
         let Some(original) = entry.original() else { return };
-        if self.places.get(&original) == Some(&(seq as u32)) {
-            self.places.remove(&original);
-        }
+        self.places.remove(original, seq as u32);
         if parked {
             self.parked(original);
         } else {
@@ -444,6 +447,11 @@ impl Parked {
 
     fn next_seq(&self) -> u64 {
         self.first_seq + self.entries.len() as u64
+    }
+
+    /// The sequence number that has these low bits.
+    fn seq_of(&self, low: u32) -> u64 {
+        self.full_seq(u64::from(low), u64::from(u32::MAX))
     }
 
     /// The sequence number whose bits of `mask` are `low`, given that it is not settled.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A key ends in the number of its event, as in `customer-0001000`. Where `every` divides that number, the event is
-//! rejected (`fault = "reject"`) or the plugin panics (`fault = "trap"`). Without `every` nothing fails, at the cost of the
+//! rejected (`fault = "reject"`), is to be retried (`fault = "retry"`) or the plugin panics (`fault = "trap"`). Without `every` nothing fails, at the cost of the
 //! same look at every key: so routes that differ in nothing but their failures can be compared, on the same records.
 //!
 //! `first = 100` rejects the first 100 events that an instance is asked about, whatever their keys: an outage that ends.
@@ -26,6 +26,7 @@ struct Faulty {
 #[serde(rename_all = "kebab-case")]
 enum Fault {
     Reject,
+    Retry,
     Trap,
 }
 
@@ -47,6 +48,7 @@ impl Plugin for Faulty {
         match self.fault {
             _ if !fails => Verdict::pass(),
             Fault::Reject => Verdict::reject("asked", "this event was to be rejected"),
+            Fault::Retry => Verdict::retry("this event was to be retried"),
             Fault::Trap => trap(),
         }
     }

@@ -41,7 +41,7 @@ impl Parked {
             }
             return;
         }
-        let known = self.places.get(&original).map(|low| self.full_seq(u64::from(*low), u64::from(u32::MAX)));
+        let known = self.places.get(original).map(|low| self.seq_of(low));
         match known.and_then(|known| Some((known, *self.entry(known)?))) {
             Some((_, known)) if edition < known.edition() => self.mark_settled(seq),
             Some((known, entry)) if entry.is_busy() => {

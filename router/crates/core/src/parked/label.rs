@@ -21,6 +21,15 @@ impl KeyHash {
         hasher.write(key);
         Self(hasher.finish().max(1))
     }
+
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    #[cfg(test)]
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 }
 
 /// A record of the source partition, wherever its copies are. In order of keys, and then of offsets.

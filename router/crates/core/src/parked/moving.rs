@@ -14,7 +14,7 @@ impl Parked {
             waits
                 && entry
                     .original()
-                    .is_some_and(|original| entry.is_marker() || self.places.get(&original) == Some(&(*seq as u32)))
+                    .is_some_and(|original| entry.is_marker() || self.places.get(original) == Some(*seq as u32))
         });
         let waiting: Vec<u64> = waiting.map(|(_, seq)| seq).take(limit).collect();
         waiting.into_iter().filter(|seq| self.want(*seq)).collect()
