@@ -7,6 +7,8 @@
 //! `mirror` (columns, by the SDK) and `mirror-records` (records, by the standard generator) do the same; each event tells
 //! them to let it pass. `identity` asks for no field at all, and shows what is left then. The guests take turns; each
 //! figure is the least of many, since noise only adds. Only ratios within one run mean something.
+//!
+//! `faulty` panics at each event: what an instance costs from its start to its end by a trap.
 #![allow(clippy::print_stdout, reason = "the table is what a benchmark is for")]
 
 use std::num::NonZeroUsize;
@@ -15,7 +17,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use pointsman_core::event::Event;
-use pointsman_core::port::{PluginHost as _, PluginId};
+use pointsman_core::failure::FailureClass;
+use pointsman_core::port::{CallError, PluginHost as _, PluginId};
 use pointsman_core::record::{Header, Headers};
 use pointsman_tests::plugins;
 use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
@@ -23,12 +26,18 @@ use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, Work
 /// The guests, what they are, and by which door they are called.
 const GUESTS: [(&str, &str); 3] =
     [("mirror-records", "records, all fields"), ("mirror", "columns, all fields"), ("identity", "columns, no fields")];
+/// The guest that traps, by its place behind the others.
+const TRAPPING: PluginId = PluginId(GUESTS.len() as u32);
+/// Instances of it that one measurement takes.
+const INSTANCES: u32 = 500;
 /// Events of one call.
 const BATCHES: [usize; 3] = [1, 16, 256];
 /// Bytes of each value.
 const VALUES: [usize; 2] = [200, 1024];
 /// Events of one measurement.
 const EVENTS: usize = 50_000;
+/// The time of every call.
+const NOW_MS: i64 = 1_700_000_000_000;
 /// Measurements of each guest.
 const TIMES: usize = 15;
 
@@ -57,28 +66,57 @@ fn main() -> anyhow::Result<()> {
             println!("| {bytes} | {batch} | {} |", cells.join(" | "));
         }
     }
+    let traps = (0..TIMES).map(|_| microseconds_per_trap(&mut worker));
+    let least = traps.collect::<anyhow::Result<Vec<_>>>()?.into_iter().fold(f64::INFINITY, f64::min);
+    println!("\nAn instance, from its start to its end by a trap: {least:.0} µs");
     Ok(())
 }
 
 fn load() -> anyhow::Result<WorkerPlugins> {
     let sandbox = Sandbox::new(&SandboxSettings {
         workers: NonZeroUsize::MIN,
-        plugins: GUESTS.len(),
+        plugins: GUESTS.len() + 1,
         memory_bytes: LIMITS.memory_bytes,
         table_elements: LIMITS.table_elements,
         cache: None,
     })?;
-    let load = |(name, _): (&str, &str)| {
+    let load = |(name, config): (&str, &str)| {
         Ok(sandbox.load(&PluginSpec {
             name: Arc::from(name),
             component: plugins::component(name)?,
             sha256: None,
-            config: "{}".into(),
+            config: config.into(),
             limits: LIMITS,
             grants: Vec::new(),
         })?)
     };
-    Ok(Plugins::new(GUESTS.into_iter().map(load).collect::<anyhow::Result<_>>()?).worker())
+    let trapping = ("faulty", r#"{"fault":"trap","every":1}"#);
+    let guests = GUESTS.into_iter().map(|(name, _)| (name, "{}")).chain([trapping]);
+    Ok(Plugins::new(guests.map(load).collect::<anyhow::Result<_>>()?).worker())
+}
+
+/// Has [`INSTANCES`] instances end at their first event.
+fn microseconds_per_trap(worker: &mut WorkerPlugins) -> anyhow::Result<f64> {
+    let event = event(&[b'x'; 200], Headers::NONE);
+    let before = cpu_time();
+    for _ in 0..INSTANCES {
+        let ended = worker.call(TRAPPING, std::slice::from_ref(&event), NOW_MS);
+        ensure!(matches!(ended, Err(CallError::Guest { class: FailureClass::Trap, .. })), "{ended:?}");
+    }
+    Ok((cpu_time() - before).as_secs_f64() * 1e6 / f64::from(INSTANCES))
+}
+
+fn event<'a>(value: &'a [u8], headers: Headers<'a>) -> Event<'a> {
+    Event {
+        topic: "orders",
+        partition: 0,
+        offset: 0,
+        timestamp_ms: NOW_MS,
+        key: Some(b"customer-0000001"),
+        value: Some(value),
+        headers,
+        attempt: 1,
+    }
 }
 
 /// Has the guest judge [`EVENTS`] events, in calls of `batch`.
@@ -91,21 +129,12 @@ fn nanoseconds_per_event(
     let value = vec![b'x'; bytes];
     let headers = [("trace-id", "0123456789abcdef0123456789abcdef"), ("answer", "pass")]
         .map(|(name, value)| Header { name: name.as_bytes(), value: Some(value.as_bytes()) });
-    let event = |offset| Event {
-        topic: "orders",
-        partition: 0,
-        offset,
-        timestamp_ms: 1_700_000_000_000,
-        key: Some(b"customer-0000001"),
-        value: Some(&value),
-        headers: Headers::Borrowed(&headers),
-        attempt: 1,
-    };
-    let events: Vec<_> = (0..).map(event).take(batch).collect();
+    let event = event(&value, Headers::Borrowed(&headers));
+    let events: Vec<_> = (0..).map(|offset| Event { offset, ..event }).take(batch).collect();
     let calls = EVENTS / batch;
     let before = cpu_time();
     for _ in 0..calls {
-        let verdicts = worker.call(guest, &events, 1_700_000_000_000)?;
+        let verdicts = worker.call(guest, &events, NOW_MS)?;
         ensure!(verdicts.len() == batch && verdicts.others().is_empty(), "{verdicts:?}");
     }
     Ok((cpu_time() - before).as_nanos() as f64 / (calls * batch) as f64)

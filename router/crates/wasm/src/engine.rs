@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use thiserror::Error;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures,
+};
 
 use crate::cache::Cache;
 
@@ -23,6 +25,12 @@ const MEMORIES: u32 = 2;
 const TABLES: u32 = 8;
 /// Bytes of wasmtime's own bookkeeping for one instance: a module with tens of thousands of functions needs some.
 const INSTANCE_BYTES: usize = 4 << 20;
+
+/// So much of the memory of an instance that has ended is cleared by us and kept for the next one: to give it back to the
+/// system interrupts all threads, and has the next one fault for each page.
+const KEPT_BYTES: usize = 512 << 10;
+/// Most frames of a guest's stack that are logged where it trapped.
+const BACKTRACE_FRAMES: Option<NonZeroUsize> = NonZeroUsize::new(20);
 
 /// Address space for one linear memory: with 4 GiB and a guard, a 32-bit access needs no bounds check.
 const RESERVATION: u64 = 4 << 30;
@@ -133,6 +141,8 @@ fn config(settings: &SandboxSettings, instances: u32) -> Config {
     config.max_wasm_stack(STACK_BYTES);
     // A new instance is a mapping of the component's initial memory, copied page by page when written to.
     config.memory_init_cow(true);
+    // Frames of the guest are of interest to its developer alone. To find their names costs as much as to end the instance.
+    config.wasm_backtrace_max_frames(tracing::enabled!(tracing::Level::DEBUG).then_some(BACKTRACE_FRAMES).flatten());
     // A memory never moves, so that a guest's growth can't cost a copy.
     config.memory_may_move(false).memory_guard_size(GUARD);
     config.memory_reservation(reservation(settings, instances));
@@ -162,6 +172,9 @@ fn pool(settings: &SandboxSettings, instances: u32) -> PoolingAllocationConfig {
         .max_tables_per_component(TABLES)
         .max_memories_per_module(1)
         .max_tables_per_module(TABLES)
+        .pagemap_scan(Enabled::Auto)
+        .linear_memory_keep_resident(KEPT_BYTES)
+        .table_keep_resident(KEPT_BYTES)
         .max_memory_size(sizes.memory_bytes.next_multiple_of(1 << 16))
         .table_elements(sizes.table_elements);
     pool
