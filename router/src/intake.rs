@@ -201,6 +201,11 @@ impl Intake {
         }
     }
 
+    /// How earlier assignments have ended, by what is committed.
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
     /// Whether a fetch may find something that the last one did not. `look_anyway` is for the now and then when a
     /// lost wake-up is made good.
     pub(crate) fn may_have_records(&self, look_anyway: bool) -> bool {

@@ -50,6 +50,8 @@ pub(crate) enum Course {
     DeadLetter,
     /// It is to be dead-lettered without its payload, since that was too large.
     Truncate,
+    /// The lane halts at it, whatever the policy says.
+    Halt,
 }
 
 impl Ruling {

@@ -241,7 +241,7 @@ impl Lane {
         let retry = assignment.retry.map(|retry| Parking::new(retry, &source, in_flight, keys));
         let held_bytes = plugins.clone().map(|plugin| plugin.limits.output_bytes).max().unwrap_or(0);
         let record_time = RECORD_TIME + plugins.map(|plugin| plugin.limits.deadline * DEADLINES).sum::<Duration>();
-        Self {
+        let mut lane = Self {
             id,
             route,
             source,
@@ -274,7 +274,9 @@ impl Lane {
             span,
             told: None,
             shared,
-        }
+        };
+        lane.know_better(in_flight);
+        lane
     }
 
     /// [`step`](Self::step), where there may be something to do.
@@ -302,13 +304,14 @@ impl Lane {
     /// One step of the straight path: fetch a batch, decide, deliver. (Settling and committing follow when the log has
     /// acknowledged: [`reported`](Self::reported), [`commits`](Self::commits).)
     fn step(&mut self, tools: &mut Tools<'_>) -> Step {
+        self.give_way(tools.now);
         if self.is_halted() || self.regroup(tools.now) {
             return Step::Idle;
         }
         if !self.outbox.is_empty() {
             return self.deliver(tools);
         }
-        if let Some(step) = self.end_trial(tools.now) {
+        if let Some(step) = self.end_trial() {
             return step;
         }
         if self.draining || self.by_hand.is_some() {
@@ -485,12 +488,12 @@ impl Lane {
         if let Err(error) = result {
             flight.error.get_or_insert(error);
         }
+        if let Some(offset) = in_vain {
+            flight.error.get_or_insert_with(|| Box::new(taking::in_vain(offset)));
+        }
         let flawless = flight.error.is_none() && matches!(flight.intent, Intent::Deliver);
         credit.give_back(bytes);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-        if let Some(offset) = in_vain {
-            return self.parked_in_vain(offset, now);
-        }
         match (sent && done, flawless) {
             (false, _) => {}
             // As most records end. Of them there is nothing to log: to enter the span would cost more than to settle them.
@@ -500,12 +503,18 @@ impl Lane {
                 self.finish(unit, now);
             }
         }
+        if let Some(offset) = in_vain {
+            self.parked_in_vain(offset, now);
+        }
     }
 
     /// Gives a record its fate.
     fn settle(&mut self, unit: Unit, fate: Fate) {
         self.tally.count(fate);
         self.patience = PATIENCE.start;
+        if matches!(fate, Fate::Delivered | Fate::Dropped) {
+            self.succeeded(unit.which);
+        }
         self.settle_parked(unit, fate == Fate::Parked);
         match (unit.which, &mut self.retry) {
             (Which::Source, _) => self.source.settle(unit.seq),
@@ -519,6 +528,7 @@ impl Lane {
         self.rest = None;
         self.draining = true;
         self.ready.clear();
+        self.leave_claim();
     }
 
     /// Whether the partition is about to be given up.

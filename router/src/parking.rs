@@ -106,6 +106,11 @@ impl Parking {
         }
     }
 
+    /// How earlier assignments have ended, by what is committed.
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
     /// Whether a fetch may find something that the last one did not.
     pub(crate) fn may_have_records(&self, look_anyway: bool) -> bool {
         let awaited = self.window.as_ref().filter(|_| self.index.wanted() > 0);
@@ -143,6 +148,7 @@ impl Parking {
                 if !self.caught_up && self.tail.reached_end() {
                     self.caught_up = true;
                     self.index.caught_up();
+                    self.watch.limit_suspects(self.index.len());
                 }
                 return Ok(batches > 0);
             };
@@ -291,7 +297,7 @@ impl Parking {
 
     /// Whether the record is still to be settled.
     pub(crate) fn is_open(&self, seq: u64) -> bool {
-        self.flights.contains_key(&seq)
+        self.index.is_open(seq)
     }
 
     /// The record, while it is in flight.

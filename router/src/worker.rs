@@ -282,6 +282,7 @@ impl Worker {
             }
             Revocation::Lost => {
                 for id in &lanes {
+                    self.lanes.get_mut(id).into_iter().for_each(|tenant| tenant.lane.outlive());
                     self.give_up(*id, "lost");
                 }
                 respond(&answer, Vec::new());

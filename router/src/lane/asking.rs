@@ -61,6 +61,9 @@ impl Lane {
         if self.pause.is_some_and(|until| until > now.instant) {
             return self.trouble.as_deref().cloned();
         }
+        if let Some(because) = self.kept_waiting_for() {
+            return Some(because);
+        }
         if self.retry.as_ref().is_some_and(|retry| !retry.is_caught_up()) {
             return because("what was parked before the assignment is being indexed, and nothing runs before that");
         }

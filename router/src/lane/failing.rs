@@ -37,6 +37,11 @@ impl Lane {
                 Decision::DeadLetter
             }
             Course::Unparkable | Course::DeadLetter | Course::Truncate => Decision::Halt,
+            Course::Halt => {
+                let why = "it is the second in a row that seems to, so it may be neither of them";
+                self.halt_at(unit, *failure, why, tools.now);
+                return Ok(());
+            }
         };
         match (decision, self.retry_topic, self.plan().dead_letter) {
             (Decision::Drop, ..) => {
@@ -77,7 +82,7 @@ impl Lane {
                 self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (&failure, history, None), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter | Decision::Halt, ..) => {
-                self.halt_at(unit, *failure, tools.now);
+                self.halt_at(unit, *failure, "the plan says to halt at that", tools.now);
                 Ok(())
             }
         }

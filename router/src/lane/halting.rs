@@ -40,9 +40,10 @@ impl Lane {
         self.put_halt(Halt { because: Because::since(reason, now), stand: None });
     }
 
-    /// The plan says to halt at the record that the outbox stands at.
-    pub(super) fn halt_at(&mut self, unit: Unit, failure: Failure, now: Now) {
-        let reason = format!("{}, and the plan says to halt at that", failure.line());
+    /// Halts at the record that the outbox stands at.
+    pub(super) fn halt_at(&mut self, unit: Unit, failure: Failure, why: &str, now: Now) {
+        self.pardon(unit);
+        let reason = format!("{}, and {why}", failure.line());
         let skip = if self.plan().dead_letter.is_some() { "" } else { " --drop" };
         let remedy = match self.shared.plan.admin {
             Some(_) => format!(

@@ -193,7 +193,7 @@ impl Lane {
     pub(super) fn pay(&mut self, course: Course, now: Now) -> bool {
         let Some(Guard { breaker, .. }) = &mut self.guard else { return true };
         match course {
-            Course::DeadLetter | Course::Truncate => true,
+            Course::DeadLetter | Course::Truncate | Course::Halt => true,
             Course::Decide | Course::Park { .. } | Course::Unparkable => {
                 let paid = breaker.pay(now.instant);
                 if paid {

@@ -15,11 +15,17 @@ use pointsman_core::unclean::{Charge, Ends, Watch};
 use super::{Lane, PATIENCE, Step, Tools, Unit, Which};
 use crate::alone::Claim;
 use crate::judge::Course;
+use crate::lanes::Because;
 use crate::shared::Now;
 
 /// What the lane does about unclean ends.
 pub(super) struct Suspicion {
     vow: Vow,
+    /// Whether it is about the retry partition, too. Of that nothing is committed before what the source has come to: what
+    /// was parked might run anew.
+    of_retry: bool,
+    /// Why the last attempts failed, and when the next one may be made.
+    hitch: Option<Hitch>,
     /// What is in `ready` waits for a commit, or to be alone, and for nothing else.
     waits: bool,
     trial: Option<Trial>,
@@ -27,6 +33,13 @@ pub(super) struct Suspicion {
     claim: Option<Claim>,
     /// A guilty record on its way out, with its offset.
     guilty: Option<(Unit, i64)>,
+}
+
+/// A commit can't be made.
+struct Hitch {
+    because: Because,
+    not_before: Instant,
+    patience: Duration,
 }
 
 /// The commit that comes before what is run next.
@@ -51,14 +64,11 @@ enum Stage {
     /// The record is named in a commit, or is going to be.
     Named,
     /// It has been judged, and may be on its way.
-    Judged { at: Instant },
+    Judged,
     /// It was alone, and that it is over is to be committed.
     Over,
 }
 
-/// A record that is tried alone has the process for itself no longer than this once it is judged: the topic that it goes to may
-/// be away, and others' are not.
-const ALONE_TIME: Duration = Duration::from_secs(5);
 /// Until the others have finished what they judge, it is looked for so often.
 const QUIET_POLL: Duration = Duration::from_millis(1);
 /// While another lane is alone, one waits so long before it looks again.
@@ -66,7 +76,7 @@ pub(super) const ALONE_POLL: Duration = Duration::from_millis(5);
 
 impl Suspicion {
     pub(super) fn new() -> Self {
-        Self { vow: Vow::Kept, waits: false, trial: None, claim: None, guilty: None }
+        Self { vow: Vow::Kept, of_retry: false, hitch: None, waits: false, trial: None, claim: None, guilty: None }
     }
 }
 
@@ -76,12 +86,41 @@ impl Lane {
         self.suspicion = None;
     }
 
+    /// Begins with what this process knows better than the commits: an assignment that was lost has not ended it.
+    pub(super) fn know_better(&mut self, in_flight: usize) {
+        let (alone, route) = (&self.shared.alone, self.route);
+        let ends = alone.known_better(route, &self.source.partition, self.source.ends().clone());
+        self.source.watch = Watch::resume(ends, in_flight);
+        if let Some(retry) = &mut self.retry {
+            let ends = alone.known_better(route, &retry.partition, retry.ends().clone());
+            retry.watch = Watch::resume(ends, in_flight);
+        }
+    }
+
+    /// The partition is lost, and the process lives.
+    pub(crate) fn outlive(&mut self) {
+        if self.suspicion.is_none() {
+            return;
+        }
+        self.leave_trial();
+        let (alone, route) = (&self.shared.alone, self.route);
+        alone.outlive(route, &self.source.partition, self.source.ends().clone(), self.source.watch.ends(true));
+        if let Some(retry) = &self.retry {
+            alone.outlive(route, &retry.partition, retry.ends().clone(), retry.watch.ends(true));
+        }
+    }
+
     /// What is to be committed before the lane goes on, and the answer told to [`confirmed`](Self::confirmed).
     pub(crate) fn vow(&mut self, now: Now) -> Option<Vec<Commit>> {
-        let rests = self.draining || self.pause.is_some_and(|until| until > now.instant);
-        let suspicion = self.suspicion.as_mut().filter(|suspicion| suspicion.vow == Vow::Wanted && !rests)?;
+        let suspicion = self.suspicion.as_mut().filter(|suspicion| suspicion.vow == Vow::Wanted && !self.draining)?;
+        if suspicion.hitch.as_ref().is_some_and(|hitch| hitch.not_before > now.instant) {
+            return None;
+        }
         suspicion.vow = Vow::UnderWay;
-        Some(self.commits(true).collect())
+        let of_retry = suspicion.of_retry;
+        self.let_guilty_go();
+        let retry = self.retry.as_mut().filter(|_| of_retry).and_then(|retry| retry.commit(true, false));
+        Some(self.source.commit(true, false).into_iter().chain(retry).collect())
     }
 
     /// Whether the last [`vow`](Self::vow) is as durable as the log makes it, or why not.
@@ -91,15 +130,41 @@ impl Lane {
         };
         self.rest = None;
         match answer {
-            Ok(()) => suspicion.vow = Vow::Kept,
+            Ok(()) => {
+                suspicion.vow = Vow::Kept;
+                suspicion.of_retry = false;
+                suspicion.hitch = None;
+            }
             Err(message) => {
                 suspicion.vow = Vow::Wanted;
+                let reason = format!("it can't be committed that records are about to be run: {message}");
                 let _named = self.span.clone().entered();
-                tracing::info!("can't commit that records are about to be run: {message}; the lane tries again");
-                // A group that is assigned anew takes no commits for a moment, and that comes often.
-                self.pause = Some(now.instant + PATIENCE.start);
+                let (patience, since_ms) = match &suspicion.hitch {
+                    // A group that is assigned anew takes no commits for a moment, and that comes often.
+                    None => {
+                        tracing::info!("{reason}; the lane tries again");
+                        (PATIENCE.start, Some(now.unix_ms))
+                    }
+                    Some(hitch) => {
+                        tracing::warn!(pause = ?hitch.patience, "{reason}; the lane waits and tries again");
+                        ((hitch.patience * 2).min(PATIENCE.end), hitch.because.since_ms)
+                    }
+                };
+                let because = Because { reason, since_ms };
+                suspicion.hitch = Some(Hitch { because, not_before: now.instant + patience, patience });
             }
         }
+    }
+
+    /// What keeps the lane from running what it has.
+    pub(super) fn kept_waiting_for(&self) -> Option<Because> {
+        let suspicion = self.suspicion.as_ref()?;
+        if let Some(hitch) = &suspicion.hitch {
+            return Some(hitch.because.clone());
+        }
+        let is_others = !self.ready.is_empty() && suspicion.claim.is_none() && self.shared.alone.is_claimed();
+        let reason = "another lane runs a record alone in the process, since that may be what has ended it before";
+        is_others.then(|| Because { reason: reason.into(), since_ms: None })
     }
 
     /// Whether what is in `ready` has been chosen, and has only waited for a commit, or to be alone.
@@ -116,7 +181,7 @@ impl Lane {
         let (Some(unit), Some(suspicion)) = (self.ready.first().copied(), &mut self.suspicion) else { return Ok(()) };
         suspicion.waits = true;
         if suspicion.vow != Vow::Kept {
-            return Err(Step::Idle);
+            return Err(suspicion.hitch.as_ref().map_or(Step::Idle, |hitch| Step::NotBefore(hitch.not_before)));
         }
         match suspicion.trial {
             Some(trial) if trial.unit == unit && matches!(trial.stage, Stage::Named) => return Ok(()),
@@ -166,12 +231,18 @@ impl Lane {
         }
     }
 
-    /// How many records may be judged at once.
+    /// How many of the records that are ready may be judged at once: those of one partition where the other is suspected.
     pub(super) fn most_at_once(&self) -> usize {
-        let suspects = |watch: &Watch| watch.suspects_some();
-        let one = self.suspicion.is_some()
-            && (suspects(&self.source.watch) || self.retry.as_ref().is_some_and(|retry| suspects(&retry.watch)));
-        if one { 1 } else { usize::MAX }
+        let of_retry = self.retry.as_ref().is_some_and(|retry| retry.watch.suspects_some());
+        let of_source = self.source.watch.suspects_some();
+        let Some(first) = self.ready.first().filter(|_| self.suspicion.is_some() && (of_retry || of_source)) else {
+            return usize::MAX;
+        };
+        match first.which {
+            Which::Source if of_source => 1,
+            Which::Retry if of_retry => 1,
+            which => self.ready.iter().take_while(|unit| unit.which == which).count(),
+        }
     }
 
     fn watch(&mut self, which: Which) -> Option<&mut Watch> {
@@ -181,9 +252,10 @@ impl Lane {
         }
     }
 
-    fn want_vow(&mut self) {
+    fn want_vow(&mut self, of: Which) {
         if let Some(suspicion) = &mut self.suspicion {
             suspicion.vow = Vow::Wanted;
+            suspicion.of_retry |= of == Which::Retry;
         }
     }
 
@@ -195,11 +267,9 @@ impl Lane {
             let uncounted = |watch: &&mut Watch| !is_unused && !watch.is_counted() && !watch.suspects_some();
             if let Some(watch) = self.watch(which).filter(uncounted) {
                 watch.count();
+                self.want_vow(which);
                 any = true;
             }
-        }
-        if any {
-            self.want_vow();
         }
         any
     }
@@ -209,7 +279,7 @@ impl Lane {
         let Some(offset) = self.offset_of(unit) else { return Step::Idle };
         match self.watch(unit.which).map_or(Charge::Tried, |watch| watch.charge(offset)) {
             Charge::Guilty => return self.condemn(unit, offset, tools),
-            Charge::TriedAlone if !self.is_alone() => return Step::NotBefore(tools.now.instant + QUIET_POLL),
+            Charge::TriedAlone if !self.is_alone(tools.now) => return Step::NotBefore(tools.now.instant + QUIET_POLL),
             Charge::TriedAlone => {
                 tracing::warn!(
                     from = unit.which.name(),
@@ -225,17 +295,26 @@ impl Lane {
         if let Some(suspicion) = &mut self.suspicion {
             suspicion.trial = Some(Trial { unit, stage: Stage::Named });
         }
-        self.want_vow();
+        self.want_vow(unit.which);
         Step::Idle
     }
 
     /// Whether nobody else judges; from now on nobody begins.
-    fn is_alone(&mut self) -> bool {
+    fn is_alone(&mut self, now: Now) -> bool {
         let Some(suspicion) = &mut self.suspicion else { return false };
         if suspicion.claim.is_none() {
-            suspicion.claim = self.shared.alone.claim();
+            suspicion.claim = self.shared.alone.claim(now.instant);
         }
         suspicion.claim.as_ref().is_some_and(Claim::is_alone)
+    }
+
+    /// Lets the others go on where they were kept waiting for too long: what the lane waits for may be away, and theirs is not.
+    pub(super) fn give_way(&mut self, now: Now) {
+        let Some(suspicion) = &mut self.suspicion else { return };
+        let Some(claim) = suspicion.claim.take_if(|claim| claim.until() <= now.instant) else { return };
+        tracing::warn!("a record that is run alone takes too long to go its way: other lanes go on meanwhile");
+        claim.give_way(now.instant);
+        self.break_off();
     }
 
     /// Whether the lane keeps others from judging.
@@ -264,8 +343,27 @@ impl Lane {
             ),
         );
         tracing::error!(from = unit.which.name(), offset, "this record kills the process: {}", failure.line());
-        self.push_failure(unit, Box::new(failure), Course::Decide);
+        let is_second = self.watch(unit.which).is_some_and(|watch| watch.has_convicted());
+        self.push_failure(unit, Box::new(failure), if is_second { Course::Halt } else { Course::Decide });
         self.deliver(tools)
+    }
+
+    /// The lane halts at a guilty record: when it goes on from there, in this process or another, that is tried once more.
+    pub(super) fn pardon(&mut self, unit: Unit) {
+        let guilty = self.suspicion.as_mut().and_then(|suspicion| suspicion.guilty.take_if(|guilty| guilty.0 == unit));
+        if let Some((_, offset)) = guilty
+            && let Some(watch) = self.watch(unit.which)
+        {
+            watch.pardon(offset);
+        }
+    }
+
+    /// A record was run, and has gone its way.
+    #[inline]
+    pub(super) fn succeeded(&mut self, which: Which) {
+        if let Some(watch) = self.watch(which) {
+            watch.succeeded();
+        }
     }
 
     /// Whether the record is still to be settled.
@@ -296,49 +394,45 @@ impl Lane {
         let Some(suspicion) = &mut self.suspicion else { return };
         suspicion.waits = false;
         if let Some(trial) = &mut suspicion.trial {
-            trial.stage = Stage::Judged { at: now.instant };
+            trial.stage = Stage::Judged;
+            suspicion.claim.iter_mut().for_each(|claim| claim.judged(now.instant));
         }
     }
 
     /// A trial that has begun can't go on now: what was known of the record holds.
     pub(super) fn break_off(&mut self) {
         let Some(Suspicion { trial: Some(trial), .. }) = &mut self.suspicion else { return };
-        let was_judged = matches!(trial.stage, Stage::Judged { .. });
+        let was_judged = matches!(trial.stage, Stage::Judged);
         trial.stage = Stage::Over;
         let unit = trial.unit;
         let settled = !self.is_open(unit);
         if let Some(watch) = self.watch(unit.which) {
             if was_judged { watch.outlived(settled) } else { watch.break_off() }
         }
-        self.want_vow();
+        self.want_vow(unit.which);
     }
 
     /// Ends a trial whose record has gone its way. The answer is what the lane does while it can't go on. Nothing is in the
     /// outbox.
-    pub(super) fn end_trial(&mut self, now: Now) -> Option<Step> {
-        let Suspicion { vow, trial, claim, .. } = self.suspicion.as_mut()?;
-        let Trial { unit, stage } = (*trial)?;
+    pub(super) fn end_trial(&mut self) -> Option<Step> {
         if self.draining {
             self.leave_trial();
             return None;
         }
+        let Suspicion { vow, trial, claim, .. } = self.suspicion.as_mut()?;
+        let Trial { unit, stage } = (*trial)?;
         match stage {
             Stage::Named => None,
-            Stage::Judged { at } => {
-                let until = at + ALONE_TIME;
+            Stage::Judged if self.outstanding > 0 => Some(Step::Idle),
+            Stage::Judged => {
                 let is_alone = claim.is_some();
-                if self.outstanding > 0 && !(is_alone && now.instant >= until) {
-                    return Some(if is_alone { Step::NotBefore(until) } else { Step::Idle });
-                }
-                if !is_alone {
-                    *trial = None;
-                } else {
-                    *trial = Some(Trial { unit, stage: Stage::Over });
-                    *vow = Vow::Wanted;
-                }
+                *trial = is_alone.then_some(Trial { unit, stage: Stage::Over });
                 let settled = !self.is_open(unit);
                 self.watch(unit.which)?.outlived(settled);
-                is_alone.then_some(Step::Idle)
+                is_alone.then(|| {
+                    self.want_vow(unit.which);
+                    Step::Idle
+                })
             }
             Stage::Over if *vow != Vow::Kept => Some(Step::Idle),
             Stage::Over => {
@@ -349,7 +443,7 @@ impl Lane {
     }
 
     /// The lane is given up: nobody is kept waiting for it.
-    pub(super) fn leave_trial(&mut self) {
+    fn leave_trial(&mut self) {
         if self.outstanding == 0 {
             self.break_off();
         }
@@ -360,6 +454,13 @@ impl Lane {
     pub(super) fn suspend_trial(&mut self) {
         self.break_off();
         self.end_waiting();
+    }
+
+    /// What the lane was to be alone for is not begun any more.
+    pub(super) fn leave_claim(&mut self) {
+        if let Some(suspicion) = self.suspicion.as_mut().filter(|suspicion| suspicion.trial.is_none()) {
+            suspicion.claim = None;
+        }
     }
 
     fn end_waiting(&mut self) {

@@ -1,7 +1,7 @@
 //! Taking records in: what has failed to be delivered, what is due again, and what is new.
 
 use pointsman_config::plan::RoutePlan;
-use pointsman_core::port::FeedError;
+use pointsman_core::port::{DeliveryError, FeedError};
 use pointsman_core::record::TopicPartition;
 
 use super::{Again, Lane, Resume, Tools, Unit, Which};
@@ -148,7 +148,7 @@ impl Lane {
         }
     }
 
-    /// A record was parked at this offset, where others have been before: nobody will look for it there. It stays unsettled.
+    /// A record was parked at this offset, where others have been before: nobody will look for it there.
     pub(super) fn parked_in_vain(&mut self, offset: i64, now: Now) {
         let Some(retry) = self.retry.as_ref().filter(|_| !self.is_halted()) else { return };
         let error = FetchError::Replaced { partition: retry.partition.clone(), offset };
@@ -174,6 +174,12 @@ impl Lane {
             now,
         );
     }
+}
+
+/// What that comes to for the record: it is to be parked again.
+pub(super) fn in_vain(offset: i64) -> DeliveryError {
+    let message = format!("it was written at offset {offset}, where others have been before");
+    DeliveryError::Unavailable { code: "replaced".to_owned(), message }
 }
 
 /// Whether more may be fetched.

@@ -3,7 +3,7 @@
 //! The text is base64 (RFC 4648, no padding) of a version byte, 2, and then of variable-length integers (LEB128), but where it
 //! says otherwise:
 //!
-//! - a byte for the number of unclean ends, and one for the number of records that are named for one;
+//! - a byte for the number of unclean ends, with its highest bit for a conviction, and one for the number of records that are named for one;
 //! - the offset of the commit that the text belongs to, since tools that move a group, from one cluster to another for
 //!   instance, may keep the metadata;
 //! - for each such record its distance from that offset, and a byte for the number of ends during its trials;
@@ -60,6 +60,9 @@ const FIRST_VERSION: u8 = 1;
 /// What Kafka allows, before base64.
 const MAX_BYTES: usize = 3072;
 
+/// Of the byte for the number of unclean ends: [`Ends::convicted`].
+const CONVICTED: u8 = 1 << 7;
+
 const RANGES: u8 = 0;
 const BITMAP: u8 = 1;
 
@@ -77,7 +80,8 @@ impl Metadata {
             return Encoded { text: String::new(), left_out: 0 };
         }
         let named = || self.ends.trials.iter().filter(|(at, _)| **at >= offset).take(Ends::MOST_TRIALS);
-        let mut bytes = vec![VERSION, self.ends.count, named().count() as u8];
+        let convicted = if self.ends.convicted { CONVICTED } else { 0 };
+        let mut bytes = vec![VERSION, self.ends.count | convicted, named().count() as u8];
         push_varint(&mut bytes, offset.cast_unsigned());
         for (at, ends) in named() {
             push_varint(&mut bytes, at.wrapping_sub(offset).cast_unsigned());
@@ -128,7 +132,8 @@ fn is_of(rest: &mut &[u8], offset: i64) -> Result<(), DecodeError> {
 
 /// What follows the offset; `None` where it is not what this version writes.
 fn body((count, named): (u8, u8), mut rest: &[u8], offset: i64) -> Option<Metadata> {
-    let mut ends = Ends { count, ..Ends::default() };
+    let (count, convicted) = (count & !CONVICTED, count & CONVICTED != 0);
+    let mut ends = Ends { count, convicted, ..Ends::default() };
     for _ in 0..named {
         let at = offset.checked_add_unsigned(take_varint(&mut rest)?)?;
         let (during, after) = rest.split_first()?;

@@ -460,6 +460,12 @@ impl Parked {
         self.first_seq + (low.wrapping_sub(self.first_seq) & mask)
     }
 
+    /// Whether the record is known, and not settled.
+    #[must_use]
+    pub fn is_open(&self, seq: u64) -> bool {
+        self.entry(seq).is_some_and(|entry| entry.state != State::Settled)
+    }
+
     /// Records that are known and not settled.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -19,6 +19,8 @@ pub struct Ends {
     /// Records by their offsets, and how often the process has ended during their trials, 1 or 2; at most
     /// [`MOST_TRIALS`](Self::MOST_TRIALS) of them.
     pub trials: BTreeMap<i64, u8>,
+    /// A record was found guilty, and none has been run since and gone its way: if a second one is guilty too, it may be neither.
+    pub convicted: bool,
 }
 
 impl Ends {
@@ -32,7 +34,7 @@ impl Ends {
     /// Whether there is nothing to be told.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        self.count == 0 && self.trials.is_empty()
+        self.count == 0 && self.trials.is_empty() && !self.convicted
     }
 }
 
@@ -99,7 +101,7 @@ impl Watch {
         self.progressed = true;
         self.before.trials.retain(|offset, _| *offset >= point.offset && !point.settled.contains(*offset));
         if !self.suspects_some() {
-            self.before = Ends::default();
+            self.before = Ends { convicted: self.before.convicted, ..Ends::default() };
         }
     }
 
@@ -142,14 +144,43 @@ impl Watch {
     /// The guilty record at `offset` has its fate. Where no other was named, the culprit is found.
     pub fn condemned(&mut self, offset: i64) {
         self.before.trials.remove(&offset);
+        self.before.convicted = true;
         if self.before.trials.is_empty() {
+            self.acquit();
+        }
+    }
+
+    /// Whether a record was found guilty already, and none has gone its way since.
+    #[must_use]
+    pub fn has_convicted(&self) -> bool {
+        self.before.convicted
+    }
+
+    /// A record was run, and has gone its way.
+    #[inline]
+    pub fn succeeded(&mut self) {
+        self.before.convicted = false;
+    }
+
+    /// The guilty record at `offset` is to be tried alone once more, when it is its turn again: somebody may have mended what
+    /// it does.
+    pub fn pardon(&mut self, offset: i64) {
+        self.before.trials.insert(offset, Ends::GUILTY - 1);
+    }
+
+    /// No more than `count` records that may have been in flight are still to be run.
+    pub fn limit_suspects(&mut self, count: usize) {
+        let suspected = self.suspects_some();
+        self.suspects = self.suspects.min(count.max(self.before.trials.len()));
+        if suspected && !self.suspects_some() {
             self.acquit();
         }
     }
 
     /// Nothing is suspected any more.
     fn acquit(&mut self) {
-        *self = Self { before: Ends::default(), counted: false, progressed: true, suspects: 0, trial: None };
+        let before = Ends { convicted: self.before.convicted, ..Ends::default() };
+        *self = Self { before, counted: false, progressed: true, suspects: 0, trial: self.trial };
     }
 
     /// What is to be committed: how it stands if this assignment ends uncleanly from now on, or if it ends now in good order,
@@ -173,7 +204,8 @@ impl Watch {
         }
         if let Some(Trial { offset, ends: during }) = self.trial {
             if ends.trials.len() >= Ends::MOST_TRIALS && !ends.trials.contains_key(&offset) {
-                ends.trials.pop_first();
+                let least = ends.trials.iter().min_by_key(|(_, during)| **during).map(|(offset, _)| *offset);
+                least.map(|offset| ends.trials.remove(&offset));
             }
             ends.trials.insert(offset, during);
         }
@@ -214,12 +246,37 @@ mod tests {
         let mut watch = after(ends);
         assert_eq!((watch.charge(7), watch.charge(6)), (Charge::Guilty, Charge::Tried));
         watch.condemned(7);
+        assert!(!watch.suspects_some());
+        assert_eq!(watch.ends(false), Ends { convicted: true, ..Ends::default() });
+        watch.succeeded();
+        assert!(watch.ends(false).is_none());
+    }
+
+    #[test]
+    fn a_pardoned_record_is_tried_alone_once_more() {
+        let mut watch = after(Ends { count: 2, trials: [(7, 2)].into(), ..Ends::default() });
+        watch.pardon(7);
+        assert_eq!(watch.charge(7), Charge::TriedAlone);
+        watch.begin(7);
+        assert_eq!(watch.ends(false).trials[&7], Ends::GUILTY);
+    }
+
+    #[test]
+    fn where_fewer_records_are_left_than_were_in_flight_fewer_are_tried() {
+        let mut watch = after(Ends { count: 2, trials: [(7, 1)].into(), ..Ends::default() });
+        watch.limit_suspects(0);
+        assert!(watch.suspects_some(), "7 is still to be tried");
+        watch.begin(7);
+        watch.outlived(true);
+        assert!(!watch.suspects_some());
+        let mut watch = after(Ends { count: 2, ..Ends::default() });
+        watch.limit_suspects(0);
         assert!(!watch.suspects_some() && watch.ends(false).is_none());
     }
 
     #[test]
     fn what_outlives_its_trial_is_not_named_any_more_and_after_the_last_nothing_is_suspected() {
-        let mut watch = after(Ends { count: 2, trials: [(7, 1)].into() });
+        let mut watch = after(Ends { count: 2, trials: [(7, 1)].into(), ..Ends::default() });
         for offset in [7, 8, 9] {
             watch.begin(offset);
             assert!(watch.ends(false).trials.contains_key(&offset));
@@ -231,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_outlives_its_trial_and_is_to_run_again_is_still_suspected() {
-        let mut watch = after(Ends { count: 2, trials: [(7, 1)].into() });
+        let mut watch = after(Ends { count: 2, trials: [(7, 1)].into(), ..Ends::default() });
         for _ in 0..2 * RANGE {
             assert_eq!(watch.charge(7), Charge::TriedAlone);
             watch.begin(7);
@@ -259,7 +316,7 @@ mod tests {
         assert_eq!(watch.ends(true).count, 1);
         watch.progress(&CommitPoint { offset: 5, settled: Settled::default() });
         assert_eq!(watch.ends(true).count, 0);
-        let named = Ends { count: 2, trials: [(7, 1)].into() };
+        let named = Ends { count: 2, trials: [(7, 1)].into(), ..Ends::default() };
         let mut watch = after(named.clone());
         watch.begin(8);
         watch.progress(&CommitPoint { offset: 5, settled: Settled::default() });

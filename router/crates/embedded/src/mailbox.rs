@@ -46,8 +46,8 @@ struct State {
     taken: u64,
     /// ... and which of them are written.
     written: u64,
-    /// Called when that grows.
-    wakers: Vec<Waker>,
+    /// Called when it has come to their commits.
+    wakers: Vec<(u64, Waker)>,
 }
 
 impl Mailbox {
@@ -71,9 +71,12 @@ impl Mailbox {
     pub(crate) fn written(&self) {
         let mut state = self.lock();
         state.written = state.taken;
-        let wakers = std::mem::take(&mut state.wakers);
+        let written = state.written;
+        let (due, later) = std::mem::take(&mut state.wakers).into_iter().partition(|(number, _)| *number <= written);
+        state.wakers = later;
         drop(state);
-        wakers.iter().for_each(|wake| wake());
+        let due: Vec<(u64, Waker)> = due;
+        due.iter().for_each(|(_, wake)| wake());
     }
 
     /// Puts commits back that could not be written; later ones of the same partition stand.
@@ -121,7 +124,8 @@ impl Mailbox {
             state.fresh = true;
         }
         state.given += 1;
-        state.wakers.extend(waker);
+        let number = state.given;
+        state.wakers.extend(waker.map(|waker| (number, waker)));
         self.changed.notify_all();
         objections.map(|()| state.given)
     }

@@ -128,6 +128,7 @@ impl Sink for KafkaSink {
             if event.kind() != EventKind::Reports {
                 continue;
             }
+            let mut unknown = UnknownOffsets::default();
             while let Some(message) = event.next_message() {
                 let token = Token(message.opaque() as u64);
                 let result = if delivery_fault(message.code()) == DeliveryFault::Batch {
@@ -136,7 +137,7 @@ impl Sink for KafkaSink {
                         Err(error) => Err(Box::new(error)),
                     }
                 } else {
-                    outcome(message, Batching::On)
+                    outcome(message, Batching::On).map(|offset| unknown.leave_out(offset))
                 };
                 reports.push(Report { token, result });
             }
@@ -194,8 +195,10 @@ impl Producer {
             if event.kind() != EventKind::Reports {
                 continue;
             }
+            let mut unknown = UnknownOffsets::default();
             while let Some(message) = event.next_message() {
-                reports.push(Report { token: Token(message.opaque() as u64), result: outcome(message, Batching::Off) });
+                let result = outcome(message, Batching::Off).map(|offset| unknown.leave_out(offset));
+                reports.push(Report { token: Token(message.opaque() as u64), result });
             }
         }
     }
@@ -208,13 +211,27 @@ impl Drop for Producer {
     }
 }
 
-fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<Option<i64>, Box<DeliveryError>> {
+/// Where a batch was written when it was first sent, and sent again, a broker may not know its offset any more. librdkafka
+/// counts up from -1 then.
+#[derive(Default)]
+struct UnknownOffsets {
+    next: Option<i64>,
+}
+
+impl UnknownOffsets {
+    fn leave_out(&mut self, offset: i64) -> Option<i64> {
+        let is_unknown = offset < 0 || self.next == Some(offset);
+        self.next = is_unknown.then(|| offset.max(-1) + 1);
+        (!is_unknown).then_some(offset)
+    }
+}
+
+fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<i64, Box<DeliveryError>> {
     let code = message.code();
     if code.is_error() {
         return Err(Box::new(delivery_error(code, message.describe_report(), batching)));
     }
-    // Of a batch that was written when it was first sent, and sent again, it is not known.
-    Ok(Some(message.offset()).filter(|offset| *offset >= 0))
+    Ok(message.offset())
 }
 
 /// What became of a delivery that the code is about.

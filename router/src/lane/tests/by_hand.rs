@@ -8,7 +8,7 @@ use crate::counters::Fate;
 use crate::lane::Step;
 use crate::lanes::{Done, LaneReport, Refusal, State, Verb};
 
-const SKIP: Verb = Verb::Skip { drop: false };
+pub(super) const SKIP: Verb = Verb::Skip { drop: false };
 const DROP: Verb = Verb::Skip { drop: true };
 /// Every kind of record that is not parked, delivered or dropped halts the lane.
 const HALTING: &str = "false\non = { reject = \"halt\", trap = \"halt\", unmatched = \"halt\", refused = \"halt\" }";
@@ -19,7 +19,7 @@ impl World {
         self.lane.report(self.now)
     }
 
-    fn tell(&mut self, verb: Verb) -> Result<Done, Refusal> {
+    pub(super) fn tell(&mut self, verb: Verb) -> Result<Done, Refusal> {
         self.lane.obey(verb, self.now)
     }
 

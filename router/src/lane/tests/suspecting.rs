@@ -2,11 +2,16 @@
 
 use pointsman_core::failure::FailureClass;
 use pointsman_core::metadata::Metadata;
+use pointsman_core::port::Commit;
+use pointsman_core::record::TopicPartition;
 use pointsman_core::unclean::Ends;
 
+use super::by_hand::SKIP;
 use super::for_each_seed;
 use super::plugin::{Script, mixed, passing};
 use super::world::{RECORDS, World, retry_topic};
+use crate::alone::ALONE_TIME;
+use crate::lanes::Verb;
 
 /// A few records kill, some of them on their second run only.
 fn killing(seed: u64, offset: i64, attempt: u32) -> Script {
@@ -28,6 +33,14 @@ impl World {
         (0..RECORDS).filter(is_killer).count() as u64
     }
 
+    /// Somebody has looked at a record that the lane halts at, and it was guilty, too.
+    fn skip_second_conviction(&mut self) {
+        if self.lane.is_halted() {
+            assert!(self.lane.halted_for().unwrap().reason.contains("the second in a row"));
+            self.tell(SKIP).unwrap();
+        }
+    }
+
     fn committed_ends(&self, topic: &str) -> Ends {
         let commit = self.committed.get(topic);
         commit.map_or_else(Ends::default, |commit| Metadata::decode(&commit.metadata, commit.offset).unwrap().ends)
@@ -43,6 +56,7 @@ fn simulate(seed: u64, ordering: &str) {
         assert!(round < 200_000, "it does not come to an end");
         world.be_calm(round > calm_from);
         world.go_on();
+        world.skip_second_conviction();
         if world.is_done() {
             break;
         }
@@ -79,6 +93,7 @@ fn a_lane_beside_one_that_kills_the_process_loses_no_record() {
                 if worlds[index].go_on() {
                     worlds[1 - index].crash();
                 }
+                worlds[index].skip_second_conviction();
             }
             if worlds.iter_mut().all(World::is_done) {
                 break;
@@ -96,7 +111,7 @@ fn it_takes_four_deaths_and_what_is_suspected_is_over_with_the_culprit() {
     let mut seen = Vec::new();
     while !world.is_done() {
         if world.go_on() {
-            let Ends { count, trials } = world.committed_ends("source");
+            let Ends { count, trials, .. } = world.committed_ends("source");
             seen.push((count, trials.get(&123).copied().unwrap_or(0)));
         }
     }
@@ -108,6 +123,72 @@ fn it_takes_four_deaths_and_what_is_suspected_is_over_with_the_culprit() {
     assert_eq!(world.committed_ends("source").trials.len(), 0);
     world.hand_over();
     assert!(world.committed_ends("source").is_none() && world.committed_ends(&retry_topic()).is_none());
+}
+
+fn two_kill(_: u64, offset: i64, _: u32) -> Script {
+    if offset == 123 || offset == 124 { Script::Kill } else { Script::Pass }
+}
+
+impl World {
+    /// Another process finds these ends committed.
+    fn restart_after(&mut self, ends: Ends) {
+        let metadata = Metadata { ends, ..Metadata::default() }.encode(0).text;
+        let commit = Commit { partition: TopicPartition::new("source", 0), offset: 0, metadata };
+        self.committed.insert("source".into(), commit);
+        self.crash();
+    }
+}
+
+/// What kills the process may be no record at all.
+#[test]
+fn the_second_record_in_a_row_is_not_condemned_but_looked_at() {
+    let mut world = World::with(3, two_kill, "{}", "none");
+    world.be_calm(true);
+    world.go_on_until(|world| world.lane.is_halted());
+    assert!(world.dead_letter(123).is_some() && world.dead_letter(124).is_none());
+    assert!(world.lane.halted_for().unwrap().reason.contains("the second in a row"));
+    // It may be mended: in this process or the next, it is run once more.
+    let deaths = world.deaths;
+    world.commit(false);
+    world.crash();
+    world.go_on_until(|world| world.deaths > deaths);
+    world.go_on_until(|world| world.lane.is_halted());
+    world.tell(Verb::Resume).unwrap();
+    world.go_on_until(|world| world.deaths > deaths + 1);
+    world.go_on_until(|world| world.lane.is_halted());
+    world.tell(SKIP).unwrap();
+    world.go_on_until(World::is_done);
+    world.check_fates();
+}
+
+/// What it waits for may be away for long, and theirs is not.
+#[test]
+fn who_runs_a_record_alone_does_not_keep_the_others_waiting_for_long() {
+    let mut world = World::with(3, passing, "{}", "none");
+    world.be_calm(true);
+    world.restart_after(Ends { count: 2, trials: [(0, 1)].into(), ..Ends::default() });
+    world.go_on_until(|world| world.shared.alone.is_claimed());
+    world.refuses_vows = true;
+    let since = world.now.instant;
+    world.go_on_until(|world| !world.shared.alone.is_claimed());
+    assert!(world.now.instant - since <= 2 * ALONE_TIME);
+    world.refuses_vows = false;
+    world.go_on_until(World::is_done);
+    world.check_fates();
+}
+
+#[test]
+fn a_partition_that_is_lost_while_the_process_lives_counts_for_nothing() {
+    let mut world = World::with(3, passing, "{}", "none");
+    world.be_calm(true);
+    world.sink.outage = world.topic("main");
+    for _ in 0..6 {
+        world.go_on_until(|world| world.lane.source.span() > 0);
+        world.lane.outlive();
+        world.crash();
+    }
+    assert_eq!(world.committed_ends("source").count, 1);
+    assert!(!world.lane.source.watch.suspects_some());
 }
 
 /// An idle lane is no suspect.

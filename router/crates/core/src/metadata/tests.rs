@@ -90,6 +90,7 @@ proptest! {
         offset in 0..i64::MAX / 2,
         gaps in prop::collection::vec(1..64_i64, 0..800),
         dense in prop::collection::vec(any::<bool>(), 0..12_000),
+        convicted in any::<bool>(),
         (count, trials) in ends(),
     ) {
         let mut settled = Settled::default();
@@ -108,7 +109,7 @@ proptest! {
             }
         }
         let trials = trials.into_iter().map(|(distance, during)| (offset + distance, during)).collect();
-        let metadata = Metadata { ends: Ends { count, trials }, settled };
+        let metadata = Metadata { ends: Ends { count, trials, convicted }, settled };
         let encoded = metadata.encode(offset);
         prop_assert!(encoded.text.len() <= 4096);
         prop_assert_eq!(encoded.left_out, 0);
