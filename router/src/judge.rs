@@ -9,7 +9,7 @@ use pointsman_config::plan::{Matching, OutputPlan, RoutePlan, Select, StagePlan}
 use pointsman_core::condition::{Condition, EventView};
 use pointsman_core::event::Event;
 use pointsman_core::failure::{Failure, FailureClass};
-use pointsman_core::isolate::{self, BatchLimit, Outcomes, Pace, Unavailable};
+use pointsman_core::isolate::{self, BatchLimit, Outcome, Outcomes, Pace, Unavailable};
 use pointsman_core::port::PluginHost;
 use pointsman_core::provenance::{ProvenanceError, cut};
 use pointsman_core::record::Headers;
@@ -125,8 +125,19 @@ struct Item {
 enum Live {
     /// Every record, as it came in.
     All,
+    /// Every record, as it came in, but for these, in order: few or many have met their end.
+    AllBut(Vec<usize>),
     /// These, in the order of their records.
     Items(Vec<Item>),
+}
+
+impl Live {
+    /// With one item for each of `records` that is live, unless all are.
+    fn listed(self, records: usize) -> Self {
+        let Self::AllBut(ended) = self else { return self };
+        let mut ended = ended.into_iter().peekable();
+        Self::Items(items_of(records).filter(|item| ended.next_if_eq(&item.root).is_none()).collect())
+    }
 }
 
 /// Where events go that no stage changes, if it is the same for all of them: then there is nothing to choose.
@@ -161,11 +172,12 @@ pub(crate) fn judge(
     let mut changes = Changes::default();
     let held = Cell::new(0);
     for (index, stage) in route.stages.iter().enumerate() {
+        live = live.listed(records.len());
         if let Live::Items(items) = &mut live {
             items.retain(|item| !rulings[item.root].is_failure());
         }
         let (events, first, of_the_first) = match &live {
-            Live::All => (Cow::Borrowed(records), 0, 1),
+            Live::All | Live::AllBut(_) => (Cow::Borrowed(records), 0, 1),
             Live::Items(items) => {
                 let Some(first) = items.first().map(|item| item.root) else { break };
                 let events = items.iter().map(|item| changes.event(&records[item.root], item.version));
@@ -201,7 +213,7 @@ pub(crate) fn judge(
             break;
         }
         let unjudged = match &live {
-            Live::All => Some(outcomes.len),
+            Live::All | Live::AllBut(_) => Some(outcomes.len),
             Live::Items(items) => items.get(outcomes.len).map(|item| item.root),
         };
         records = &records[..unjudged.unwrap_or(records.len())];
@@ -220,7 +232,7 @@ fn items_of(records: usize) -> impl Iterator<Item = Item> {
     (0..records).map(|root| Item { root, version: None })
 }
 
-fn filter(condition: &Condition, event: &Event<'_>) -> isolate::Outcome {
+fn filter(condition: &Condition, event: &Event<'_>) -> Outcome {
     match EventView::new(*event).holds(condition)? {
         true => Ok(Verdict::Pass),
         false => Ok(Verdict::Drop { reason: "filtered".into() }),
@@ -280,42 +292,45 @@ fn decode(records: &[Event<'_>], unreadable: &[(usize, ProvenanceError)], usual:
 fn apply(live: Live, outcomes: Outcomes, stage: usize, rulings: &mut [Ruling], changes: &mut Changes) -> Live {
     let Outcomes { len, others } = outcomes;
     let items = match live {
-        Live::All if others.is_empty() => return Live::All,
-        Live::All => items_of(len).collect(),
+        Live::All if !others.iter().any(|(_, outcome)| matches!(outcome, Ok(Verdict::Pass | Verdict::Emit(_)))) => {
+            if others.is_empty() {
+                return Live::All;
+            }
+            let ended = others.into_iter().map(|(root, outcome)| {
+                end(outcome, stage, &mut rulings[root]);
+                root
+            });
+            return Live::AllBut(ended.collect());
+        }
+        Live::All | Live::AllBut(_) => items_of(len).collect(),
         Live::Items(items) => items,
     };
     let mut others = others.into_iter().peekable();
     let mut next = Vec::with_capacity(items.len());
     for (index, Item { root, version }) in items.into_iter().take(len).enumerate() {
-        let Some((_, outcome)) = others.next_if(|(other, _)| *other == index) else {
-            next.push(Item { root, version });
-            continue;
-        };
-        let failure = match outcome {
-            Ok(Verdict::Pass) => {
-                next.push(Item { root, version });
-                continue;
-            }
-            Ok(Verdict::Drop { reason }) => {
-                rulings[root].drop(reason);
-                continue;
-            }
-            Ok(Verdict::Emit(outputs)) => {
-                if outputs.is_empty() {
-                    rulings[root].drop(Verdict::EMITTED_NOTHING.into());
-                }
+        match others.next_if(|(other, _)| *other == index).map(|(_, outcome)| outcome) {
+            None | Some(Ok(Verdict::Pass)) => next.push(Item { root, version }),
+            Some(Ok(Verdict::Emit(outputs))) if !outputs.is_empty() => {
                 next.extend(outputs.into_iter().map(|output| Item { root, version: changes.add(version, output) }));
-                continue;
             }
-            Ok(Verdict::Retry { reason, delay_ms }) => {
-                Failure { delay_ms, ..Failure::new(FailureClass::Retry, "retry", reason) }
-            }
-            Ok(Verdict::Reject { code, message }) => Failure::new(FailureClass::Reject, code, message),
-            Err(failure) => *failure,
-        };
-        rulings[root].fail(Failure { stage: u32::try_from(stage).ok(), ..failure });
+            Some(outcome) => end(outcome, stage, &mut rulings[root]),
+        }
     }
     Live::Items(next)
+}
+
+/// Of an event nothing goes on.
+fn end(outcome: Outcome, stage: usize, ruling: &mut Ruling) {
+    let failure = match outcome {
+        Ok(Verdict::Pass | Verdict::Emit(_)) => return ruling.drop(Verdict::EMITTED_NOTHING.into()),
+        Ok(Verdict::Drop { reason }) => return ruling.drop(reason),
+        Ok(Verdict::Retry { reason, delay_ms }) => {
+            Failure { delay_ms, ..Failure::new(FailureClass::Retry, "retry", reason) }
+        }
+        Ok(Verdict::Reject { code, message }) => Failure::new(FailureClass::Reject, code, message),
+        Err(failure) => *failure,
+    };
+    ruling.fail(Failure { stage: u32::try_from(stage).ok(), ..failure });
 }
 
 /// Chooses the outputs of what came through, and rules on every record.
@@ -328,9 +343,11 @@ fn rule(
     changes: Changes,
 ) -> Judgement {
     let items = match live {
-        Live::All if usual.is_some() => return Judgement { rulings, routed: Vec::new(), changes },
-        Live::All => items_of(records.len()).collect(),
-        Live::Items(items) => items,
+        Live::All | Live::AllBut(_) if usual.is_some() => return Judgement { rulings, routed: Vec::new(), changes },
+        live => match live.listed(records.len()) {
+            Live::Items(items) => items,
+            Live::All | Live::AllBut(_) => items_of(records.len()).collect(),
+        },
     };
     let mut routed = Vec::with_capacity(items.len());
     // Stages keep the events in the order of their records, so each record's are together.
