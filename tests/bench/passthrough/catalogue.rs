@@ -100,10 +100,10 @@ topic = "${SINK}-c"
     Subject { ends: ["-a", "-b", "-c"].map(|suffix| End { suffix, ..SINK }).into(), ..fan_out }
 }
 
-/// A plugin that fails in this way (`reject`, `trap`) on one event in so many, or, without a number, on none.
+/// A plugin that fails in this way (`reject`, `trap`, `loop`, which a deadline ends) on one event in so many, or, without a number, on none.
 pub(crate) fn faulty(name: &'static str, fault: &str, every: Option<u64>) -> Subject {
     let every_key = every.map_or_else(String::new, |every| format!(", every = {every}"));
-    let config = format!(r#"config = {{ fault = "{fault}"{every_key} }}"#);
+    let config = format!("config = {{ fault = \"{fault}\"{every_key} }}\nlimits = {{ deadline = \"50ms\" }}");
     let faulty = one_stage(name, "faulty", &config, r#"dead_letter = { topic = "${SINK}-dead-letter" }"#);
     let Some(every) = every else { return faulty };
     let good = End { count: Count::AllBut(every), ..SINK };

@@ -135,6 +135,7 @@ pub(crate) fn failures(extent: Extent) -> Part {
                 beside(faulty("0.01 % trap", "trap", Some(10_000))),
                 beside(faulty("0.1 % trap", "trap", Some(1000))),
                 beside(faulty("1 % trap", "trap", Some(100))),
+                beside(faulty("0.001 % loop for 50 ms", "loop", Some(100_000))),
             ],
             point: None,
         }],

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A key ends in the number of its event, as in `customer-0001000`. Where `every` divides that number, the event is
-//! rejected (`fault = "reject"`), is to be retried (`fault = "retry"`) or the plugin panics (`fault = "trap"`). Without `every` nothing fails, at the cost of the
+//! rejected (`fault = "reject"`), is to be retried (`fault = "retry"`), or the plugin panics (`fault = "trap"`) or never comes back (`fault = "loop"`). Without `every` nothing fails, at the cost of the
 //! same look at every key: so routes that differ in nothing but their failures can be compared, on the same records.
 //!
 //! `first = 100` rejects the first 100 events that an instance is asked about, whatever their keys: an outage that ends.
@@ -28,6 +28,7 @@ enum Fault {
     Reject,
     Retry,
     Trap,
+    Loop,
 }
 
 impl Plugin for Faulty {
@@ -50,6 +51,7 @@ impl Plugin for Faulty {
             Fault::Reject => Verdict::reject("asked", "this event was to be rejected"),
             Fault::Retry => Verdict::retry("this event was to be retried"),
             Fault::Trap => trap(),
+            Fault::Loop => endless(),
         }
     }
 }
@@ -63,6 +65,12 @@ fn number(key: &[u8]) -> Option<u64> {
 #[allow(clippy::panic, reason = "that is the purpose")]
 fn trap() -> Verdict {
     panic!("this event was to trap")
+}
+
+fn endless() -> Verdict {
+    loop {
+        std::hint::spin_loop();
+    }
 }
 
 pointsman_sdk::export!(Faulty);
@@ -103,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_wrong_configuration_is_refused() {
-        for config in ["{}", r#"{"fault":"loop"}"#, r#"{"fault":"trap","every":0}"#, r#"{"fault":"trap","x":1}"#] {
+        for config in ["{}", r#"{"fault":"leave"}"#, r#"{"fault":"trap","every":0}"#, r#"{"fault":"trap","x":1}"#] {
             assert!(Faulty::configure(config.into()).is_err(), "{config}");
         }
     }
