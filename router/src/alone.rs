@@ -61,12 +61,10 @@ impl Alone {
     }
 
     /// How earlier assignments have ended, given what is committed, where this process knows better.
-    pub(crate) fn known_better(&self, route: usize, partition: &TopicPartition, committed: Ends) -> Ends {
-        match self.outlived().remove(&(route, partition.clone())) {
-            Some((ours, ends)) if ours == committed => ends,
-            // Others have had it since.
-            _ => committed,
-        }
+    pub(crate) fn knows_better(&self, route: usize, partition: &TopicPartition, committed: &Ends) -> Option<Ends> {
+        let (ours, ends) = self.outlived().remove(&(route, partition.clone()))?;
+        // Else others have had it since.
+        (ours == *committed).then_some(ends)
     }
 
     fn outlived(&self) -> MutexGuard<'_, HashMap<(usize, TopicPartition), (Ends, Ends)>> {

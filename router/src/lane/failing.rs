@@ -11,6 +11,7 @@ use pointsman_core::policy::{self, Decision, History};
 use pointsman_core::provenance::{Blame, Marker, Origin, Provenance};
 use pointsman_core::record::{Headers, TopicPartition};
 
+use super::halting::HaltFor;
 use super::sending::{Full, token};
 use super::{Again, Intent, Lane, Resume, ToPark, Tools, Unit, Which, Why};
 use crate::counters::Fate;
@@ -38,8 +39,7 @@ impl Lane {
             }
             Course::Unparkable | Course::DeadLetter | Course::Truncate => Decision::Halt,
             Course::Halt => {
-                let why = "it is the second in a row that seems to, so it may be neither of them";
-                self.halt_at(unit, *failure, why, tools.now);
+                self.halt_at(unit, *failure, HaltFor::SecondConviction, tools.now);
                 return Ok(());
             }
         };
@@ -82,7 +82,7 @@ impl Lane {
                 self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (&failure, history, None), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter | Decision::Halt, ..) => {
-                self.halt_at(unit, *failure, "the plan says to halt at that", tools.now);
+                self.halt_at(unit, *failure, HaltFor::Plan, tools.now);
                 Ok(())
             }
         }

@@ -20,6 +20,15 @@ pub(super) struct Halt {
     stand: Option<Stand>,
 }
 
+/// What has a lane halt at a record.
+#[derive(Clone, Copy)]
+pub(super) enum HaltFor {
+    /// What the plan says of its failure.
+    Plan,
+    /// It was found guilty of the process's end, as was the last such record, and none has gone its way since.
+    SecondConviction,
+}
+
 /// A record that a lane stands at.
 struct Stand {
     unit: Unit,
@@ -41,15 +50,19 @@ impl Lane {
     }
 
     /// Halts at the record that the outbox stands at.
-    pub(super) fn halt_at(&mut self, unit: Unit, failure: Failure, why: &str, now: Now) {
+    pub(super) fn halt_at(&mut self, unit: Unit, failure: Failure, reason: HaltFor, now: Now) {
         self.pardon(unit);
+        let (why, instead) = match reason {
+            HaltFor::Plan => ("the plan says to halt at that", ", or choose another reaction in the route's `on`,"),
+            HaltFor::SecondConviction => ("it is the second in a row that seems to, so it may be neither of them", ""),
+        };
         let reason = format!("{}, and {why}", failure.line());
         let skip = if self.plan().dead_letter.is_some() { "" } else { " --drop" };
         let remedy = match self.shared.plan.admin {
             Some(_) => format!(
                 "Mend the cause and have the record run again (`pointsman lanes resume`), or go on without it (`pointsman lanes skip{skip}`)"
             ),
-            None => "Mend the cause, or choose another reaction in the route's `on`, and restart".to_owned(),
+            None => format!("Mend the cause{instead} and restart"),
         };
         self.stand_at(Stand { unit, failure, refused: None }, reason, &remedy, now);
     }

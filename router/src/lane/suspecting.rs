@@ -89,10 +89,12 @@ impl Lane {
     /// Begins with what this process knows better than the commits: an assignment that was lost has not ended it.
     pub(super) fn know_better(&mut self, in_flight: usize) {
         let (alone, route) = (&self.shared.alone, self.route);
-        let ends = alone.known_better(route, &self.source.partition, self.source.ends().clone());
-        self.source.watch = Watch::resume(ends, in_flight);
-        if let Some(retry) = &mut self.retry {
-            let ends = alone.known_better(route, &retry.partition, retry.ends().clone());
+        if let Some(ends) = alone.knows_better(route, &self.source.partition, self.source.ends()) {
+            self.source.watch = Watch::resume(ends, in_flight);
+        }
+        if let Some(retry) = &mut self.retry
+            && let Some(ends) = alone.knows_better(route, &retry.partition, retry.ends())
+        {
             retry.watch = Watch::resume(ends, in_flight);
         }
     }

@@ -1,6 +1,6 @@
 //! Taking records in: what has failed to be delivered, what is due again, and what is new.
 
-use pointsman_config::plan::RoutePlan;
+use pointsman_config::plan::{Ordering, RoutePlan};
 use pointsman_core::port::{DeliveryError, FeedError};
 use pointsman_core::record::TopicPartition;
 
@@ -73,6 +73,12 @@ impl Lane {
         let plan = &self.shared.plan.routes[self.route];
         if self.is_source_held_up() || !has_room(&self.source, plan) || !self.source.may_have_records(look_anyway) {
             return Ok(false);
+        }
+        if let Some(retry) =
+            self.retry.as_mut().filter(|retry| plan.ordering == Ordering::Key && !retry.index().is_empty())
+        {
+            // What was replayed to there before these came is before them.
+            retry.read_tail(plan, true)?;
         }
         let Some(seqs) = self.source.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else { return Ok(false) };
         self.ready.reserve(plan.batch_records.get());

@@ -3,7 +3,8 @@
 //! The text is base64 (RFC 4648, no padding) of a version byte, 2, and then of variable-length integers (LEB128), but where it
 //! says otherwise:
 //!
-//! - a byte for the number of unclean ends, with its highest bit for a conviction, and one for the number of records that are named for one;
+//! - a byte for the number of unclean ends, with its highest bit for a conviction, and one for the number of records that are
+//!   named for such an end;
 //! - the offset of the commit that the text belongs to, since tools that move a group, from one cluster to another for
 //!   instance, may keep the metadata;
 //! - for each such record its distance from that offset, and a byte for the number of ends during its trials;

@@ -167,3 +167,39 @@ impl Receipt for MailboxReceipt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use pointsman_core::port::Waker;
+
+    use super::Mailbox;
+
+    fn counting() -> (Arc<AtomicU32>, Waker) {
+        let count = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&count);
+        (
+            count,
+            Arc::new(move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }),
+        )
+    }
+
+    #[test]
+    fn who_waits_for_a_commit_is_woken_when_that_one_is_written() {
+        let mailbox = Mailbox::default();
+        let [(first, wake_first), (second, wake_second)] = [counting(), counting()];
+        let woken = || (first.load(Ordering::Relaxed), second.load(Ordering::Relaxed));
+        assert_eq!(mailbox.give(&[], Some(wake_first)), Ok(1));
+        mailbox.take();
+        assert_eq!(mailbox.give(&[], Some(wake_second)), Ok(2));
+        mailbox.written();
+        assert_eq!(woken(), (1, 0));
+        mailbox.take();
+        mailbox.written();
+        assert_eq!(woken(), (1, 1));
+    }
+}

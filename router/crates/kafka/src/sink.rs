@@ -281,3 +281,21 @@ pub(crate) fn native_headers(delivery: &Delivery<'_>) -> Option<NativeHeaders> {
     }
     Some(headers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::UnknownOffsets;
+
+    /// A batch whose offset is unknown comes between two that are known.
+    #[test]
+    fn offsets_that_were_counted_up_from_nothing_are_left_out() {
+        let told = [0, 1, -1, 0, 1, 2, 7, 8, -1001, 0, 0];
+        let mut unknown = UnknownOffsets::default();
+        let known: Vec<_> = told.into_iter().map(|offset| unknown.leave_out(offset)).collect();
+        assert_eq!(
+            known,
+            [Some(0), Some(1), None, None, None, None, Some(7), Some(8), None, None, Some(0)],
+            "what does not count up is an offset again"
+        );
+    }
+}

@@ -141,7 +141,7 @@ fn config(settings: &SandboxSettings, instances: u32) -> Config {
     config.max_wasm_stack(STACK_BYTES);
     // A new instance is a mapping of the component's initial memory, copied page by page when written to.
     config.memory_init_cow(true);
-    // Frames of the guest are of interest to its developer alone. To find their names costs as much as to end the instance.
+    // Frames of the guest are of interest to its developer alone, and to find their names costs something at every trap.
     config.wasm_backtrace_max_frames(tracing::enabled!(tracing::Level::DEBUG).then_some(BACKTRACE_FRAMES).flatten());
     // A memory never moves, so that a guest's growth can't cost a copy.
     config.memory_may_move(false).memory_guard_size(GUARD);
