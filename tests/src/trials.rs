@@ -1,6 +1,7 @@
 //! Tests that are given a broker: libtest-mimic trials that are skipped, loudly, where there is none.
 
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Completion, Failed};
 
@@ -52,15 +53,24 @@ impl Trial {
         };
         match done {
             Ok(Ok(())) => Ok(Completion::Completed),
-            Ok(Err(error)) => Err(format!("{error:#}").into()),
+            Ok(Err(error)) => Err(self.failed(&error)),
             Err(Unavailable::NotHere(why)) => {
                 eprintln!("SKIPPED {}: no Kafka on this machine: {why}", self.name);
                 Ok(Completion::ignored_with("no Kafka on this machine"))
             }
-            Err(Unavailable::Broken(error)) => Err(format!("{error:#}").into()),
+            Err(Unavailable::Broken(error)) => Err(self.failed(&error)),
         }
     }
+
+    fn failed(self, error: &anyhow::Error) -> Failed {
+        let why = format!("{error:#}");
+        FAILURES.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{}: {why}", self.name));
+        why.into()
+    }
 }
+
+/// To be told once more behind the broker's log, where those look who are shown the end only.
+static FAILURES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn on_shared(body: Body) -> Result<anyhow::Result<()>, Unavailable> {
     match Kafka::shared() {
@@ -80,5 +90,6 @@ pub fn run(arguments: &Arguments, suites: &[&[Trial]]) -> ExitCode {
         .collect();
     let conclusion = libtest_mimic::run(arguments, trials);
     Kafka::end_shared(conclusion.has_failed());
+    FAILURES.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|failure| eprintln!("FAILED {failure}"));
     conclusion.exit_code()
 }

@@ -2,8 +2,8 @@
 //! which one it is. [`pointsman_core::unclean`] decides; here it is carried out.
 //!
 //! Before the first record of an assignment runs, it is committed that the assignment counts. While records are suspected the
-//! lane runs one at a time, each after it was committed that this one is tried: beside other lanes at first, and alone in the
-//! process where that has ended during such a trial. A lane that is alone commits that the record has outlived it before others
+//! lane runs a group at a time, after it was committed that these are tried, and beside other lanes; or one record, alone in the
+//! process, where that has ended during such a trial. A lane that is alone commits that the record has outlived it before others
 //! go on: else their ends would be its.
 
 use std::time::{Duration, Instant};
@@ -31,8 +31,8 @@ pub(super) struct Suspicion {
     trial: Option<Trial>,
     /// While the trial is alone.
     claim: Option<Claim>,
-    /// A guilty record on its way out, with its offset.
-    guilty: Option<(Unit, i64)>,
+    /// Guilty records on their way out, with their offsets.
+    guilty: Vec<(Unit, i64)>,
 }
 
 /// A commit can't be made.
@@ -53,19 +53,20 @@ enum Vow {
     UnderWay,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Records of one partition, with their offsets.
+#[derive(Debug)]
 struct Trial {
-    unit: Unit,
+    tried: Vec<(Unit, i64)>,
     stage: Stage,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    /// The record is named in a commit, or is going to be.
+    /// The records are named in a commit, or are going to be.
     Named,
-    /// It has been judged, and may be on its way.
+    /// They have been judged, and may be on their way.
     Judged,
-    /// It was alone, and that it is over is to be committed.
+    /// What was known of them has changed, and is to be committed before others go on.
     Over,
 }
 
@@ -76,7 +77,15 @@ pub(super) const ALONE_POLL: Duration = Duration::from_millis(5);
 
 impl Suspicion {
     pub(super) fn new() -> Self {
-        Self { vow: Vow::Kept, of_retry: false, hitch: None, waits: false, trial: None, claim: None, guilty: None }
+        Self {
+            vow: Vow::Kept,
+            of_retry: false,
+            hitch: None,
+            waits: false,
+            trial: None,
+            claim: None,
+            guilty: Vec::new(),
+        }
     }
 }
 
@@ -185,8 +194,8 @@ impl Lane {
         if suspicion.vow != Vow::Kept {
             return Err(suspicion.hitch.as_ref().map_or(Step::Idle, |hitch| Step::NotBefore(hitch.not_before)));
         }
-        match suspicion.trial {
-            Some(trial) if trial.unit == unit && matches!(trial.stage, Stage::Named) => return Ok(()),
+        match &suspicion.trial {
+            Some(Trial { tried, stage: Stage::Named }) if is_prefix(tried, &self.ready) => return Ok(()),
             Some(_) => {
                 self.break_off();
                 return Err(Step::Idle);
@@ -235,15 +244,16 @@ impl Lane {
 
     /// How many of the records that are ready may be judged at once: those of one partition where the other is suspected.
     pub(super) fn most_at_once(&self) -> usize {
+        let Some(suspicion) = &self.suspicion else { return usize::MAX };
+        if let Some(trial) = &suspicion.trial {
+            return trial.tried.len();
+        }
         let of_retry = self.retry.as_ref().is_some_and(|retry| retry.watch.suspects_some());
-        let of_source = self.source.watch.suspects_some();
-        let Some(first) = self.ready.first().filter(|_| self.suspicion.is_some() && (of_retry || of_source)) else {
-            return usize::MAX;
-        };
-        match first.which {
-            Which::Source if of_source => 1,
-            Which::Retry if of_retry => 1,
-            which => self.ready.iter().take_while(|unit| unit.which == which).count(),
+        match self.ready.first() {
+            Some(first) if of_retry || self.source.watch.suspects_some() => {
+                self.ready.iter().take_while(|unit| unit.which == first.which).count()
+            }
+            _ => usize::MAX,
         }
     }
 
@@ -276,10 +286,10 @@ impl Lane {
         any
     }
 
-    /// Names the suspect that is first in `ready`, or has it meet its end.
+    /// Names the suspects that are first in `ready`, or has the first meet its end.
     fn name(&mut self, unit: Unit, tools: &mut Tools<'_>) -> Step {
         let Some(offset) = self.offset_of(unit) else { return Step::Idle };
-        match self.watch(unit.which).map_or(Charge::Tried, |watch| watch.charge(offset)) {
+        let tried = match self.charge(unit.which, offset) {
             Charge::Guilty => return self.condemn(unit, offset, tools),
             Charge::TriedAlone if !self.is_alone(tools.now) => return Step::NotBefore(tools.now.instant + QUIET_POLL),
             Charge::TriedAlone => {
@@ -288,17 +298,31 @@ impl Lane {
                     offset,
                     "the process has ended while this record was run: it is run alone"
                 );
+                vec![(unit, offset)]
             }
-            Charge::Tried => {}
-        }
+            Charge::Tried => self.group(unit.which),
+        };
         if let Some(watch) = self.watch(unit.which) {
-            watch.begin(offset);
+            watch.begin(tried.iter().map(|(_, offset)| *offset));
         }
         if let Some(suspicion) = &mut self.suspicion {
-            suspicion.trial = Some(Trial { unit, stage: Stage::Named });
+            suspicion.trial = Some(Trial { tried, stage: Stage::Named });
         }
         self.want_vow(unit.which);
         Step::Idle
+    }
+
+    fn charge(&mut self, which: Which, offset: i64) -> Charge {
+        self.watch(which).map_or(Charge::Tried, |watch| watch.charge(offset))
+    }
+
+    /// The first in `ready` that may be tried together.
+    fn group(&mut self, which: Which) -> Vec<(Unit, i64)> {
+        let first: Vec<Unit> = self.ready.iter().copied().take(Watch::MOST_AT_ONCE).collect();
+        let offsets = first.into_iter().map_while(|unit| Some((unit, self.offset_of(unit)?))).collect::<Vec<_>>();
+        let is_of_group =
+            |(unit, offset): &(Unit, i64)| unit.which == which && self.charge(which, *offset) == Charge::Tried;
+        offsets.into_iter().take_while(is_of_group).collect()
     }
 
     /// Whether nobody else judges; from now on nobody begins.
@@ -327,9 +351,11 @@ impl Lane {
     /// The record goes where the policy says, without being run.
     fn condemn(&mut self, unit: Unit, offset: i64, tools: &mut Tools<'_>) -> Step {
         self.ready.remove(0);
+        let mut is_second = self.watch(unit.which).is_some_and(|watch| watch.has_convicted());
         if let Some(suspicion) = &mut self.suspicion {
             suspicion.waits = false;
-            suspicion.guilty = Some((unit, offset));
+            is_second |= suspicion.guilty.iter().any(|(other, _)| other.which == unit.which);
+            suspicion.guilty.push((unit, offset));
         }
         // To the breaker it is as any other.
         self.at_once(1, tools.now);
@@ -345,18 +371,16 @@ impl Lane {
             ),
         );
         tracing::error!(from = unit.which.name(), offset, "this record kills the process: {}", failure.line());
-        let is_second = self.watch(unit.which).is_some_and(|watch| watch.has_convicted());
         self.push_failure(unit, Box::new(failure), if is_second { Course::Halt } else { Course::Decide });
         self.deliver(tools)
     }
 
     /// The lane halts at a guilty record: when it goes on from there, in this process or another, that is tried once more.
     pub(super) fn pardon(&mut self, unit: Unit) {
-        let guilty = self.suspicion.as_mut().and_then(|suspicion| suspicion.guilty.take_if(|guilty| guilty.0 == unit));
-        if let Some((_, offset)) = guilty
-            && let Some(watch) = self.watch(unit.which)
-        {
-            watch.pardon(offset);
+        for (_, offset) in self.take_guilty(|_, guilty| guilty == unit) {
+            if let Some(watch) = self.watch(unit.which) {
+                watch.pardon(offset);
+            }
         }
     }
 
@@ -377,21 +401,26 @@ impl Lane {
         }
     }
 
-    /// Notes that the guilty record has its fate, if it has.
-    pub(super) fn let_guilty_go(&mut self) {
-        let Some((unit, offset)) = self.suspicion.as_ref().and_then(|suspicion| suspicion.guilty) else { return };
-        if self.is_open(unit) {
-            return;
-        }
-        if let Some(watch) = self.watch(unit.which) {
-            watch.condemned(offset);
-        }
+    /// Takes those of the guilty records on their way out for which that holds.
+    fn take_guilty(&mut self, holds: impl Fn(&Self, Unit) -> bool) -> Vec<(Unit, i64)> {
+        let guilty = self.suspicion.as_mut().map(|suspicion| std::mem::take(&mut suspicion.guilty)).unwrap_or_default();
+        let (taken, left) = guilty.into_iter().partition(|(unit, _)| holds(self, *unit));
         if let Some(suspicion) = &mut self.suspicion {
-            suspicion.guilty = None;
+            suspicion.guilty = left;
+        }
+        taken
+    }
+
+    /// Notes which of the guilty records have their fate.
+    pub(super) fn let_guilty_go(&mut self) {
+        for (unit, offset) in self.take_guilty(|lane, unit| !lane.is_open(unit)) {
+            if let Some(watch) = self.watch(unit.which) {
+                watch.condemned(offset);
+            }
         }
     }
 
-    /// The record that is tried, if one is, has been judged: the process has outlived that.
+    /// What is in the outbox has been judged, and those that are tried, if any are, are among it: the process has outlived that.
     pub(super) fn judged_on_trial(&mut self, now: Now) {
         let Some(suspicion) = &mut self.suspicion else { return };
         suspicion.waits = false;
@@ -406,12 +435,26 @@ impl Lane {
         let Some(Suspicion { trial: Some(trial), .. }) = &mut self.suspicion else { return };
         let was_judged = matches!(trial.stage, Stage::Judged);
         trial.stage = Stage::Over;
-        let unit = trial.unit;
-        let settled = !self.is_open(unit);
-        if let Some(watch) = self.watch(unit.which) {
-            if was_judged { watch.outlived(settled) } else { watch.break_off() }
+        let Some(which) = self.tried_partition() else { return };
+        let open = self.open_on_trial();
+        if let Some(watch) = self.watch(which) {
+            if was_judged { watch.outlived(&open) } else { watch.break_off() }
         }
-        self.want_vow(unit.which);
+        self.want_vow(which);
+    }
+
+    fn tried(&self) -> &[(Unit, i64)] {
+        self.suspicion.as_ref().and_then(|suspicion| suspicion.trial.as_ref()).map_or(&[], |trial| &trial.tried)
+    }
+
+    /// Which partition's records are tried.
+    fn tried_partition(&self) -> Option<Which> {
+        self.tried().first().map(|(unit, _)| unit.which)
+    }
+
+    /// The offsets of those that are tried and still to be settled.
+    fn open_on_trial(&self) -> Vec<i64> {
+        self.tried().iter().filter(|(unit, _)| self.is_open(*unit)).map(|(_, offset)| *offset).collect()
     }
 
     /// Ends a trial whose record has gone its way. The answer is what the lane does while it can't go on. Nothing is in the
@@ -422,19 +465,21 @@ impl Lane {
             return None;
         }
         let Suspicion { vow, trial, claim, .. } = self.suspicion.as_mut()?;
-        let Trial { unit, stage } = (*trial)?;
-        match stage {
+        match trial.as_ref()?.stage {
             Stage::Named => None,
             Stage::Judged if self.outstanding > 0 => Some(Step::Idle),
             Stage::Judged => {
                 let is_alone = claim.is_some();
-                *trial = is_alone.then_some(Trial { unit, stage: Stage::Over });
-                let settled = !self.is_open(unit);
-                self.watch(unit.which)?.outlived(settled);
-                is_alone.then(|| {
-                    self.want_vow(unit.which);
-                    Step::Idle
-                })
+                let (which, open) = (self.tried_partition()?, self.open_on_trial());
+                self.watch(which)?.outlived(&open);
+                let trial = &mut self.suspicion.as_mut()?.trial;
+                if is_alone {
+                    trial.iter_mut().for_each(|trial| trial.stage = Stage::Over);
+                    self.want_vow(which);
+                    return Some(Step::Idle);
+                }
+                *trial = None;
+                None
             }
             Stage::Over if *vow != Vow::Kept => Some(Step::Idle),
             Stage::Over => {
@@ -470,4 +515,8 @@ impl Lane {
             (suspicion.trial, suspicion.claim, suspicion.waits) = (None, None, false);
         }
     }
+}
+
+fn is_prefix(tried: &[(Unit, i64)], ready: &[Unit]) -> bool {
+    tried.len() <= ready.len() && tried.iter().zip(ready).all(|((tried, _), ready)| tried == ready)
 }

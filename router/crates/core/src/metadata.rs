@@ -7,14 +7,15 @@
 //!   named for such an end;
 //! - the offset of the commit that the text belongs to, since tools that move a group, from one cluster to another for
 //!   instance, may keep the metadata;
-//! - for each such record its distance from that offset, and a byte for the number of ends during its trials;
+//! - for each such record its distance from the one before it (from that offset for the first), and a byte for the number of
+//!   ends during its trials;
 //! - a byte for the form of what is settled. 0: for each range of settled offsets its distance from the end of the range
 //!   before it (from the commit's offset for the first) and its length. 1: a bitmap, in which the lowest bit of the first byte
 //!   is the commit's offset. The shorter form is chosen.
 //!
 //! Version 1 has the offset and the ranges only, and is still read. Kafka allows 4096 bytes of text
 //! (`offset.metadata.max.bytes`), which is 3,072 before base64: as a bitmap, that holds whatever is settled of the 24,000
-//! offsets behind the commit.
+//! offsets behind the commit, or of some 20,000 while many records are named.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -84,9 +85,11 @@ impl Metadata {
         let convicted = if self.ends.convicted { CONVICTED } else { 0 };
         let mut bytes = vec![VERSION, self.ends.count | convicted, named().count() as u8];
         push_varint(&mut bytes, offset.cast_unsigned());
+        let mut before = offset;
         for (at, ends) in named() {
-            push_varint(&mut bytes, at.wrapping_sub(offset).cast_unsigned());
+            push_varint(&mut bytes, at.wrapping_sub(before).cast_unsigned());
             bytes.push(*ends);
+            before = *at;
         }
         let room = MAX_BYTES - bytes.len() - 1;
         let (ranges, bitmap) = (as_ranges(&self.settled, offset, room), as_bitmap(&self.settled, offset, room));
@@ -135,8 +138,9 @@ fn is_of(rest: &mut &[u8], offset: i64) -> Result<(), DecodeError> {
 fn body((count, named): (u8, u8), mut rest: &[u8], offset: i64) -> Option<Metadata> {
     let (count, convicted) = (count & !CONVICTED, count & CONVICTED != 0);
     let mut ends = Ends { count, convicted, ..Ends::default() };
+    let mut at = offset;
     for _ in 0..named {
-        let at = offset.checked_add_unsigned(take_varint(&mut rest)?)?;
+        at = at.checked_add_unsigned(take_varint(&mut rest)?)?;
         let (during, after) = rest.split_first()?;
         rest = after;
         ends.trials.insert(at, *during);

@@ -1,10 +1,10 @@
 //! Records that kill the process, not just their instance: who is suspected, and when it is proved.
 //!
 //! Beside each commit stands how many assignments of the partition have ended uncleanly, one after the other, without
-//! anything being settled ([`Ends`]). From [`Ends::MANY`] on, what may have been in flight is *tried*: one record at a time,
-//! each named in a commit before it is run. Where the process ends during a trial, the next assignment tries that record
-//! *alone*, while nothing else is run in the process; where it ends again, the record is guilty. So an innocent record that
-//! shares its process with a guilty one is named at times, and is never condemned for it.
+//! anything being settled ([`Ends`]). From [`Ends::MANY`] on, what may have been in flight is *tried*: a group of records at a
+//! time ([`Watch::MOST_AT_ONCE`]), each named in a commit before it is run. Where the process ends during a trial, the next
+//! assignment tries each record of that group *alone*, while nothing else is run in the process; where it ends again, the record
+//! is guilty. So an innocent record that shares its process with a guilty one is named at times, and is never condemned for it.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +28,8 @@ impl Ends {
     pub const MANY: u8 = 2;
     /// After so many ends during its own trials a record is guilty. The second was alone.
     pub const GUILTY: u8 = 2;
-    /// So many trials are remembered. More than one there are only where one of their records was not settled after it.
-    pub const MOST_TRIALS: usize = 8;
+    /// So many trials are remembered: a group's, and some of records that were not settled after theirs.
+    pub const MOST_TRIALS: usize = Watch::MOST_AT_ONCE + 20;
 
     /// Whether there is nothing to be told.
     #[must_use]
@@ -41,7 +41,7 @@ impl Ends {
 /// How a record is to be run that is suspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charge {
-    /// Beside what other lanes run.
+    /// Together with others, and beside what other lanes run.
     Tried,
     /// While nothing else is run in the process.
     TriedAlone,
@@ -60,25 +60,23 @@ pub struct Watch {
     progressed: bool,
     /// Records that are to be tried still.
     suspects: usize,
-    trial: Option<Trial>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Trial {
-    offset: i64,
-    /// Ends during it, if this one ends so too.
-    ends: u8,
+    /// Those that are tried, by their offsets, with the ends during their trials, if this one ends so too.
+    trial: BTreeMap<i64, u8>,
 }
 
 impl Watch {
+    /// So many are tried at once: about the square root of how many are suspected by default. So it takes as many commits to
+    /// come past them all, with nothing wrong, as records are tried alone to find the culprit in its group.
+    pub const MOST_AT_ONCE: usize = 100;
+
     /// Goes on from what was committed. `in_flight` is how many records may have been in flight when an assignment ended.
     #[must_use]
     pub fn resume(before: Ends, in_flight: usize) -> Self {
         let suspects = if before.count >= Ends::MANY || !before.trials.is_empty() { in_flight } else { 0 };
-        Self { before, counted: false, progressed: false, suspects, trial: None }
+        Self { before, counted: false, progressed: false, suspects, trial: BTreeMap::new() }
     }
 
-    /// Whether records are to be tried before they are run: one at a time.
+    /// Whether records are to be tried before others are run.
     #[must_use]
     pub fn suspects_some(&self) -> bool {
         self.suspects > 0
@@ -115,30 +113,32 @@ impl Watch {
         }
     }
 
-    /// A record is to be tried. To be committed before it is run.
-    pub fn begin(&mut self, offset: i64) {
-        let ends = self.before.trials.get(&offset).copied().unwrap_or(0) + 1;
-        self.trial = Some(Trial { offset, ends });
+    /// The records at these offsets are to be tried. To be committed before they are run.
+    pub fn begin(&mut self, offsets: impl IntoIterator<Item = i64>) {
+        let before = |offset| self.before.trials.get(&offset).copied().unwrap_or(0);
+        self.trial = offsets.into_iter().map(|offset| (offset, before(offset) + 1)).collect();
     }
 
-    /// The process has outlived the trial. Unless the record has its fate now (`settled`), it will be run again, and what was
-    /// known of it before holds: some kill on a later run only.
-    pub fn outlived(&mut self, settled: bool) {
-        let Some(Trial { offset, .. }) = self.trial.take() else { return };
-        if settled {
-            self.before.trials.remove(&offset);
+    /// The process has outlived the trial. Those that are still `open` will be run again, and what was known of them before
+    /// holds: some kill on a later run only.
+    pub fn outlived(&mut self, open: &[i64]) {
+        let tried = std::mem::take(&mut self.trial);
+        if tried.is_empty() {
+            return;
         }
-        if self.suspects > 1 || self.before.trials.is_empty() {
-            self.suspects = self.suspects.saturating_sub(1);
+        for offset in tried.keys().filter(|offset| !open.contains(offset)) {
+            self.before.trials.remove(offset);
         }
+        let named = usize::from(!self.before.trials.is_empty());
+        self.suspects = self.suspects.saturating_sub(tried.len()).max(self.suspects.min(named));
         if self.suspects == 0 {
             self.acquit();
         }
     }
 
-    /// The record was not run after all: what was known of it holds.
+    /// No record was run after all: what was known of them holds.
     pub fn break_off(&mut self) {
-        self.trial = None;
+        self.trial.clear();
     }
 
     /// The guilty record at `offset` has its fate. Where no other was named, the culprit is found.
@@ -180,7 +180,7 @@ impl Watch {
     /// Nothing is suspected any more.
     fn acquit(&mut self) {
         let before = Ends { convicted: self.before.convicted, ..Ends::default() };
-        *self = Self { before, counted: false, progressed: true, suspects: 0, trial: self.trial };
+        *self = Self { before, counted: false, progressed: true, suspects: 0, trial: std::mem::take(&mut self.trial) };
     }
 
     /// What is to be committed: how it stands if this assignment ends uncleanly from now on, or if it ends now in good order,
@@ -202,12 +202,11 @@ impl Watch {
         } else if self.counted {
             ends.count = (ends.count + 1).min(Ends::MANY);
         }
-        if let Some(Trial { offset, ends: during }) = self.trial {
-            if ends.trials.len() >= Ends::MOST_TRIALS && !ends.trials.contains_key(&offset) {
-                let least = ends.trials.iter().min_by_key(|(_, during)| **during).map(|(offset, _)| *offset);
-                least.map(|offset| ends.trials.remove(&offset));
-            }
-            ends.trials.insert(offset, during);
+        ends.trials.extend(&self.trial);
+        while ends.trials.len() > Ends::MOST_TRIALS {
+            let others = ends.trials.iter().filter(|(offset, _)| !self.trial.contains_key(offset));
+            let Some((&least, _)) = others.min_by_key(|(_, during)| **during) else { break };
+            ends.trials.remove(&least);
         }
         ends
     }
@@ -240,7 +239,7 @@ mod tests {
             let mut watch = after(ends);
             assert!(watch.suspects_some());
             assert_eq!(watch.charge(7), charge);
-            watch.begin(7);
+            watch.begin([7]);
             ends = watch.ends(false);
         }
         let mut watch = after(ends);
@@ -257,7 +256,7 @@ mod tests {
         let mut watch = after(Ends { count: 2, trials: [(7, 2)].into(), ..Ends::default() });
         watch.pardon(7);
         assert_eq!(watch.charge(7), Charge::TriedAlone);
-        watch.begin(7);
+        watch.begin([7]);
         assert_eq!(watch.ends(false).trials[&7], Ends::GUILTY);
     }
 
@@ -266,8 +265,8 @@ mod tests {
         let mut watch = after(Ends { count: 2, trials: [(7, 1)].into(), ..Ends::default() });
         watch.limit_suspects(0);
         assert!(watch.suspects_some(), "7 is still to be tried");
-        watch.begin(7);
-        watch.outlived(true);
+        watch.begin([7]);
+        watch.outlived(&[]);
         assert!(!watch.suspects_some());
         let mut watch = after(Ends { count: 2, ..Ends::default() });
         watch.limit_suspects(0);
@@ -278,12 +277,27 @@ mod tests {
     fn what_outlives_its_trial_is_not_named_any_more_and_after_the_last_nothing_is_suspected() {
         let mut watch = after(Ends { count: 2, trials: [(7, 1)].into(), ..Ends::default() });
         for offset in [7, 8, 9] {
-            watch.begin(offset);
+            watch.begin([offset]);
             assert!(watch.ends(false).trials.contains_key(&offset));
-            watch.outlived(true);
+            watch.outlived(&[]);
             assert!(watch.ends(false).trials.is_empty());
         }
         assert!(!watch.suspects_some() && !watch.is_counted() && watch.ends(false).is_none());
+    }
+
+    #[test]
+    fn a_group_is_tried_together_and_then_each_of_it_alone() {
+        let mut watch = after(Ends { count: 2, ..Ends::default() });
+        watch.begin([5, 6, 7]);
+        let mut watch = after(watch.ends(false));
+        for offset in [5, 6] {
+            assert_eq!(watch.charge(offset), Charge::TriedAlone);
+            watch.begin([offset]);
+            watch.outlived(&[]);
+        }
+        assert_eq!(watch.charge(5), Charge::Tried);
+        watch.begin([7]);
+        assert_eq!(watch.ends(false).trials, [(7, Ends::GUILTY)].into());
     }
 
     #[test]
@@ -291,12 +305,12 @@ mod tests {
         let mut watch = after(Ends { count: 2, trials: [(7, 1)].into(), ..Ends::default() });
         for _ in 0..2 * RANGE {
             assert_eq!(watch.charge(7), Charge::TriedAlone);
-            watch.begin(7);
-            watch.outlived(false);
+            watch.begin([7]);
+            watch.outlived(&[7]);
         }
         watch.progress(&CommitPoint { offset: 8, settled: Settled::default() });
-        watch.begin(8);
-        watch.outlived(true);
+        watch.begin([8]);
+        watch.outlived(&[]);
         assert!(watch.ends(false).is_none());
     }
 
@@ -318,7 +332,7 @@ mod tests {
         assert_eq!(watch.ends(true).count, 0);
         let named = Ends { count: 2, trials: [(7, 1)].into(), ..Ends::default() };
         let mut watch = after(named.clone());
-        watch.begin(8);
+        watch.begin([8]);
         watch.progress(&CommitPoint { offset: 5, settled: Settled::default() });
         assert_eq!(watch.ends(true), named, "7 was not tried");
     }
@@ -326,11 +340,12 @@ mod tests {
     #[test]
     fn trials_are_remembered_up_to_a_limit() {
         let mut ends = Ends { count: 2, ..Ends::default() };
-        for offset in 0..20 {
+        for group in 0..3 {
             let mut watch = after(ends);
-            watch.begin(offset);
+            let offsets = (group..).step_by(3).take(Watch::MOST_AT_ONCE);
+            watch.begin(offsets.clone());
             ends = watch.ends(false);
-            assert!(ends.trials.contains_key(&offset) && ends.trials.len() <= Ends::MOST_TRIALS);
+            assert!(offsets.clone().all(|offset| ends.trials.contains_key(&offset)) && ends.trials.len() <= Ends::MOST_TRIALS);
         }
     }
 }

@@ -161,6 +161,18 @@ fn the_second_record_in_a_row_is_not_condemned_but_looked_at() {
     world.check_fates();
 }
 
+/// Two routers that are killed one after the other are no reason to crawl.
+#[test]
+fn a_lane_that_suspects_innocent_records_is_soon_past_them() {
+    let mut world = World::with(3, passing, "{}", "none");
+    world.be_calm(true);
+    world.restart_after(Ends { count: Ends::MANY, ..Ends::default() });
+    world.vows = 0;
+    world.go_on_until(World::is_done);
+    assert!((2..RECORDS / 10).contains(&world.vows.into()), "{} commits", world.vows);
+    world.check_fates();
+}
+
 /// What it waits for may be away for long, and theirs is not.
 #[test]
 fn who_runs_a_record_alone_does_not_keep_the_others_waiting_for_long() {

@@ -86,6 +86,8 @@ pub(super) struct World {
     pub(super) unchecked: bool,
     /// No commit that the lane waits for succeeds.
     pub(super) refuses_vows: bool,
+    /// Commits that the lane has waited for.
+    pub(super) vows: u32,
     /// Settled by a commit that was found right: topic and offset.
     checked: HashSet<(Arc<str>, i64)>,
 }
@@ -261,6 +263,7 @@ impl World {
             deaths: 0,
             unchecked: false,
             refuses_vows: false,
+            vows: 0,
             checked: HashSet::new(),
         }
     }
@@ -328,6 +331,7 @@ impl World {
             return;
         }
         let Some(commits) = self.lane.vow(self.now) else { return };
+        self.vows += 1;
         let fails = luck >= 120 || self.refuses_vows;
         if !fails || luck % 2 == 0 && !self.refuses_vows {
             self.take_commits(commits);
