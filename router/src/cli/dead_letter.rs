@@ -173,7 +173,11 @@ impl Failed {
                 Exit::No
             }
             Self::Release(ReleaseError::Log(_) | ReleaseError::Read(UnsettledError::Log(_))) => Exit::NotStarted,
-            Self::Release(ReleaseError::Read(UnsettledError::Stopped)) | Self::NotHeld(_) => Exit::No,
+            Self::Release(ReleaseError::Account(HandleError::Log(_))) => Exit::NotStarted,
+            Self::Release(
+                ReleaseError::Read(UnsettledError::Stopped) | ReleaseError::Account(HandleError::Unfit(_)),
+            )
+            | Self::NotHeld(_) => Exit::No,
             Self::Handle(_) | Self::Release(_) => Exit::Fatal,
             Self::Find(_) | Self::NoTopic(_) | Self::NoPartition { .. } | Self::Interrupted | Self::Undone => Exit::No,
         }

@@ -9,6 +9,14 @@
 //! ```
 //!
 //! It is written in one transaction with the record that was replayed. So what stands there was done, and what does not was not.
+//!
+//! Of a key that was released (`on_dead = "park-key"`) there is one, too, in the partition with the number of the source's, under
+//! the place of the record that has held the key:
+//!
+//! ```json
+//! {"version":1,"action":"released","route":"orders","key":"customer-7","origin":"orders.v1/3/17","by":"ana","at":1767229200000,
+//!  "run":"5f0c6d1b9a3e7244"}
+//! ```
 
 use std::fmt;
 
@@ -63,6 +71,56 @@ pub enum Action {
     Discarded,
 }
 
+/// One key that was released.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ReleaseRecord {
+    version: u32,
+    action: Released,
+    /// On which route.
+    pub route: String,
+    /// The key, as text.
+    pub key: String,
+    /// Topic, partition and offset of the record that has held it.
+    pub origin: String,
+    /// By whom.
+    pub by: String,
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub at: i64,
+    /// In which run.
+    pub run: String,
+}
+
+/// Tells a [`ReleaseRecord`] from an [`AuditRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Released {
+    Released,
+}
+
+/// What a record of an audit topic tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Letter(AuditRecord),
+    /// Nothing about a letter.
+    Release,
+}
+
+impl ReleaseRecord {
+    /// Of a key that `origin` has held.
+    pub(super) fn new(route: &str, key: &[u8], origin: &str, signature: &Signature, at_ms: i64) -> Self {
+        let Signature { by, run } = signature.clone();
+        let key = String::from_utf8_lossy(key).into_owned();
+        let (route, origin) = (route.to_owned(), origin.to_owned());
+        Self { version: VERSION, action: Released::Released, route, key, origin, by, at: at_ms, run }
+    }
+
+    /// Key and value of the record.
+    pub(super) fn encode(&self) -> Result<(Vec<u8>, Vec<u8>), serde_json::Error> {
+        Ok((self.origin.clone().into_bytes(), serde_json::to_vec(self)?))
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -82,6 +140,14 @@ pub struct Signature {
     pub run: String,
 }
 
+impl Signature {
+    /// Of a run that begins now.
+    #[must_use]
+    pub fn of(by: &str) -> Self {
+        Self { by: by.to_owned(), run: format!("{:016x}", fastrand::u64(..)) }
+    }
+}
+
 impl AuditRecord {
     /// Nothing but the letter and who did it yet.
     pub(super) fn new(letter: Place, written: i64, action: Action, signature: &Signature, at_ms: i64) -> Self {
@@ -96,14 +162,19 @@ impl AuditRecord {
 
     /// Reads a record of the audit topic of `topic`; `partition` is the one it lies in. What is wrong with one that is not of
     /// this kind is told in a clause.
-    pub(super) fn read(topic: &str, partition: i32, record: Record<'_>) -> Result<Self, String> {
+    pub(super) fn read(topic: &str, partition: i32, record: Record<'_>) -> Result<Told, String> {
         let value = record.value.ok_or("it has no value")?;
         let told: Version = serde_json::from_slice(value).map_err(|error| format!("it is no audit record: {error}"))?;
         if told.version != VERSION {
             let version = told.version;
             return Err(format!("it is of version {version}, and this version of Pointsman reads version {VERSION}"));
         }
-        let read: Self = serde_json::from_slice(value).map_err(|error| format!("it is damaged: {error}"))?;
+        let damaged = |error| format!("it is damaged: {error}");
+        if told.action.as_deref() == Some("released") {
+            let _: ReleaseRecord = serde_json::from_slice(value).map_err(damaged)?;
+            return Ok(Told::Release);
+        }
+        let read: Self = serde_json::from_slice(value).map_err(damaged)?;
         let Place { partition: of, offset } = &read.letter;
         if &*of.topic != topic || of.partition != partition || *offset < 0 {
             return Err(format!("it is about {}, which is not of this partition", read.letter));
@@ -111,7 +182,7 @@ impl AuditRecord {
         if record.key != Some(read.letter.to_string().as_bytes()) {
             return Err(format!("it is about {}, and its key says otherwise", read.letter));
         }
-        Ok(read)
+        Ok(Told::Letter(read))
     }
 }
 
@@ -124,6 +195,7 @@ pub(super) fn audit_partition(letters: &TopicPartition) -> TopicPartition {
 #[derive(Deserialize)]
 struct Version {
     version: u32,
+    action: Option<String>,
 }
 
 fn place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Place, D::Error> {

@@ -7,7 +7,7 @@ use pointsman_core::port::{Log, LogError};
 use pointsman_core::record::TopicPartition;
 use thiserror::Error;
 
-use super::audit::{AuditRecord, audit_partition};
+use super::audit::{AuditRecord, Told, audit_partition};
 use super::letter::{Letter, Place};
 use super::topic::Topic;
 use crate::reading::{Ended, Merge, ReadError, Seen, Span};
@@ -88,7 +88,8 @@ impl Handled {
             let Seen::Record(partition, record) = seen else { return ControlFlow::<()>::Continue(()) };
             let Some(of) = letters.get(partition) else { return ControlFlow::Continue(()) };
             match AuditRecord::read(&of.topic, of.partition, record) {
-                Ok(record) => {
+                Ok(Told::Release) => {}
+                Ok(Told::Letter(record)) => {
                     handled.insert(&record.letter, record.written);
                     see(record);
                 }

@@ -1,10 +1,11 @@
 //! Keys that are held by a dead letter, and their release.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pointsman_config::Plan;
-use pointsman_config::dead_letters::writer_id;
+use pointsman_config::dead_letters::{audit_topic, writer_id};
 use pointsman_config::plan::RoutePlan;
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::port::{Log, LogError, Token, Transaction, TransactionError, WriterPlan};
@@ -13,6 +14,10 @@ use pointsman_core::record::{Headers, TopicPartition};
 use serde::Serialize;
 use thiserror::Error;
 
+use super::audit::{ReleaseRecord, Signature};
+use super::handle::{HandleError, Site};
+use super::topic::Topic;
+use super::writing;
 use crate::reading::{UnsettledError, unsettled};
 
 /// A key whose later records become dead letters.
@@ -35,6 +40,9 @@ pub struct HeldKey {
     pub message: String,
     #[serde(skip)]
     noted_in: TopicPartition,
+    /// The topic for the dead letters of the route.
+    #[serde(skip)]
+    letters: Arc<str>,
     #[serde(skip)]
     hold: Provenance,
 }
@@ -55,6 +63,9 @@ pub enum ReleaseError {
     /// The log can't be written to.
     #[error("not all of these keys were released: {0}; run it again to go on")]
     Write(#[from] TransactionError),
+    /// There is no audit topic that would keep who released them.
+    #[error(transparent)]
+    Account(#[from] HandleError),
 }
 
 /// The keys that are held on these routes, in order of routes, partitions and keys.
@@ -70,13 +81,16 @@ pub fn held_keys<'a>(
 ) -> Result<Vec<HeldKey>, ReleaseError> {
     let mut held = Vec::new();
     for route in routes {
+        let letters = route.dead_letter.and_then(|topic| plan.topics.get(topic.0 as usize));
+        // Without, no key is held.
+        let Some(letters) = letters else { continue };
         let retries = route.sources.iter().filter_map(|source| plan.topics.get(source.retry?.0 as usize));
         for topic in retries {
             let found = log.topics(Some(std::slice::from_ref(&topic.name)))?;
             let count = found.first().map_or(0, |topic| i32::try_from(topic.partitions).unwrap_or(i32::MAX));
             for number in 0..count {
                 let partition = TopicPartition::new(Arc::clone(&topic.name), number);
-                held.extend(held_in(log, route, &partition, stop, note)?);
+                held.extend(held_in(log, (route, &letters.name), &partition, stop, note)?);
             }
         }
     }
@@ -85,7 +99,7 @@ pub fn held_keys<'a>(
 
 fn held_in(
     log: &dyn Log,
-    route: &RoutePlan,
+    (route, letters): (&RoutePlan, &Arc<str>),
     partition: &TopicPartition,
     stop: &dyn Fn() -> bool,
     note: &mut dyn FnMut(&str),
@@ -114,6 +128,7 @@ fn held_in(
         code: hold.code.clone(),
         message: hold.message.clone(),
         noted_in: partition.clone(),
+        letters: Arc::clone(letters),
         hold,
     };
     Ok(held.into_iter().map(told).collect())
@@ -123,36 +138,68 @@ fn held_in(
 const BATCH: usize = 500;
 
 /// Releases these keys, which are ordered as [`held_keys`] has them, up to 500 of a topic at once: their lanes run later
-/// records of theirs again, once they have read that.
+/// records of theirs again, once they have read that. It stands in the audit topic beside the dead letters who has done it.
 ///
 /// # Errors
-/// [`ReleaseError::Write`].
-pub fn release(log: &dyn Log, keys: &[HeldKey], now_ms: i64) -> Result<(), ReleaseError> {
-    for keys in keys.chunk_by(|one, next| one.noted_in.topic == next.noted_in.topic) {
-        let topic = &keys[0].noted_in.topic;
-        let mut writer = log.transactional(WriterPlan::new(writer_id(topic), vec![Arc::clone(topic)]))?;
+/// [`ReleaseError::Account`] and [`ReleaseError::Write`].
+pub fn release(
+    site: &Site<'_>,
+    keys: &[HeldKey],
+    signature: &Signature,
+    note: &mut dyn FnMut(&str),
+) -> Result<(), ReleaseError> {
+    let note = RefCell::new(note);
+    let note = |text: &str| (*note.borrow_mut())(text);
+    let topics = |held: &HeldKey| (Arc::clone(&held.noted_in.topic), Arc::clone(&held.letters));
+    for keys in keys.chunk_by(|one, next| topics(one) == topics(next)) {
+        let (retry, letters) = topics(&keys[0]);
+        let mut names = vec![Arc::clone(&retry)];
+        match Topic::look_up(site.log, std::slice::from_ref(&letters))?.first() {
+            Some(letters) => {
+                let audit = audit_topic(&letters.name);
+                writing::prepare(site, letters, &audit, false, &note)?;
+                names.push(audit);
+            }
+            None => note(&format!("note: there is no topic {letters}: who releases these keys stands nowhere")),
+        }
+        let mut writer = site.log.transactional(WriterPlan::new(writer_id(&retry), names.clone()))?;
         for keys in keys.chunks(BATCH) {
             let transaction = writer.begin()?;
-            write(transaction, keys, now_ms)?;
+            write(transaction, keys, names.len() > 1, signature, (site.now_ms)())?;
         }
     }
     Ok(())
 }
 
-/// Writes to the only topic of the writer.
-fn write(mut transaction: Box<dyn Transaction + '_>, keys: &[HeldKey], now_ms: i64) -> Result<(), TransactionError> {
-    for (token, key) in (0..).zip(keys) {
-        let stamps = Provenance { marker: Some(Marker::Release), ..key.hold.clone() }.headers();
+/// Writes to the first topic of the writer, and the account of it to the second.
+fn write(
+    mut transaction: Box<dyn Transaction + '_>,
+    keys: &[HeldKey],
+    has_account: bool,
+    signature: &Signature,
+    now_ms: i64,
+) -> Result<(), TransactionError> {
+    for (token, held) in (0..).zip(keys) {
+        let stamps = Provenance { marker: Some(Marker::Release), ..held.hold.clone() }.headers();
         let delivery = Delivery {
             topic: TopicId(0),
-            partition: PartitionChoice::Exactly(key.noted_in.partition),
+            partition: PartitionChoice::Exactly(held.noted_in.partition),
             timestamp_ms: now_ms,
-            key: Some(&key.key),
+            key: Some(&held.key),
             value: None,
             headers: Headers::NONE,
             stamps: &stamps,
         };
         transaction.produce(&delivery, Token(token))?;
+        if !has_account {
+            continue;
+        }
+        let account = ReleaseRecord::new(&held.route, &held.key, &held.origin, signature, now_ms);
+        let (key, value) = account
+            .encode()
+            .map_err(|error| TransactionError::Fatal { code: "account".into(), message: error.to_string() })?;
+        let account = Delivery { topic: TopicId(1), key: Some(&key), value: Some(&value), stamps: &[], ..delivery };
+        transaction.produce(&account, Token(token))?;
     }
     transaction.commit()
 }
@@ -164,6 +211,7 @@ mod tests {
     use pointsman_core::failure::FailureClass;
 
     use super::*;
+    use crate::dead_letter::Handled;
     use crate::dead_letter::tests::{T0, letter, log_of, never, provenance, write};
 
     const CONFIG: &str = r#"
@@ -178,6 +226,7 @@ from = ["orders.v1"]
 ordering = "key"
 on_dead = "park-key"
 retry = { topic = "retry" }
+dead_letter = { topic = "dead" }
 [[routes.outputs]]
 topic = "out"
 "#;
@@ -208,7 +257,14 @@ topic = "out"
         let keys = held();
         assert_eq!(keys.len() as i64, count + 2);
         assert!(keys.iter().all(|held| held.key != b"released"));
-        release(&log, &keys, T0).unwrap();
+        let site = Site { log: &log, plan: &plan, now_ms: &|| T0, stop: &never };
+        let signature = Signature { by: "ana".into(), run: "r1".into() };
+        release(&site, &keys, &signature, &mut |_| {}).unwrap();
         assert!(held().is_empty());
+        let letters = Topic::look_up(&log, &["dead".into()]).unwrap();
+        let handled = Handled::read(&log, &letters, &mut |_| panic!("a letter"), &never, &mut |_| {}).unwrap();
+        assert_eq!((handled.strangers, handled.first_stranger), (0, None));
+        let told = log.watermarks(&TopicPartition::new("dead.audit", 0)).unwrap();
+        assert!(told.1 >= count + 2, "{told:?}");
     }
 }

@@ -311,7 +311,7 @@ fn produce(
 }
 
 /// Makes the audit or parking topic of `letters`, or checks the one there is.
-fn prepare(
+pub(super) fn prepare(
     site: &Site<'_>,
     letters: &Topic,
     name: &Arc<str>,

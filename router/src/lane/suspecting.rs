@@ -363,9 +363,9 @@ impl Lane {
             FailureClass::HostCrash,
             "process-ended",
             format!(
-                "the process has ended {} times while this record was run, the last time with nothing else beside it, after {} ends \
-                 before that got no further: so it was not run again. The process's own log may say what a plugin did to it; mend \
-                 that, and replay the record",
+                "the process has ended {} times while this record was run, all but the first time with nothing else beside it, \
+                 after {} ends before that got no further: so it was not run again. The process's own log may say what a plugin did \
+                 to it; mend that, and replay the record",
                 Ends::GUILTY,
                 Ends::MANY
             ),

@@ -65,8 +65,11 @@ pub fn a_dead_letter_holds_its_key_until_it_is_released(backend: &Backend<'_>) -
     wait_for(&mut mended, &retry, before + RECORDS + 2)?;
     ensure!(numbers(backend, &output, HELD)?.is_empty(), "a record was delivered before its key was released");
 
-    let released = said(&file, "release", &["--key", HELD, "--json"])?;
+    let released = said(&file, "release", &["--key", HELD, "--by", "ana", "--json"])?;
     ensure!(released["released"] == true, "{released}");
+    let (_, account) = backend.read_all(&format!("{dead}.audit"))?.pop().context("there is no account of it")?;
+    let account: Value = serde_json::from_slice(&account.value.context("the account is empty")?)?;
+    ensure!(account["action"] == "released" && account["key"] == HELD && account["by"] == "ana", "{account}");
     wait_for(&mut mended, &output, 2 * RECORDS + 2)?;
     mended.stop_well()?;
     ensure!(numbers(backend, &output, HELD)? == (0..=RECORDS + 1).collect::<Vec<_>>(), "not in order");

@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// it. So the commits alone find it out; nothing else outlives the process.
 ///
 /// # Errors
-/// When the record does not end as the only dead letter, after four deaths, or another is not delivered.
+/// When the record does not end as the only dead letter, after five deaths, or another is not delivered.
 pub fn host_crash(backend: &Backend<'_>) -> anyhow::Result<()> {
     let (source, output, dead) = (Kafka::unique("orders"), Kafka::unique("judged"), Kafka::unique("dead"));
     backend.create_topic(&source, 2)?;
@@ -34,7 +34,7 @@ pub fn host_crash(backend: &Backend<'_>) -> anyhow::Result<()> {
     let folder = Scratch::new("host-crash-")?;
     let config = config(backend, &source, &output, &dead)?;
 
-    for (count, during) in [(1, 0), (2, 0), (2, 1), (2, 2)] {
+    for (count, during) in [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3)] {
         let mut router = Router::start(folder.path(), "router", &config)?;
         let what = format!("{count} ends, {during} of them in trials");
         router.wait_until(&what, DEADLINE, || {

@@ -3,8 +3,9 @@
 //! Beside each commit stands how many assignments of the partition have ended uncleanly, one after the other, without
 //! anything being settled ([`Ends`]). From [`Ends::MANY`] on, what may have been in flight is *tried*: a group of records at a
 //! time ([`Watch::MOST_AT_ONCE`]), each named in a commit before it is run. Where the process ends during a trial, the next
-//! assignment tries each record of that group *alone*, while nothing else is run in the process; where it ends again, the record
-//! is guilty. So an innocent record that shares its process with a guilty one is named at times, and is never condemned for it.
+//! assignment tries each record of that group *alone*, while nothing else is run in the process; where it ends twice during that,
+//! the record is guilty. So an innocent record that shares its process with a guilty one is named at times, and is never condemned
+//! for it; nor is one for a single end from outside.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ pub struct Ends {
     /// How many have ended uncleanly, one after the other, without anything being settled; at most [`MANY`](Self::MANY),
     /// those during a trial not counted.
     pub count: u8,
-    /// Records by their offsets, and how often the process has ended during their trials, 1 or 2; at most
+    /// Records by their offsets, and how often the process has ended during their trials, 1 to [`GUILTY`](Self::GUILTY); at most
     /// [`MOST_TRIALS`](Self::MOST_TRIALS) of them.
     pub trials: BTreeMap<i64, u8>,
     /// A record was found guilty, and none has been run since and gone its way: if a second one is guilty too, it may be neither.
@@ -26,8 +27,8 @@ pub struct Ends {
 impl Ends {
     /// From so many unclean ends on records are tried.
     pub const MANY: u8 = 2;
-    /// After so many ends during its own trials a record is guilty. The second was alone.
-    pub const GUILTY: u8 = 2;
+    /// After so many ends during its own trials a record is guilty. In all but the first it was alone.
+    pub const GUILTY: u8 = 3;
     /// So many trials are remembered: a group's, and some of records that were not settled after theirs.
     pub const MOST_TRIALS: usize = Watch::MOST_AT_ONCE + 20;
 
@@ -226,7 +227,7 @@ mod tests {
 
     /// The process ends each time that the record at 7 is run.
     #[test]
-    fn a_record_is_guilty_after_four_ends() {
+    fn a_record_is_guilty_after_five_ends() {
         let mut ends = Ends::default();
         for count in 1..=2 {
             let mut watch = after(ends);
@@ -235,7 +236,7 @@ mod tests {
             ends = watch.ends(false);
             assert_eq!((ends.count, ends.trials.len()), (count, 0));
         }
-        for charge in [Charge::Tried, Charge::TriedAlone] {
+        for charge in [Charge::Tried, Charge::TriedAlone, Charge::TriedAlone] {
             let mut watch = after(ends);
             assert!(watch.suspects_some());
             assert_eq!(watch.charge(7), charge);
@@ -253,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_pardoned_record_is_tried_alone_once_more() {
-        let mut watch = after(Ends { count: 2, trials: [(7, 2)].into(), ..Ends::default() });
+        let mut watch = after(Ends { count: 2, trials: [(7, Ends::GUILTY)].into(), ..Ends::default() });
         watch.pardon(7);
         assert_eq!(watch.charge(7), Charge::TriedAlone);
         watch.begin([7]);
@@ -297,7 +298,7 @@ mod tests {
         }
         assert_eq!(watch.charge(5), Charge::Tried);
         watch.begin([7]);
-        assert_eq!(watch.ends(false).trials, [(7, Ends::GUILTY)].into());
+        assert_eq!(watch.ends(false).trials, [(7, 2)].into());
     }
 
     #[test]
@@ -345,7 +346,10 @@ mod tests {
             let offsets = (group..).step_by(3).take(Watch::MOST_AT_ONCE);
             watch.begin(offsets.clone());
             ends = watch.ends(false);
-            assert!(offsets.clone().all(|offset| ends.trials.contains_key(&offset)) && ends.trials.len() <= Ends::MOST_TRIALS);
+            assert!(
+                offsets.clone().all(|offset| ends.trials.contains_key(&offset))
+                    && ends.trials.len() <= Ends::MOST_TRIALS
+            );
         }
     }
 }

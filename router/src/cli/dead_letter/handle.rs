@@ -177,7 +177,7 @@ fn print(
         rate: how.rate.map(|Rate(rate)| rate),
         max: how.max,
         dry_run: how.dry_run,
-        ..Order::new(verb, Signature { by: how.by.clone(), run: format!("{:016x}", fastrand::u64(..)) })
+        ..Order::new(verb, Signature::of(&how.by))
     };
     let site = Site { log: desk.log, plan: desk.plan, now_ms: desk.clock, stop: desk.stop };
     let mut screen = Screen { how, out, shown: Vec::new(), seen: 0, told: Instant::now(), failed: None };

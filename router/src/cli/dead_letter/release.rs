@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Desk, Failed, cause, counted, say_json, table, time};
 use crate::cli::configuration::find_route;
 use crate::cli::printable;
-use crate::dead_letter::{HeldKey, held_keys, release};
+use crate::dead_letter::{HeldKey, Signature, Site, held_keys, release};
 
 /// Release keys that a dead letter holds (`on_dead = "park-key"`): their later records are run again.
 ///
@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Say which would be released, and do nothing: all that are held, where no key is named.
     #[arg(long)]
     dry_run: bool,
+    /// Who does it, for the audit topic; by default, the user's name.
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true, default_value = "unknown")]
+    by: String,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -67,7 +70,8 @@ pub(super) fn print(
         }
     }
     if !arguments.dry_run {
-        release(desk.log, &keys, desk.now_ms)?;
+        let site = Site { log: desk.log, plan: desk.plan, now_ms: desk.clock, stop: desk.stop };
+        release(&site, &keys, &Signature::of(&arguments.by), note)?;
     }
     let released = !arguments.dry_run;
     if arguments.json {
