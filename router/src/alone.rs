@@ -48,7 +48,7 @@ impl Alone {
             return None;
         }
         let before = self.state.fetch_or(CLAIMED, Ordering::AcqRel);
-        (before & CLAIMED == 0).then(|| Claim { alone: Arc::clone(self), until: now + ALONE_TIME })
+        (before & CLAIMED == 0).then(|| Claim { alone: Arc::clone(self), since: now, until: now + ALONE_TIME })
     }
 
     fn others_until(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -85,6 +85,7 @@ impl Drop for Judging<'_> {
 #[derive(Debug)]
 pub(crate) struct Claim {
     alone: Arc<Alone>,
+    since: Instant,
     until: Instant,
 }
 
@@ -104,6 +105,12 @@ impl Claim {
         self.until = now + ALONE_TIME;
     }
 
+    /// What the lane was alone for is over. The others have twice as long before anybody is alone again: there may be a hundred
+    /// records to be tried, one after the other.
+    pub(crate) fn end(self, now: Instant) {
+        *self.alone.others_until() = Some(now + 2 * now.saturating_duration_since(self.since));
+    }
+
     /// Gives it up, and has the others go on for some time.
     pub(crate) fn give_way(self, now: Instant) {
         *self.alone.others_until() = Some(now + OTHERS_TIME);
@@ -121,7 +128,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::sync::Arc;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::{Alone, OTHERS_TIME};
 
@@ -136,6 +143,15 @@ mod tests {
         assert!(claim.is_alone());
         drop(claim);
         assert!(alone.enter().is_some() && alone.claim(now).is_some());
+    }
+
+    #[test]
+    fn the_others_have_twice_as_long_as_who_was_alone() {
+        let alone = Arc::new(Alone::default());
+        let (now, time) = (Instant::now(), Duration::from_millis(10));
+        alone.claim(now).unwrap().end(now + time);
+        assert!(alone.enter().is_some());
+        assert!(alone.claim(now + 2 * time).is_none() && alone.claim(now + 3 * time).is_some());
     }
 
     #[test]

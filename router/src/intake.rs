@@ -137,7 +137,7 @@ pub(crate) fn resume_point(assigned: &AssignedFeed) -> (CommitPoint, Ends) {
         Metadata::default()
     });
     if ends.count >= Ends::MANY {
-        tracing::warn!(%partition, offset = start, "the last assignments of this partition ended uncleanly and got no further: what was in flight then is run one record at a time, to find out whether one of them kills the process");
+        tracing::warn!(%partition, offset = start, "the last assignments of this partition ended uncleanly and got no further: what was in flight then is tried in small groups, to find out whether a record kills the process");
     }
     (CommitPoint { offset: *start, settled }, ends)
 }

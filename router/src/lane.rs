@@ -311,7 +311,7 @@ impl Lane {
         if !self.outbox.is_empty() {
             return self.deliver(tools);
         }
-        if let Some(step) = self.end_trial() {
+        if let Some(step) = self.end_trial(tools.now) {
             return step;
         }
         if self.draining || self.by_hand.is_some() {
@@ -389,14 +389,15 @@ impl Lane {
         if judging.is_none() && !self.keeps_others_waiting() {
             return Err(tools.now.instant + suspecting::ALONE_POLL);
         }
+        let ready = self.ready.len().min(self.most_at_once());
         let mut grant = std::mem::take(&mut self.grant);
         let plugins = self.plan().stages.iter().filter_map(|stage| match stage {
             StagePlan::Plugin(plugin) => Some(*plugin),
             StagePlan::Filter(_) => None,
         });
-        let count = self.shared.limiters.admit(self.route, plugins, self.ready.len(), &mut grant, tools.now);
+        let count = self.shared.limiters.admit(self.route, plugins, ready, &mut grant, tools.now);
         self.grant = grant;
-        let count = self.at_once(count?, tools.now).min(self.most_at_once());
+        let count = self.at_once(count?, tools.now);
         let mut units: Vec<Unit> = self.ready[..count].to_vec();
         let parked = units.iter().any(|unit| unit.which == Which::Retry);
         let (mut origins, mut unreadable) = (Vec::new(), Vec::new());

@@ -175,7 +175,8 @@ impl Failed {
             Self::Release(ReleaseError::Log(_) | ReleaseError::Read(UnsettledError::Log(_))) => Exit::NotStarted,
             Self::Release(ReleaseError::Account(HandleError::Log(_))) => Exit::NotStarted,
             Self::Release(
-                ReleaseError::Read(UnsettledError::Stopped) | ReleaseError::Account(HandleError::Unfit(_)),
+                ReleaseError::Read(UnsettledError::Stopped)
+                | ReleaseError::Account(HandleError::Unfit(_) | HandleError::Stopped),
             )
             | Self::NotHeld(_) => Exit::No,
             Self::Handle(_) | Self::Release(_) => Exit::Fatal,

@@ -10,8 +10,8 @@
 //!
 //! It is written in one transaction with the record that was replayed. So what stands there was done, and what does not was not.
 //!
-//! Of a key that was released (`on_dead = "park-key"`) there is one, too, in the partition with the number of the source's, under
-//! the place of the record that has held the key:
+//! Of a key that was released (`on_dead = "park-key"`) there is one, too, under the place of the record that has held the key, and
+//! in any partition:
 //!
 //! ```json
 //! {"version":1,"action":"released","route":"orders","key":"customer-7","origin":"orders.v1/3/17","by":"ana","at":1767229200000,

@@ -160,23 +160,9 @@ impl<'a> Writing<'a> {
         let Some(cells) = u32::try_from(self.pending()).ok().and_then(NonZeroU32::new) else { return Ok(()) };
         // The outer error says that the bucket is smaller than the batch, which `is_full` rules out.
         while let Ok(Err(until)) = bucket.check_n(cells) {
-            self.wait(until.wait_time_from(DefaultClock::default().now()).min(LOOK))?;
+            wait(self.site, until.wait_time_from(DefaultClock::default().now()).min(LOOK))?;
         }
         Ok(())
-    }
-
-    fn wait(&self, time: Duration) -> Result<(), HandleError> {
-        let end = Instant::now() + time;
-        loop {
-            if (self.site.stop)() {
-                return Err(HandleError::Stopped);
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            thread::park_timeout(left.min(LOOK));
-        }
     }
 
     /// Writes the batch, in one transaction, or in several where the log refuses some of it.
@@ -206,7 +192,7 @@ impl<'a> Writing<'a> {
                     if !error.is_recoverable() {
                         self.writer = None;
                     }
-                    self.wait(PAUSE * 2_u32.pow(tries))?;
+                    wait(self.site, PAUSE * 2_u32.pow(tries))?;
                 }
                 error => return Err(error.into()),
             }
@@ -232,18 +218,8 @@ impl<'a> Writing<'a> {
     /// Opens a writer, which decides what became of the transactions of the one before it, and then looks what was handled.
     fn open(&mut self, note: &dyn Fn(&str)) -> Result<(), HandleError> {
         self.writer = None;
-        let mut tries = 0;
-        while !self.order.dry_run && self.writer.is_none() {
-            tries += 1;
-            let plan = WriterPlan::new(writer_id(&self.letters.name), self.names.clone());
-            match self.site.log.transactional(plan) {
-                Ok(writer) => self.writer = Some(writer),
-                Err(error @ TransactionError::Aborted { .. }) if tries < TRIES => {
-                    note(&format!("{error}; trying again"));
-                    self.wait(PAUSE * 2_u32.pow(tries))?;
-                }
-                Err(error) => return Err(error.into()),
-            }
+        if !self.order.dry_run {
+            self.writer = Some(open_writer(self.site, &self.letters.name, &self.names, note)?);
         }
         let mine: HashSet<Place> =
             self.batch.iter().filter_map(|item| Some(item.audit.as_ref()?.letter.clone())).collect();
@@ -279,6 +255,40 @@ impl<'a> Writing<'a> {
             produce(&mut *transaction, item, Token(token), names)?;
         }
         transaction.commit()
+    }
+}
+
+/// Opens the writer of all that is done about the letters of one topic, which ends the one before it.
+pub(super) fn open_writer(
+    site: &Site<'_>,
+    letters: &str,
+    names: &[Arc<str>],
+    note: &dyn Fn(&str),
+) -> Result<Box<dyn Transactions>, HandleError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match site.log.transactional(WriterPlan::new(writer_id(letters), names.to_vec())) {
+            Err(error @ TransactionError::Aborted { .. }) if tries < TRIES => {
+                note(&format!("{error}; trying again"));
+                wait(site, PAUSE * 2_u32.pow(tries))?;
+            }
+            ended => return Ok(ended?),
+        }
+    }
+}
+
+fn wait(site: &Site<'_>, time: Duration) -> Result<(), HandleError> {
+    let end = Instant::now() + time;
+    loop {
+        if (site.stop)() {
+            return Err(HandleError::Stopped);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        thread::park_timeout(left.min(LOOK));
     }
 }
 

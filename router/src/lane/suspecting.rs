@@ -354,6 +354,8 @@ impl Lane {
         let mut is_second = self.watch(unit.which).is_some_and(|watch| watch.has_convicted());
         if let Some(suspicion) = &mut self.suspicion {
             suspicion.waits = false;
+            // It may have been condemned before, and not have got away.
+            suspicion.guilty.retain(|(other, _)| *other != unit);
             is_second |= suspicion.guilty.iter().any(|(other, _)| other.which == unit.which);
             suspicion.guilty.push((unit, offset));
         }
@@ -422,11 +424,21 @@ impl Lane {
 
     /// What is in the outbox has been judged, and those that are tried, if any are, are among it: the process has outlived that.
     pub(super) fn judged_on_trial(&mut self, now: Now) {
+        let judged = self.outbox.units.len();
         let Some(suspicion) = &mut self.suspicion else { return };
         suspicion.waits = false;
-        if let Some(trial) = &mut suspicion.trial {
-            trial.stage = Stage::Judged;
-            suspicion.claim.iter_mut().for_each(|claim| claim.judged(now.instant));
+        let Some(trial) = &mut suspicion.trial else { return };
+        trial.stage = Stage::Judged;
+        suspicion.claim.iter_mut().for_each(|claim| claim.judged(now.instant));
+        // The others are named anew when they are run.
+        if judged < trial.tried.len() {
+            trial.tried.truncate(judged);
+            let offsets: Vec<i64> = trial.tried.iter().map(|(_, offset)| *offset).collect();
+            if let Some(which) = self.tried_partition()
+                && let Some(watch) = self.watch(which)
+            {
+                watch.begin(offsets);
+            }
         }
     }
 
@@ -459,7 +471,7 @@ impl Lane {
 
     /// Ends a trial whose record has gone its way. The answer is what the lane does while it can't go on. Nothing is in the
     /// outbox.
-    pub(super) fn end_trial(&mut self) -> Option<Step> {
+    pub(super) fn end_trial(&mut self, now: Now) -> Option<Step> {
         if self.draining {
             self.leave_trial();
             return None;
@@ -483,7 +495,8 @@ impl Lane {
             }
             Stage::Over if *vow != Vow::Kept => Some(Step::Idle),
             Stage::Over => {
-                (*trial, *claim) = (None, None);
+                *trial = None;
+                claim.take().into_iter().for_each(|claim| claim.end(now.instant));
                 None
             }
         }

@@ -149,7 +149,6 @@ fn of_handling(plan: &Plan, route: &RoutePlan) -> Vec<Acl> {
         if let Some(retry) = source.retry.and_then(name) {
             allow(Resource::Topic(Arc::clone(&retry)), Operation::Write, "replays with --to retry");
             if route.on_dead == OnDead::ParkKey {
-                allow(Resource::TransactionalId(writer_id(&retry)), Operation::Write, "releases keys");
                 allow(Resource::Topic(retry), Operation::Read, "which keys are held");
                 allow(Resource::Group(Arc::clone(&route.group)), Operation::Read, "which keys are held");
             }

@@ -142,9 +142,10 @@ impl Watch {
         self.trial.clear();
     }
 
-    /// The guilty record at `offset` has its fate. Where no other was named, the culprit is found.
+    /// The guilty record at `offset` has its fate: it explains the end that the others of its group were named for. Where no
+    /// other has ended the process alone, the culprit is found.
     pub fn condemned(&mut self, offset: i64) {
-        self.before.trials.remove(&offset);
+        self.before.trials.retain(|other, ends| *other != offset && *ends > 1);
         self.before.convicted = true;
         if self.before.trials.is_empty() {
             self.acquit();
@@ -299,6 +300,9 @@ mod tests {
         assert_eq!(watch.charge(5), Charge::Tried);
         watch.begin([7]);
         assert_eq!(watch.ends(false).trials, [(7, 2)].into());
+        let mut watch = after(Ends { count: 2, trials: [(7, 3), (8, 1), (9, 1)].into(), ..Ends::default() });
+        watch.condemned(7);
+        assert!(!watch.suspects_some(), "what is suspected is over with the culprit");
     }
 
     #[test]

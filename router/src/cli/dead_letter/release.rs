@@ -69,9 +69,10 @@ pub(super) fn print(
             return Err(Failed::NotHeld(printable::line(key)));
         }
     }
+    let mut count = keys.len();
     if !arguments.dry_run {
         let site = Site { log: desk.log, plan: desk.plan, now_ms: desk.clock, stop: desk.stop };
-        release(&site, &keys, &Signature::of(&arguments.by), note)?;
+        count = release(&site, &keys, &Signature::of(&arguments.by), note)?;
     }
     let released = !arguments.dry_run;
     if arguments.json {
@@ -81,7 +82,7 @@ pub(super) fn print(
         writeln!(out, "{}", rows(&keys, desk).trim_fmt())?;
     }
     let what = if released { "released" } else { "held" };
-    writeln!(out, "{} {what}", counted(keys.len() as u64, "key"))?;
+    writeln!(out, "{} {what}", counted(count as u64, "key"))?;
     Ok(())
 }
 

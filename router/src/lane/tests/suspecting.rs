@@ -89,6 +89,8 @@ fn a_lane_beside_one_that_kills_the_process_loses_no_record() {
         for round in 0.. {
             assert!(round < 200_000, "it does not come to an end");
             for index in 0..worlds.len() {
+                // They have one clock.
+                worlds[index].now = [worlds[0].now, worlds[1].now].into_iter().max_by_key(|now| now.instant).unwrap();
                 worlds[index].be_calm(round > calm_from);
                 if worlds[index].go_on() {
                     worlds[1 - index].crash();
@@ -123,6 +125,21 @@ fn it_takes_five_deaths_and_what_is_suspected_is_over_with_the_culprit() {
     assert_eq!(world.committed_ends("source").trials.len(), 0);
     world.hand_over();
     assert!(world.committed_ends("source").is_none() && world.committed_ends(&retry_topic()).is_none());
+}
+
+/// It comes back to be ruled on, again and again, while no token can be had for it.
+#[test]
+fn a_guilty_record_that_waits_for_a_token_is_not_the_second_in_a_row() {
+    for_each_seed(|seed| {
+        let breaker = r#"{ initial = 0, max = 2, one_every = "10s", probe_max = "5s" }"#;
+        let mut world = World::with(seed, one_kills, breaker, ["none", "key", "partition"][seed as usize % 3]);
+        world.be_calm(true);
+        world.go_on_until(|world| {
+            assert!(!world.lane.is_halted(), "{}", world.lane.halted_for().unwrap().reason);
+            world.is_done()
+        });
+        world.check_fates();
+    });
 }
 
 fn two_kill(_: u64, offset: i64, _: u32) -> Script {
