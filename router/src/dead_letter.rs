@@ -35,7 +35,7 @@ mod topic;
 mod visit;
 mod writing;
 
-pub use audit::{Action, AuditRecord, ReleaseRecord, Signature};
+pub use audit::{Action, AuditRecord, Signature};
 pub use causes::{Cause, Causes, Group};
 pub use edit::{Edit, EditError, EditFailed, Patch};
 pub use find::{FindError, Found, Payload, find};

@@ -72,34 +72,30 @@ pub enum Action {
 }
 
 /// One key that was released.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ReleaseRecord {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ReleaseRecord {
     version: u32,
     action: Released,
-    /// On which route.
-    pub route: String,
-    /// The key, as text.
-    pub key: String,
+    route: String,
+    /// As text.
+    key: String,
     /// Topic, partition and offset of the record that has held it.
-    pub origin: String,
-    /// By whom.
-    pub by: String,
-    /// When, in milliseconds since 1970-01-01 UTC.
-    pub at: i64,
-    /// In which run.
-    pub run: String,
+    origin: String,
+    by: String,
+    /// Milliseconds since 1970-01-01 UTC.
+    at: i64,
+    run: String,
 }
 
 /// Tells a [`ReleaseRecord`] from an [`AuditRecord`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Released {
     Released,
 }
 
 /// What a record of an audit topic tells of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Told {
     Letter(AuditRecord),
     /// Nothing about a letter.

@@ -41,9 +41,9 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Serialize)]
-struct Answer {
-    /// The keys that were meant.
-    keys: Vec<HeldKey>,
+struct Answer<'a> {
+    /// The keys that were released, or would be.
+    keys: Vec<&'a HeldKey>,
     /// Whether they were released.
     released: bool,
 }
@@ -61,20 +61,21 @@ pub(super) fn print(
         Some(name) => vec![find_route(desk.plan, name)?],
         None => desk.plan.routes.iter().collect(),
     };
-    let mut keys = held_keys(desk.log, desk.plan, routes.into_iter(), desk.stop, note)?;
+    let mut held = held_keys(desk.log, desk.plan, routes.into_iter(), desk.stop, note)?;
     if !arguments.keys.is_empty() {
-        keys.retain(|held| arguments.keys.iter().any(|key| key.as_bytes() == held.key));
-        let is_held = |key: &&String| keys.iter().any(|held| held.key == key.as_bytes());
+        held.retain(|held| arguments.keys.iter().any(|key| key.as_bytes() == held.key));
+        let is_held = |key: &&String| held.iter().any(|held| held.key == key.as_bytes());
         if let Some(key) = arguments.keys.iter().find(|key| !is_held(key)) {
             return Err(Failed::NotHeld(printable::line(key)));
         }
     }
-    let mut count = keys.len();
-    if !arguments.dry_run {
-        let site = Site { log: desk.log, plan: desk.plan, now_ms: desk.clock, stop: desk.stop };
-        count = release(&site, &keys, &Signature::of(&arguments.by), note)?;
-    }
     let released = !arguments.dry_run;
+    let keys = if released {
+        let site = Site { log: desk.log, plan: desk.plan, now_ms: desk.clock, stop: desk.stop };
+        release(&site, &held, &Signature::of(&arguments.by), note)?
+    } else {
+        held.iter().collect()
+    };
     if arguments.json {
         return say_json(&Answer { keys, released }, out);
     }
@@ -82,12 +83,12 @@ pub(super) fn print(
         writeln!(out, "{}", rows(&keys, desk).trim_fmt())?;
     }
     let what = if released { "released" } else { "held" };
-    writeln!(out, "{} {what}", counted(count as u64, "key"))?;
+    writeln!(out, "{} {what}", counted(keys.len() as u64, "key"))?;
     Ok(())
 }
 
 /// A line for each key.
-fn rows(keys: &[HeldKey], desk: &Desk<'_>) -> Table {
+fn rows(keys: &[&HeldKey], desk: &Desk<'_>) -> Table {
     let mut table = table(["key", "route", "held by", "since", "cause\nmessage"], &[0, 1, 3], desk);
     for held in keys {
         let mut row = Row::from([

@@ -33,6 +33,21 @@ impl World {
         (0..RECORDS).filter(is_killer).count() as u64
     }
 
+    /// Commits what the lane waits for: at once, later, in vain, or without its getting to know.
+    pub(super) fn keep_vow(&mut self) {
+        let luck = if self.calm { 0 } else { self.random.u8(..) };
+        if luck >= 128 {
+            return;
+        }
+        let Some(commits) = self.lane.vow(self.now) else { return };
+        self.vows += 1;
+        let fails = luck >= 120 || self.refuses_vows;
+        if !fails || luck % 2 == 0 && !self.refuses_vows {
+            self.take_commits(commits);
+        }
+        self.lane.confirmed(if fails { Err("simulated".into()) } else { Ok(()) }, self.now);
+    }
+
     /// Somebody has looked at a record that the lane halts at, and it was guilty, too.
     fn skip_second_conviction(&mut self) {
         if self.lane.is_halted() {

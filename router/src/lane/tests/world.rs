@@ -324,21 +324,6 @@ impl World {
         step
     }
 
-    /// Commits what the lane waits for: at once, later, in vain, or without its getting to know.
-    fn keep_vow(&mut self) {
-        let luck = if self.calm { 0 } else { self.random.u8(..) };
-        if luck >= 128 {
-            return;
-        }
-        let Some(commits) = self.lane.vow(self.now) else { return };
-        self.vows += 1;
-        let fails = luck >= 120 || self.refuses_vows;
-        if !fails || luck % 2 == 0 && !self.refuses_vows {
-            self.take_commits(commits);
-        }
-        self.lane.confirmed(if fails { Err("simulated".into()) } else { Ok(()) }, self.now);
-    }
-
     /// What the retry topic says of when its records are due.
     fn read_due_times(&mut self) {
         let noted = self.read(&retry_topic(), &self.noted, |_, _| {});
@@ -368,7 +353,7 @@ impl World {
         self.take_commits(commits);
     }
 
-    fn take_commits(&mut self, commits: Vec<Commit>) {
+    pub(super) fn take_commits(&mut self, commits: Vec<Commit>) {
         for commit in commits {
             if !self.unchecked {
                 self.check_commit(&commit);
