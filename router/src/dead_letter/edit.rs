@@ -250,6 +250,10 @@ mod tests {
         })
     }
 
+    fn object() -> impl Strategy<Value = Value> {
+        prop::collection::vec(("[abc]", json()), 0..4).prop_map(|members| Value::Object(members.into_iter().collect()))
+    }
+
     /// The algorithm of the RFC, on values that are understood.
     fn by_the_book(target: Value, patch: Value) -> Value {
         let Value::Object(patch) = patch else { return patch };
@@ -267,8 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_merge_patch_agrees_with_the_algorithm_of_its_rfc(target in json(), patch in json()) {
-            prop_assume!(target.is_object() && patch.is_object());
+        fn a_merge_patch_agrees_with_the_algorithm_of_its_rfc(target in object(), patch in object()) {
             let record = edited(&patch.to_string(), Some(target.to_string().as_bytes())).unwrap();
             let merged: Value = serde_json::from_slice(&record.value.unwrap()).unwrap();
             prop_assert_eq!(merged, by_the_book(target, patch));

@@ -1,8 +1,10 @@
 //! One librdkafka instance.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka_sys as sys;
@@ -45,7 +47,7 @@ struct Context {
 pub(crate) struct Client {
     rk: NonNull<sys::rd_kafka_t>,
     /// Behind the pointer that the callbacks have: dropped after the instance.
-    context: Box<Context>,
+    context: ManuallyDrop<Box<Context>>,
 }
 
 // SAFETY: librdkafka's instances may be used from any thread, by many at a time; the context is `Sync` by its lock.
@@ -97,7 +99,7 @@ impl Client {
             unsafe { sys::rd_kafka_conf_destroy(conf) };
             return Err(format!("librdkafka refuses the properties: {reason}"));
         };
-        let client = Self { rk, context };
+        let client = Self { rk, context: ManuallyDrop::new(context) };
         if kind == Kind::Member {
             // SAFETY: a live consumer. Everything for the application then comes on the consumer's queue.
             unsafe { sys::rd_kafka_poll_set_consumer(client.ptr()) };
@@ -188,11 +190,51 @@ impl Client {
     pub(crate) const OFFSET_END: i64 = sys::RD_KAFKA_OFFSET_END as i64;
 }
 
+/// How long the end of an instance is waited for. librdkafka has been seen to wait for ever for a partition of a topic that was
+/// deleted; its threads then end with the process.
+const END: Duration = Duration::from_secs(5);
+
+/// What is left of a client.
+struct Remainder {
+    rk: NonNull<sys::rd_kafka_t>,
+    context: Box<Context>,
+}
+
+// SAFETY: as for `Client`.
+unsafe impl Send for Remainder {}
+
+impl Remainder {
+    fn destroy(self) {
+        // SAFETY: the last use; whatever points into the instance owned a reference to the client, so that none is left. A
+        // member has left its group before (its membership does that), or is to be forgotten without waiting.
+        unsafe { sys::rd_kafka_destroy_flags(self.rk.as_ptr(), sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) };
+        drop(self.context);
+    }
+}
+
+/// In a thread of its own, which is left to itself where librdkafka does not come to an end.
 impl Drop for Client {
     fn drop(&mut self) {
-        // SAFETY: the last use; whatever points into the instance owns a reference to `self`, so that none is left. A
-        // member has left its group before (its membership does that), or is to be forgotten without waiting.
-        unsafe { sys::rd_kafka_destroy_flags(self.ptr(), sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) };
+        // SAFETY: taken once, here, and not used any more.
+        let context = unsafe { ManuallyDrop::take(&mut self.context) };
+        // Not dropped without being destroyed, even where there is no thread for it: the callbacks have a pointer to it.
+        let remainder = Arc::new(Mutex::new(Some(Remainder { rk: self.rk, context })));
+        let (done, ended) = mpsc::channel();
+        let of_thread = Arc::clone(&remainder);
+        let destroy = move || {
+            let remainder = of_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            remainder.into_iter().for_each(Remainder::destroy);
+            // Nobody may be waiting any more.
+            done.send(()).ok();
+        };
+        match thread::Builder::new().name("kafka:end".to_owned()).spawn(destroy) {
+            Ok(_) if ended.recv_timeout(END).is_ok() => {}
+            Ok(_) => tracing::warn!("a Kafka client does not come to its end; it is left to that of the process"),
+            Err(_) => {
+                let remainder = remainder.lock().unwrap_or_else(PoisonError::into_inner).take();
+                remainder.into_iter().for_each(Remainder::destroy);
+            }
+        }
     }
 }
 
