@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -44,10 +44,13 @@ struct Context {
 }
 
 /// One librdkafka instance, with its threads and connections. Thread-safe, as librdkafka is.
-pub(crate) struct Client {
+pub(crate) struct Client(ManuallyDrop<Instance>);
+
+/// What a client is. Dropping it waits for librdkafka's threads.
+struct Instance {
     rk: NonNull<sys::rd_kafka_t>,
-    /// Behind the pointer that the callbacks have: dropped after the instance.
-    context: ManuallyDrop<Box<Context>>,
+    /// Behind the pointer that the callbacks have: dropped after the instance is destroyed.
+    context: Box<Context>,
 }
 
 // SAFETY: librdkafka's instances may be used from any thread, by many at a time; the context is `Sync` by its lock.
@@ -99,7 +102,7 @@ impl Client {
             unsafe { sys::rd_kafka_conf_destroy(conf) };
             return Err(format!("librdkafka refuses the properties: {reason}"));
         };
-        let client = Self { rk, context: ManuallyDrop::new(context) };
+        let client = Self(ManuallyDrop::new(Instance { rk, context }));
         if kind == Kind::Member {
             // SAFETY: a live consumer. Everything for the application then comes on the consumer's queue.
             unsafe { sys::rd_kafka_poll_set_consumer(client.ptr()) };
@@ -109,17 +112,17 @@ impl Client {
 
     /// The instance, for calls of this module.
     pub(super) fn ptr(&self) -> *mut sys::rd_kafka_t {
-        self.rk.as_ptr()
+        self.0.rk.as_ptr()
     }
 
     /// The requests that have ended transactions.
     pub(super) fn ends(&self) -> &Ends {
-        &self.context.ends
+        &self.0.context.ends
     }
 
     /// The last complaint in its log.
     pub(crate) fn complaint(&self) -> Complaint {
-        self.context.complaint.lock().map(|complaint| complaint.clone()).unwrap_or_default()
+        self.0.context.complaint.lock().map(|complaint| complaint.clone()).unwrap_or_default()
     }
 
     /// The error, if any, after which this client can do nothing more.
@@ -190,50 +193,36 @@ impl Client {
     pub(crate) const OFFSET_END: i64 = sys::RD_KAFKA_OFFSET_END as i64;
 }
 
-/// How long the end of an instance is waited for. librdkafka has been seen to wait for ever for a partition of a topic that was
-/// deleted; its threads then end with the process.
-const END: Duration = Duration::from_secs(5);
-
-/// What is left of a client.
-struct Remainder {
-    rk: NonNull<sys::rd_kafka_t>,
-    context: Box<Context>,
-}
-
 // SAFETY: as for `Client`.
-unsafe impl Send for Remainder {}
+unsafe impl Send for Instance {}
 
-impl Remainder {
-    fn destroy(self) {
+impl Drop for Instance {
+    fn drop(&mut self) {
         // SAFETY: the last use; whatever points into the instance owned a reference to the client, so that none is left. A
         // member has left its group before (its membership does that), or is to be forgotten without waiting.
         unsafe { sys::rd_kafka_destroy_flags(self.rk.as_ptr(), sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) };
-        drop(self.context);
     }
 }
 
-/// In a thread of its own, which is left to itself where librdkafka does not come to an end.
+/// How long the end of an instance is waited for. librdkafka has been seen to wait for ever where a topic was deleted that it had
+/// read; its threads then end with the process.
+const END: Duration = Duration::from_secs(5);
+
+/// In a thread of its own; where there is none, at once.
 impl Drop for Client {
     fn drop(&mut self) {
         // SAFETY: taken once, here, and not used any more.
-        let context = unsafe { ManuallyDrop::take(&mut self.context) };
-        // Not dropped without being destroyed, even where there is no thread for it: the callbacks have a pointer to it.
-        let remainder = Arc::new(Mutex::new(Some(Remainder { rk: self.rk, context })));
+        let instance = unsafe { ManuallyDrop::take(&mut self.0) };
         let (done, ended) = mpsc::channel();
-        let of_thread = Arc::clone(&remainder);
         let destroy = move || {
-            let remainder = of_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-            remainder.into_iter().for_each(Remainder::destroy);
+            drop(instance);
             // Nobody may be waiting any more.
             done.send(()).ok();
         };
-        match thread::Builder::new().name("kafka:end".to_owned()).spawn(destroy) {
-            Ok(_) if ended.recv_timeout(END).is_ok() => {}
-            Ok(_) => tracing::warn!("a Kafka client does not come to its end; it is left to that of the process"),
-            Err(_) => {
-                let remainder = remainder.lock().unwrap_or_else(PoisonError::into_inner).take();
-                remainder.into_iter().for_each(Remainder::destroy);
-            }
+        // A thread that can't be had drops what it was to do, and the instance with it.
+        let is_begun = thread::Builder::new().name("kafka:end".to_owned()).spawn(destroy).is_ok();
+        if is_begun && ended.recv_timeout(END).is_err() {
+            tracing::warn!("a Kafka client does not come to its end within {END:?}; it is left to that of the process");
         }
     }
 }
