@@ -20,6 +20,7 @@ use crate::hurry::Hurry;
 use crate::lane::{Lane, Step, Tools, lane_of};
 use crate::lanes::{Done, LaneReport, Refusal, Verb};
 use crate::shared::{Now, Shared};
+use crate::window::Window;
 
 /// Wake-ups of the client libraries are edge-triggered, and one may be lost: this often lanes look anyway.
 const LOOK_ANYWAY: Duration = Duration::from_millis(100);
@@ -321,15 +322,21 @@ impl Worker {
             self.look_at = now.instant + LOOK_ANYWAY;
         }
         let (mut busy, mut sleep_until) = (false, now.instant + LOOK_ANYWAY);
+        let mut window = Window::new(
+            self.shared.plan.router.in_flight_records.get(),
+            self.lanes.values().map(|tenant| tenant.lane.held_of_window()).sum(),
+        );
         let turn_time = ROUND / u32::try_from(self.lanes.len()).unwrap_or(u32::MAX).max(1);
         // Each round begins one lane later: what is scarce (the producer queue, a rate limit) is not always the same lanes'.
         let first = self.first_lane;
         for turn in [(Bound::Included(first), Bound::Unbounded), (Bound::Unbounded, Bound::Excluded(first))] {
             for Tenant { lane, .. } in self.lanes.range_mut(turn).map(|(_, tenant)| tenant) {
                 let begun = Instant::now();
+                let held = lane.held_of_window();
                 let mut tools = Tools {
                     sink: &mut *self.sink,
                     credit: &mut self.credit,
+                    window,
                     plugins: &mut *self.plugins,
                     random: &mut self.random,
                     now,
@@ -339,8 +346,10 @@ impl Worker {
                 let mut step = lane.turn(&mut tools);
                 while step == Step::Progress && begun.elapsed() < turn_time {
                     busy = true;
+                    tools.window = window.with(held, lane.held_of_window());
                     step = lane.turn(&mut tools);
                 }
+                window = window.with(held, lane.held_of_window());
                 match step {
                     Step::Progress => busy = true,
                     Step::Idle => {}

@@ -25,7 +25,7 @@ impl Lane {
                 return true;
             }
             let fetched = match which {
-                Which::Source => self.take_source(tools.now, tools.look_anyway),
+                Which::Source => self.take_source(tools),
                 Which::Retry => self.take_retry(tools.now, tools.look_anyway),
             };
             match fetched {
@@ -69,9 +69,10 @@ impl Lane {
         }
     }
 
-    fn take_source(&mut self, now: Now, look_anyway: bool) -> Result<bool, FetchError> {
+    fn take_source(&mut self, tools: &Tools<'_>) -> Result<bool, FetchError> {
         let plan = &self.shared.plan.routes[self.route];
-        if self.is_source_held_up() || !has_room(&self.source, plan) || !self.source.may_have_records(look_anyway) {
+        let has_room = has_room(&self.source, plan) && tools.window.allows(self.source.in_flight_count());
+        if self.is_source_held_up() || !has_room || !self.source.may_have_records(tools.look_anyway) {
             return Ok(false);
         }
         if let Some(retry) =
@@ -94,7 +95,7 @@ impl Lane {
                 // It has its fate already, which a crash kept from being committed.
                 self.source.settle(seq);
             } else {
-                self.set_out(unit, now);
+                self.set_out(unit, tools.now);
             }
         }
         Ok(true)

@@ -58,6 +58,7 @@ fn router_plan(router: Router) -> RouterPlan {
         name: router.name.into(),
         instance_id: router.instance_id.map(|id| id.value),
         workers: router.workers,
+        in_flight_records: router.in_flight_records,
         commit_interval: router.commit_interval,
         drain_deadline: router.drain_deadline.value,
         max_record_bytes: bytes(router.max_record.value),

@@ -53,6 +53,8 @@ pub struct RouterPlan {
     pub instance_id: Option<String>,
     /// Worker threads; `None` is as many as [fit](Self::workers_on) the machine.
     pub workers: Option<NonZeroUsize>,
+    /// How many records the lanes of one worker have in flight together, about.
+    pub in_flight_records: NonZeroUsize,
     /// How often progress is committed.
     pub commit_interval: Duration,
     /// How long a shutdown or a revocation may wait for work in flight.

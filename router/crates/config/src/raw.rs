@@ -60,6 +60,7 @@ pub(crate) struct Router {
     pub(crate) group: At<String>,
     pub(crate) instance_id: Option<At<String>>,
     pub(crate) workers: Option<NonZeroUsize>,
+    pub(crate) in_flight_records: NonZeroUsize,
     pub(crate) commit_interval: Duration,
     pub(crate) drain_deadline: At<Duration>,
     pub(crate) max_record: At<u64>,

@@ -8,7 +8,8 @@ use crate::names::name_fault;
 use crate::plan::RouterPlan;
 use crate::raw::{At, Router};
 
-/// Worker threads where the file says nothing: a fixed number, so that a file means the same on every machine.
+/// As many as give a broker on the same network requests worth their while; see the `window` of the router.
+const IN_FLIGHT_RECORDS: NonZeroUsize = NonZeroUsize::new(15_000).unwrap();
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// 1 MiB: Kafka's default for a topic is a little more.
@@ -21,6 +22,11 @@ pub(super) fn read(top: &Table<'_>) -> Option<Router> {
     let group = table.get("group").and_then(|field| group(&field));
     let instance_id = table.get("instance_id").and_then(|field| instance_id(&field));
     let workers = table.get("workers").and_then(|field| field.integer(1..=RouterPlan::WORKERS_MAX as u64));
+    let in_flight_records = table
+        .get("in_flight_records")
+        .and_then(|field| field.integer(1..=10_000_000))
+        .and_then(|records| NonZeroUsize::new(usize::try_from(records).ok()?))
+        .unwrap_or(IN_FLIGHT_RECORDS);
     let commit_interval = table
         .get("commit_interval")
         .and_then(|field| field.duration(Duration::from_millis(10)..=Duration::from_mins(5)))
@@ -44,6 +50,7 @@ pub(super) fn read(top: &Table<'_>) -> Option<Router> {
         name,
         instance_id,
         workers: workers.and_then(|workers| NonZeroUsize::new(usize::try_from(workers).ok()?)),
+        in_flight_records,
         commit_interval,
         drain_deadline,
         max_record,
