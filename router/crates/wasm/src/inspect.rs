@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use wasmparser::{Parser, Payload};
+use wasmtime::component::Component;
+
 use crate::digest::Digest;
 use crate::door;
 use crate::engine::Sandbox;
@@ -22,6 +25,8 @@ pub struct Inspection {
     pub callable: bool,
     /// What it imports, in its own order; and how that is provided, `None` where it isn't and the plugin can't be loaded.
     pub imports: Vec<(String, Option<Provision>)>,
+    /// Linear memory of one instance from the start, the memories of all its modules together, in bytes.
+    pub memory_bytes: u64,
 }
 
 impl Sandbox {
@@ -34,10 +39,34 @@ impl Sandbox {
         let bytes = read(path)?;
         let digest = Digest::of(&bytes);
         let component = self.compile(&bytes, digest)?;
-        let exports = door::exported(&self.engine, &component);
+        self.describe(&bytes, digest, &component)
+    }
+
+    pub(crate) fn describe(
+        &self,
+        bytes: &[u8],
+        digest: Digest,
+        component: &Component,
+    ) -> Result<Inspection, LoadErrorReason> {
+        let exports = door::exported(&self.engine, component);
         let ty = component.component_type();
         let imports = ty.imports(&self.engine).map(|(name, _)| (name.to_owned(), stand_in::provision(name))).collect();
         let callable = exports.as_deref().is_some_and(door::is_callable);
-        Ok(Inspection { digest, bytes: bytes.len(), exports, callable, imports })
+        Ok(Inspection { digest, bytes: bytes.len(), exports, callable, imports, memory_bytes: memory(bytes)? })
     }
+}
+
+/// What the modules of a component have of linear memory from the start. A module is taken to be instantiated once, as
+/// toolchains do it.
+fn memory(bytes: &[u8]) -> Result<u64, LoadErrorReason> {
+    const PAGE_BYTES: u64 = 1 << 16;
+    let mut pages = 0_u64;
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Payload::MemorySection(memories) = payload? {
+            for memory in memories {
+                pages = pages.saturating_add(memory?.initial);
+            }
+        }
+    }
+    Ok(pages.saturating_mul(PAGE_BYTES))
 }

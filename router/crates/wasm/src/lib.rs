@@ -36,10 +36,13 @@
 //! **Threads.** A [`WorkerPlugins`] belongs to one thread, blocks it only to compute, and needs no async runtime. The one
 //! thread that this crate starts ticks, and ends with the last user of its engine.
 //!
-//! What it does not do: build plugins, watch their files, decide what becomes of a failed record.
+//! Beside it stands [`componentize`], with which compilers of C, Go and their like make components.
+//!
+//! What it does not do: run compilers, watch their files, decide what becomes of a failed record.
 
 mod bindings;
 mod cache;
+mod componentize;
 mod crossing;
 mod digest;
 mod door;
@@ -55,6 +58,7 @@ mod spec;
 mod stand_in;
 mod worker;
 
+pub use componentize::{ComponentizeError, componentize};
 pub use crossing::HEADER_BYTES;
 pub use digest::Digest;
 pub use engine::{STACK_BYTES, Sandbox, SandboxError, SandboxSettings, TICK};

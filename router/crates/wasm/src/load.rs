@@ -15,6 +15,7 @@ use crate::door::{self, DoorPre, PROCESSOR};
 use crate::engine::Sandbox;
 use crate::fault::Fault;
 use crate::guest::{Guest, link_host};
+use crate::inspect::Inspection;
 use crate::nesting;
 use crate::said::Heard;
 use crate::spec::{GrantError, Grants, Limits, PluginSpec};
@@ -150,6 +151,14 @@ pub enum LoadErrorReason {
         /// What there is.
         most: usize,
     },
+    /// Its memory is larger than its limit before it has run.
+    #[error("it has {has} bytes of linear memory from the start, and its memory limit is {limit}; raise limits.memory")]
+    Memory {
+        /// Bytes that it has.
+        has: u64,
+        /// Its limit, in bytes.
+        limit: usize,
+    },
     /// The host can't make an instance.
     #[error("there is no room for an instance: {0}; fewer workers or plugins, or smaller limits, would need less")]
     NoRoom(String),
@@ -210,11 +219,7 @@ impl Sandbox {
     fn try_load(&self, spec: &PluginSpec) -> Result<LoadedPlugin, LoadErrorReason> {
         self.check_limits(&spec.limits)?;
         let grants = Grants::resolve(&spec.grants, |name| std::env::var(name).ok())?;
-        let bytes = read(&spec.component)?;
-        let digest = Digest::of(&bytes);
-        if let Some(pinned) = spec.sha256.filter(|pinned| *pinned != digest) {
-            return Err(LoadErrorReason::Pin { pinned, actual: digest });
-        }
+        let (bytes, digest) = read_pinned(&spec.component, spec.sha256)?;
         let component = self.compile(&bytes, digest)?;
         let plugin = LoadedPlugin {
             name: Arc::clone(&spec.name),
@@ -227,6 +232,31 @@ impl Sandbox {
         // The trial's instance is not kept: which thread will need one first is not known yet.
         Instance::start(&plugin, 0)?.hear(&plugin, &mut Heard::default(), 0);
         Ok(plugin)
+    }
+
+    /// Looks at a plugin as [`load`](Self::load) does, but makes no instance, and does not ask the environment for what is
+    /// granted: so it says of a component what another machine would, too.
+    ///
+    /// # Errors
+    /// [`LoadError`], of all that can be known without running it. Memory that it has from the start counts against its
+    /// limit.
+    pub fn examine(&self, spec: &PluginSpec) -> Result<Inspection, LoadError> {
+        self.try_examine(spec).map_err(|reason| LoadError {
+            plugin: Arc::clone(&spec.name),
+            path: spec.component.clone(),
+            reason,
+        })
+    }
+
+    fn try_examine(&self, spec: &PluginSpec) -> Result<Inspection, LoadErrorReason> {
+        let (bytes, digest) = read_pinned(&spec.component, spec.sha256)?;
+        let component = self.compile(&bytes, digest)?;
+        self.link(&component)?;
+        let inspection = self.describe(&bytes, digest, &component)?;
+        if inspection.memory_bytes > spec.limits.memory_bytes as u64 {
+            return Err(LoadErrorReason::Memory { has: inspection.memory_bytes, limit: spec.limits.memory_bytes });
+        }
+        Ok(inspection)
     }
 
     fn check_limits(&self, limits: &Limits) -> Result<(), LoadErrorReason> {
@@ -302,6 +332,16 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadErrorReason> {
         return Err(LoadErrorReason::TooLarge);
     }
     Ok(bytes)
+}
+
+/// Reads a component file that must have this digest, if any.
+fn read_pinned(path: &Path, sha256: Option<Digest>) -> Result<(Vec<u8>, Digest), LoadErrorReason> {
+    let bytes = read(path)?;
+    let actual = Digest::of(&bytes);
+    match sha256.filter(|pinned| *pinned != actual) {
+        Some(pinned) => Err(LoadErrorReason::Pin { pinned, actual }),
+        None => Ok((bytes, actual)),
+    }
 }
 
 /// What every file of WebAssembly begins with.

@@ -41,25 +41,47 @@ pub enum Provision {
     StandIn {
         /// The grant that gives the real thing in its place, where there is one; `env:NAME` for the environment.
         grant: Option<&'static str>,
+        /// What a plugin finds there without the grant, as a noun.
+        is: &'static str,
     },
     /// By functions that trap.
     Denied,
 }
 
+impl Provision {
+    /// The grant that would put the real thing in place of a stand-in, where there is one and it is not among `grants`.
+    #[must_use]
+    pub fn lacks(self, grants: &[String]) -> Option<&'static str> {
+        let Self::StandIn { grant: Some(grant), .. } = self else { return None };
+        let granted = |given: &String| match grant.split_once(':') {
+            Some((kind, _)) => given.split_once(':').is_some_and(|(given, _)| given == kind),
+            None => given == grant,
+        };
+        (!grants.iter().any(granted)).then_some(grant)
+    }
+}
+
 /// How `import` is provided; `None` where it isn't, and the component can't be loaded.
 pub(crate) fn provision(import: &str) -> Option<Provision> {
-    let stand_in = |grant| Some(Provision::StandIn { grant });
+    let stand_in = |grant, is| Some(Provision::StandIn { grant, is });
     match import.split_once('@') {
         Some((interface, "0.1.0")) if interface.starts_with("pointsman:plugin/") => match interface {
             "pointsman:plugin/host" | "pointsman:plugin/types" => Some(Provision::Host),
             _ => None,
         },
         Some((interface, version)) if version.starts_with("0.2.") => match interface.split_once('/')? {
-            ("wasi:clocks", _) => stand_in(Some("clock")),
-            ("wasi:random", _) => stand_in(Some("random")),
-            ("wasi:cli", "environment") => stand_in(Some("env:NAME")),
-            ("wasi:cli", "stdout" | "stderr") => stand_in(Some("stdout")),
-            ("wasi:cli" | "wasi:io", _) | ("wasi:filesystem", "preopens") => stand_in(None),
+            ("wasi:clocks", "monotonic-clock") => {
+                stand_in(Some("clock"), "a clock that goes on by a microsecond with each reading")
+            }
+            ("wasi:clocks", _) => stand_in(Some("clock"), "a clock that stands at the time of the batch"),
+            ("wasi:random", _) => stand_in(Some("random"), "a fixed stream of bytes, the same for every instance"),
+            ("wasi:cli", "environment") => stand_in(Some("env:NAME"), "an empty environment"),
+            ("wasi:cli", "stdout" | "stderr") => stand_in(Some("stdout"), "an output that is discarded"),
+            ("wasi:cli", "stdin") => stand_in(None, "an input without a byte"),
+            ("wasi:cli", "exit") => stand_in(None, "an end of the call, as a trap"),
+            ("wasi:cli", _) => stand_in(None, "no terminal"),
+            ("wasi:io", _) => stand_in(None, "streams and waits that never take any time"),
+            ("wasi:filesystem", "preopens") => stand_in(None, "no folder"),
             ("wasi:filesystem" | "wasi:sockets" | "wasi:http", _) => Some(Provision::Denied),
             _ => None,
         },

@@ -83,6 +83,11 @@ impl Guest<'_> {
         )
     }
 
+    /// The core module, as a compiler leaves it.
+    pub fn core(&self) -> Vec<u8> {
+        wat::parse_str(self.module()).unwrap()
+    }
+
     /// The component of the plugin world.
     pub fn component(&self) -> Vec<u8> {
         componentize(&self.module(), &[WIT], "plugin")

@@ -309,6 +309,23 @@ fn a_plugin_is_described_without_being_run() {
 }
 
 #[test]
+fn an_examination_tells_what_loading_would_without_an_instance() {
+    let traps = Guest { configure: "(unreachable)", ..PASS }.component();
+    let mut bench = Bench::new(&traps);
+    let examined = bench.sandbox.examine(&bench.spec).unwrap();
+    assert_eq!(examined, bench.sandbox.inspect(&bench.spec.component).unwrap());
+    assert!(matches!(bench.refusal(), LoadErrorReason::Configure(_)), "only running it tells");
+
+    bench.spec.limits.memory_bytes = 1 << 16;
+    let short = bench.sandbox.examine(&bench.spec).unwrap_err();
+    assert!(matches!(short.reason, LoadErrorReason::Memory { has, .. } if has == examined.memory_bytes), "{short}");
+
+    bench.spec.sha256 = Some(Digest([7; 32]));
+    let pin = bench.sandbox.examine(&bench.spec).unwrap_err().to_string();
+    assert!(pin.contains(&"07".repeat(32)) && pin.contains(&examined.digest.to_string()), "shows both: {pin}");
+}
+
+#[test]
 fn plugins_are_called_by_their_index() {
     let bench = Bench::new(&PASS.component());
     let plugins = pointsman_wasm::Plugins::new(vec![bench.load().unwrap(), bench.load().unwrap()]);

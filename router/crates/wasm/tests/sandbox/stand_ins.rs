@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pointsman_core::port::{CallError, PluginHost};
 use pointsman_core::verdict::{Output, Patch, Verdict};
-use pointsman_wasm::{Provision, WorkerPlugins};
+use pointsman_wasm::{ComponentizeError, Provision, WorkerPlugins, componentize};
 
 use crate::guests::{Bench, Guest, PASS, PLUGIN, call, event, fault, thread_cpu_time};
 use crate::logs::logged;
@@ -278,10 +278,19 @@ fn an_inspection_names_each_stand_in_and_its_grant() {
     let bench = bench(CLOCK, &[]);
     let inspection = bench.sandbox.inspect(&bench.spec.component).unwrap();
     let of = |name: &str| inspection.imports.iter().find(|(import, _)| import == name).and_then(|(_, is)| *is);
-    assert_eq!(of("wasi:clocks/wall-clock@0.2.6"), Some(Provision::StandIn { grant: Some("clock") }));
-    assert_eq!(of("wasi:io/streams@0.2.6"), Some(Provision::StandIn { grant: None }));
+    let stand_in = |grant, is| Some(Provision::StandIn { grant, is });
+    let clock = stand_in(Some("clock"), "a clock that stands at the time of the batch");
+    assert_eq!(of("wasi:clocks/wall-clock@0.2.6"), clock);
+    assert_eq!(of("wasi:io/streams@0.2.6"), stand_in(None, "streams and waits that never take any time"));
     assert_eq!(of("wasi:sockets/tcp-create-socket@0.2.6"), Some(Provision::Denied));
     assert_eq!(of("pointsman:plugin/host@0.1.0"), Some(Provision::Host));
+    let grants = |given: &[&str]| given.iter().map(|grant| (*grant).to_owned()).collect::<Vec<_>>();
+    assert_eq!(clock.unwrap().lacks(&grants(&["random", "env:clock"])), Some("clock"));
+    assert_eq!(clock.unwrap().lacks(&grants(&["clock"])), None);
+    let environment = of("wasi:cli/environment@0.2.6").unwrap();
+    assert_eq!(environment.lacks(&grants(&["clock"])), Some("env:NAME"));
+    assert_eq!(environment.lacks(&grants(&["env:REGION"])), None);
+    assert_eq!(Provision::Denied.lacks(&[]), None);
 }
 
 /// What a libc asks of preview 1, through the adapter that toolchains link in. Each errno is kept as a byte at 60100.
@@ -338,4 +347,49 @@ fn a_libc_on_the_usual_adapter_finds_what_it_needs() {
     assert_eq!(answer[..9], [0, 0, BAD_FD, BAD_FD, 0, 0, 0, 0, 0]);
     assert_eq!(answer[10..18], 1_790_000_000_123_000_000_u64.to_le_bytes(), "the time of the batch");
     assert_ne!(answer[20..28], [0; 8], "random bytes");
+}
+
+#[test]
+fn a_libc_on_our_own_adapter_needs_nothing_of_the_host() {
+    let component = componentize(&PREVIEW_1.core()).unwrap();
+    let mut bench = Bench::new(&component);
+    bench.spec.grants = vec!["stdout".into(), "clock".into(), "random".into()];
+    let imports = bench.sandbox.examine(&bench.spec).unwrap().imports;
+    assert!(imports.iter().all(|(_, provision)| *provision == Some(Provision::Host)), "{imports:?}");
+    let mut answers = [Vec::new(), Vec::new()];
+    for answer in &mut answers {
+        let lines = logged(|| *answer = said(&mut bench.worker(), 1_790_000_000_123));
+        assert_eq!(lines, [""; 0], "what it writes is discarded, whatever is granted");
+    }
+    const BAD_FD: u8 = 8;
+    assert_eq!(answers[0][..9], [0, 0, BAD_FD, BAD_FD, 0, 0, 0, 0, 0]);
+    assert_eq!(answers[0][10..18], 1_700_000_000_000_001_000_u64.to_le_bytes(), "a fixed time, and a microsecond");
+    assert_ne!(answers[0][20..28], [0; 8], "random bytes");
+    assert_eq!(answers[0], answers[1], "the same on every instance");
+}
+
+#[test]
+fn our_adapter_exits_as_a_trap() {
+    let exits = Guest {
+        imports: r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#,
+        process: "(call $exit (i32.const 0)) (unreachable)",
+        ..PASS
+    };
+    let component = componentize(&exits.core()).unwrap();
+    assert_eq!(fault(call(&mut Bench::new(&component).worker())), ("trap", "unreachable".into()));
+}
+
+#[test]
+fn what_can_not_become_a_component_is_refused_with_the_reason() {
+    let module = |text: &str| wat::parse_str(text).unwrap();
+    let no_door = componentize(&module("(module)")).unwrap_err();
+    assert!(matches!(no_door, ComponentizeError::NoDoor), "{no_door}");
+    for (bytes, why) in [(b"#!/bin/sh".to_vec(), "not WebAssembly"), (PASS.component(), "already")] {
+        let refused = componentize(&bytes).unwrap_err();
+        assert!(matches!(&refused, ComponentizeError::NotAModule(cause) if cause.contains(why)), "{refused}");
+    }
+    let stranger =
+        Guest { imports: r#"(import "env" "open" (func $open))"#, process: "(call $open) (unreachable)", ..PASS };
+    let misfit = componentize(&stranger.core()).unwrap_err();
+    assert!(matches!(&misfit, ComponentizeError::Misfit(cause) if cause.contains("env")), "{misfit}");
 }
