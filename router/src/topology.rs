@@ -131,28 +131,45 @@ pub fn load_chosen(plan: &Plan, chosen: &[(&PluginPlan, &PathBuf)]) -> Result<Pl
         table_elements: limits().map(|limits| limits.table_elements).max().unwrap_or(0),
         cache: cache_directory(),
     })?;
-    let load = |(plugin, component): &(&PluginPlan, &PathBuf)| {
-        Ok(sandbox.load(&PluginSpec {
-            name: Arc::clone(&plugin.name),
-            component: (*component).clone(),
-            sha256: plugin.sha256.map(Digest),
-            config: plugin.config.clone(),
-            limits: Limits {
-                memory_bytes: plugin.limits.memory_bytes,
-                deadline: plugin.limits.deadline,
-                output_bytes: plugin.limits.output_bytes,
-                output_events: plugin.limits.output_events,
-                table_elements: plugin.limits.table_elements,
-            },
-            grants: plugin.grants.clone(),
-        })?)
-    };
+    let load = |(plugin, component): &(&PluginPlan, &PathBuf)| Ok(sandbox.load(&spec(plugin, component))?);
     let loaded: Result<Vec<LoadedPlugin>, StartError> = chosen.iter().map(load).collect();
     Ok(Plugins::new(loaded?))
 }
 
+/// What the plan says of a plugin, in the words of the sandbox.
+pub(crate) fn spec(plugin: &PluginPlan, component: &Path) -> PluginSpec {
+    PluginSpec {
+        name: Arc::clone(&plugin.name),
+        component: component.into(),
+        sha256: plugin.sha256.map(Digest),
+        config: plugin.config.clone(),
+        limits: Limits {
+            memory_bytes: plugin.limits.memory_bytes,
+            deadline: plugin.limits.deadline,
+            output_bytes: plugin.limits.output_bytes,
+            output_events: plugin.limits.output_events,
+            table_elements: plugin.limits.table_elements,
+        },
+        grants: plugin.grants.clone(),
+    }
+}
+
+/// A sandbox to look at components in, which runs none: any that a configuration could make room for fits in.
+///
+/// # Errors
+/// [`StartError::Sandbox`].
+pub(crate) fn sandbox_to_look() -> Result<Sandbox, StartError> {
+    Ok(Sandbox::new(&SandboxSettings {
+        workers: NonZeroUsize::MIN,
+        plugins: 1,
+        memory_bytes: 4 << 30,
+        table_elements: 10_000_000,
+        cache: cache_directory(),
+    })?)
+}
+
 /// Where precompiled components are kept between starts; nowhere if the user has no home.
-fn cache_directory() -> Option<PathBuf> {
+pub(crate) fn cache_directory() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
     Some(cache.join("pointsman").join("components"))

@@ -7,6 +7,7 @@ mod architecture;
 mod flows;
 mod hostile;
 mod parrot;
+mod plugin_commands;
 mod route_tests;
 mod sources;
 mod tidy;

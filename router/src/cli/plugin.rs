@@ -1,49 +1,20 @@
 //! `pointsman plugin`: for those who write plugins.
 
-use std::path::PathBuf;
+use super::Exit;
 
-use super::{Exit, complain, complain_of, say};
-use crate::plugin_build::{self, BuildError};
-use crate::toolchain::{Toolchain, ToolchainChoice};
+mod build;
+mod inspect;
 
 /// For those who write plugins.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    Build(Build),
-}
-
-/// Build a component from a plugin's source folder, and print its path.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Build {
-    /// The plugin's folder.
-    folder: PathBuf,
-    /// Which wasm32 toolchain to use.
-    #[arg(long, value_enum, default_value_t)]
-    toolchain: ToolchainChoice,
+    Build(build::Arguments),
+    Inspect(inspect::Arguments),
 }
 
 pub(crate) fn execute(command: &Command) -> Exit {
     match command {
-        Command::Build(arguments) => build(arguments),
-    }
-}
-
-fn build(arguments: &Build) -> Exit {
-    let toolchain = match Toolchain::find_or_make(arguments.toolchain, &mut complain) {
-        Ok(toolchain) => toolchain,
-        Err(error) => {
-            complain_of(&error);
-            return Exit::NotStarted;
-        }
-    };
-    match plugin_build::build(&arguments.folder, &toolchain, &mut complain) {
-        Ok(component) => {
-            say(&component.display().to_string());
-            Exit::Fine
-        }
-        Err(error) => {
-            complain_of(&error);
-            if matches!(error, BuildError::NoSource { .. }) { Exit::Configuration } else { Exit::No }
-        }
+        Command::Build(arguments) => build::execute(arguments),
+        Command::Inspect(arguments) => inspect::execute(arguments),
     }
 }
