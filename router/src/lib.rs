@@ -18,6 +18,8 @@ pub mod lanes;
 pub mod offsets;
 mod parking;
 pub mod plugin_build;
+pub mod plugin_new;
+pub mod plugin_test;
 pub mod reading;
 pub mod record_text;
 mod route_test;

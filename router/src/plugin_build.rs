@@ -1,7 +1,8 @@
-//! Builds Rust plugins from source.
+//! Builds plugins from source.
 //!
-//! The answer is the component: with [`LINKER`](crate::toolchain) as its linker, cargo's own output is one. Cargo decides
-//! what is fresh, so a plugin that has not changed costs a tenth of a second.
+//! The answer is a component. For Rust, with [`LINKER`](crate::toolchain) as its linker, cargo's own output is one, and cargo
+//! decides what is fresh, so a plugin that has not changed costs a tenth of a second. For other languages it is made of
+//! what their compilers leave.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,12 +11,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
+use pointsman_wasm::ComponentizeError;
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::toolchain::{TARGET, Toolchain};
 
-/// Builds the plugin whose `Cargo.toml` is in `source`, and returns the path of the component. `announce` gets what cargo
+mod language;
+
+pub use language::{Language, build_c, build_go, build_python};
+
+/// Builds the Rust plugin whose `Cargo.toml` is in `source`, and returns the path of the component. `announce` gets what cargo
 /// says, line by line.
 ///
 /// It is built in the release profile, into the target folder of the plugin's own workspace.
@@ -33,7 +39,7 @@ pub fn build(source: &Path, toolchain: &Toolchain, announce: &mut dyn FnMut(&str
     component.checked()
 }
 
-/// Builds all plugins of the workspace in `source` in one go, and returns the paths of the components by package name.
+/// Builds all Rust plugins of the workspace in `source` in one go, and returns the paths of the components by package name.
 ///
 /// # Errors
 /// [`BuildError`].
@@ -67,6 +73,47 @@ pub enum BuildError {
         /// The cause.
         cause: io::Error,
     },
+    /// The folder has no plugin in a language that is known.
+    #[error(
+        "there is no plugin in {}: it has neither a Cargo.toml (Rust) nor a go.mod (Go) nor a plugin.py (Python) nor a \
+         file *.c (C); name the folder of a plugin",
+        .folder.display()
+    )]
+    NoLanguage {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The compiler of a language is missing.
+    #[error(
+        "there is no compiler of {what}: looked for {looked_for}{}; {remedy}",
+        .cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default()
+    )]
+    NoCompiler {
+        /// The language.
+        what: &'static str,
+        /// Programs that were tried.
+        looked_for: &'static str,
+        /// How to get it.
+        remedy: &'static str,
+        /// What the system said.
+        cause: Option<io::Error>,
+    },
+    /// What the compiler left is no plugin.
+    #[error("{} can't be made a component: {cause}", .file.display())]
+    Componentize {
+        /// The core module.
+        file: PathBuf,
+        /// The cause.
+        cause: ComponentizeError,
+    },
+    /// Something can't be written.
+    #[error("can't write {}: {cause}", .file.display())]
+    Unwritable {
+        /// The file or folder.
+        file: PathBuf,
+        /// The cause.
+        cause: io::Error,
+    },
     /// Cargo can't be run.
     #[error("can't run `{cargo}`: {cause}; install Rust with rustup")]
     NoCargo {
@@ -75,7 +122,7 @@ pub enum BuildError {
         /// The cause.
         cause: io::Error,
     },
-    /// The plugin does not compile, or its dependencies can't be had. Cargo has said why.
+    /// The plugin does not compile, or its dependencies can't be had. The compiler has said why.
     #[error("can't build the plugin in {}", .folder.display())]
     Failed {
         /// The folder.

@@ -6,6 +6,7 @@ mod allocator;
 mod architecture;
 mod flows;
 mod hostile;
+mod languages;
 mod parrot;
 mod plugin_commands;
 mod route_tests;

@@ -4,17 +4,23 @@ use super::Exit;
 
 mod build;
 mod inspect;
+mod new;
+mod test;
 
 /// For those who write plugins.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    New(new::Arguments),
     Build(build::Arguments),
     Inspect(inspect::Arguments),
+    Test(test::Arguments),
 }
 
 pub(crate) fn execute(command: &Command) -> Exit {
     match command {
+        Command::New(arguments) => new::execute(arguments),
         Command::Build(arguments) => build::execute(arguments),
         Command::Inspect(arguments) => inspect::execute(arguments),
+        Command::Test(arguments) => test::execute(arguments),
     }
 }
