@@ -16,9 +16,17 @@ pub(crate) struct Alone {
     state: AtomicU32,
     /// Until then nobody is to be alone: the others were kept waiting for too long.
     others_until: Mutex<Option<Instant>>,
-    /// Partitions that were lost while the process lives: by route, how their commits say that this assignment would have ended
-    /// if it had died, and how it has ended.
-    outlived: Mutex<HashMap<(usize, TopicPartition), (Ends, Ends)>>,
+    /// Partitions that were lost while the process lives, by route.
+    outlived: Mutex<HashMap<(usize, TopicPartition), Outlived>>,
+}
+
+/// How an assignment has ended that the process has outlived.
+#[derive(Debug)]
+struct Outlived {
+    /// One of these is committed, unless others have had the partition since: how it would have ended if the process had died.
+    committed: [Ends; 2],
+    /// The truth.
+    ends: Ends,
 }
 
 /// Who is to be alone has the process for itself no longer than this, ...
@@ -55,19 +63,19 @@ impl Alone {
         self.others_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A partition is lost, and its last commit may say `committed` for good, where the truth is `ends`.
-    pub(crate) fn outlive(&self, route: usize, partition: &TopicPartition, committed: Ends, ends: Ends) {
-        self.outlived().insert((route, partition.clone()), (committed, ends));
+    /// A partition is lost, and its last commit, or the one before it where that was undone, may say one of `committed` for
+    /// good, where the truth is `ends`.
+    pub(crate) fn outlive(&self, route: usize, partition: &TopicPartition, committed: [Ends; 2], ends: Ends) {
+        self.outlived().insert((route, partition.clone()), Outlived { committed, ends });
     }
 
     /// How earlier assignments have ended, given what is committed, where this process knows better.
     pub(crate) fn knows_better(&self, route: usize, partition: &TopicPartition, committed: &Ends) -> Option<Ends> {
-        let (ours, ends) = self.outlived().remove(&(route, partition.clone()))?;
-        // Else others have had it since.
-        (ours == *committed).then_some(ends)
+        let outlived = self.outlived().remove(&(route, partition.clone()))?;
+        outlived.committed.contains(committed).then_some(outlived.ends)
     }
 
-    fn outlived(&self) -> MutexGuard<'_, HashMap<(usize, TopicPartition), (Ends, Ends)>> {
+    fn outlived(&self) -> MutexGuard<'_, HashMap<(usize, TopicPartition), Outlived>> {
         self.outlived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

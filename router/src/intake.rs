@@ -36,6 +36,8 @@ pub(crate) struct Intake {
     pub(crate) watch: Watch,
     /// What was committed of it last.
     ends: Ends,
+    /// What was committed of it before that.
+    ends_before: Ends,
 }
 
 /// One batch in flight. It is freed when the last of its records is settled, so payloads live as long as somebody may
@@ -200,6 +202,7 @@ impl Intake {
             signal,
             committed,
             watch: Watch::resume(ends.clone(), in_flight),
+            ends_before: ends.clone(),
             ends,
         }
     }
@@ -207,6 +210,11 @@ impl Intake {
     /// How earlier assignments have ended, by what is committed.
     pub(crate) fn ends(&self) -> &Ends {
         &self.ends
+    }
+
+    /// The same by the last commit, and by the one before it.
+    pub(crate) fn last_ends(&self) -> [Ends; 2] {
+        [self.ends.clone(), self.ends_before.clone()]
     }
 
     /// Whether a fetch may find something that the last one did not. `look_anyway` is for the now and then when a
@@ -332,6 +340,11 @@ impl Intake {
         &self.committed
     }
 
+    /// The lowest offset that is not settled by what was committed last.
+    pub(crate) fn watermark_committed(&self) -> i64 {
+        self.committed.offset
+    }
+
     /// The lowest offset that is not settled.
     pub(crate) fn watermark(&self) -> i64 {
         self.tracker.watermark()
@@ -360,7 +373,8 @@ impl Intake {
             return None;
         }
         let commit = commit_of(&self.partition, &point, &ends);
-        (self.committed, self.ends) = (point, ends);
+        self.ends_before = std::mem::replace(&mut self.ends, ends);
+        self.committed = point;
         Some(commit)
     }
 }

@@ -46,10 +46,12 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod undoing;
 mod units;
 
 pub(crate) use sending::{ID_MASK, lane_of};
 pub(crate) use telling::{Told, Why};
+pub(crate) use undoing::Baggage;
 
 /// One lane. Owned by one worker, which lends it its sink and its plugins for each step.
 pub(crate) struct Lane {
@@ -107,6 +109,10 @@ pub(crate) struct Lane {
     tally: Tally,
     /// Names the lane in log lines, those of plugins too.
     span: Span,
+    /// What the log has refused in transactions that were undone.
+    refusals: Vec<undoing::Refusal>,
+    /// See [`is_torn`](Self::is_torn).
+    torn: bool,
     /// The fates since they were last taken, where somebody wants to know them.
     told: Option<Vec<Told>>,
 }
@@ -274,6 +280,8 @@ impl Lane {
             guard: plan.breaker.as_ref().map(|terms| pausing::Guard::new(terms, now)),
             tally: Tally::new(route, plan.outputs.len()),
             span,
+            refusals: Vec::new(),
+            torn: false,
             told: None,
             shared,
         };
@@ -507,6 +515,7 @@ impl Lane {
             }
         }
         if let Some(offset) = in_vain {
+            self.torn = true;
             self.parked_in_vain(offset, now);
         }
     }

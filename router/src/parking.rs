@@ -64,6 +64,8 @@ pub(crate) struct Parking {
     pub(crate) watch: Watch,
     /// What was committed of it last.
     ends: Ends,
+    /// What was committed of it before that.
+    ends_before: Ends,
 }
 
 /// Reads back.
@@ -102,6 +104,7 @@ impl Parking {
             is_crowded: false,
             moving: BTreeSet::new(),
             watch: Watch::resume(ends.clone(), in_flight),
+            ends_before: ends.clone(),
             ends,
         }
     }
@@ -109,6 +112,11 @@ impl Parking {
     /// How earlier assignments have ended, by what is committed.
     pub(crate) fn ends(&self) -> &Ends {
         &self.ends
+    }
+
+    /// The same by the last commit, and by the one before it.
+    pub(crate) fn last_ends(&self) -> [Ends; 2] {
+        [self.ends.clone(), self.ends_before.clone()]
     }
 
     /// Whether a fetch may find something that the last one did not.
@@ -372,6 +380,11 @@ impl Parking {
         self.index.next_due_ms().filter(|_| has_room)
     }
 
+    /// The lowest offset that is not settled by what was committed last.
+    pub(crate) fn committed_to(&self) -> i64 {
+        self.committed.offset
+    }
+
     /// The commit that is due, as that of an [`Intake`].
     pub(crate) fn commit(&mut self, again: bool, released: bool) -> Option<Commit> {
         if !again && self.watch.ends(released) == self.ends && !self.index.take_changed() {
@@ -388,7 +401,8 @@ impl Parking {
         }
         let commit = commit_of(&self.partition, &point, &ends);
         self.is_crowded = commit.metadata.len() > self.crowded_at;
-        (self.committed, self.ends) = (point, ends);
+        self.ends_before = std::mem::replace(&mut self.ends, ends);
+        self.committed = point;
         Some(commit)
     }
 }

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use pointsman_config::Plan;
-use pointsman_config::plan::RoutePlan;
-use pointsman_core::port::{GroupPlan, Membership, PluginHost, PluginId, SinkFailed, SourceTopic};
+use pointsman_config::plan::{DeliveryPlan, RoutePlan};
+use pointsman_core::port::{GroupPlan, Membership, PluginHost, PluginId, SinkFailed, SourceTopic, WriterPlan};
 
 use crate::counters::Counters;
 use crate::dispatch::{Dispatcher, Workers};
 use crate::lanes::Lanes;
 use crate::shared::{Limiters, Shared};
 use crate::topology::{self, StartError, Topology};
-use crate::worker::{self, Equipment, Sleeper};
+use crate::worker::{self, Equipment, OutputSink, Sleeper};
 
 /// A router that runs until it is stopped.
 pub struct Running {
@@ -46,6 +46,7 @@ pub fn start(
         limiters: Limiters::new(plan),
         counters: Arc::clone(&counters),
         alone: Arc::default(),
+        baggage: Default::default(),
         reader: {
             let log = Arc::clone(&topology.log);
             Box::new(move |partition, offset| log.read(partition, offset))
@@ -63,10 +64,20 @@ pub fn start(
         plugins: plan.plugins.iter().map(|plugin| Arc::clone(&plugin.name)).collect(),
         drain_deadline: plan.router.drain_deadline,
     };
+    // Whose transactions they are: told apart from those of other processes, and of an earlier one with the same `instance_id`.
+    let instance = plan.router.instance_id.clone().unwrap_or_else(|| format!("{:032x}", fastrand::u128(..)));
     let mut handles = Vec::new();
     for index in 0..topology::workers(plan).get() {
         let sleeper = Sleeper::default();
-        let sink = topology.log.sink(&topics, worker::waker(&sleeper))?;
+        let sink = match &plan.router.delivery {
+            DeliveryPlan::AtLeastOnce => OutputSink::Apart(topology.log.sink(&topics, worker::waker(&sleeper))?),
+            DeliveryPlan::ExactlyOnce(transaction) => {
+                let id = format!("{}.{instance}.{index}", plan.router.name);
+                let writer = WriterPlan { timeout: transaction.timeout, ..WriterPlan::new(id, topics.clone()) };
+                let sink = topology.log.transactional_sink(writer, worker::waker(&sleeper))?;
+                OutputSink::Together(sink, transaction.clone())
+            }
+        };
         let plugins: Box<dyn PluginHost + Send> = Box::new(topology.plugins.worker());
         let equipment = Equipment { sink, plugins };
         let (handle, thread) = worker::start(index, Arc::clone(&shared), equipment, &sleeper, failed.clone())?;

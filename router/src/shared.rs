@@ -11,6 +11,7 @@ use pointsman_core::port::PluginId;
 
 use crate::alone::Alone;
 use crate::counters::Counters;
+use crate::lane::Baggage;
 use crate::parking::Reader;
 
 /// The plan, and what the workers count and share by it.
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     /// Who may run plugins.
     pub(crate) alone: Arc<Alone>,
+    /// What lanes that were undone have left behind.
+    pub(crate) baggage: Baggage,
     /// Reads parked records back.
     pub(crate) reader: Reader,
 }

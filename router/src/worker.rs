@@ -10,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use pointsman_config::plan::TransactionPlan;
 use pointsman_core::port::{
-    Assignment, Commit, Committer, PluginHost, Receipt, Report, Revocation, Sink, SinkFailed, Waker,
+    Assignment, Commit, Committer, PluginHost, Receipt, Report, Revocation, Sink, SinkFailed, TransactionalSink, Waker,
 };
 use pointsman_core::record::TopicPartition;
 
@@ -21,6 +22,11 @@ use crate::lane::{Lane, Step, Tools, lane_of};
 use crate::lanes::{Done, LaneReport, Refusal, Verb};
 use crate::shared::{Now, Shared};
 use crate::window::Window;
+use transacting::Transacting;
+
+#[cfg(test)]
+mod tests;
+mod transacting;
 
 /// Wake-ups of the client libraries are edge-triggered, and one may be lost: this often lanes look anyway.
 const LOOK_ANYWAY: Duration = Duration::from_millis(100);
@@ -74,8 +80,16 @@ impl WorkerHandle {
 
 /// What a worker is made of.
 pub(crate) struct Equipment {
-    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) sink: OutputSink,
     pub(crate) plugins: Box<dyn PluginHost + Send>,
+}
+
+/// Where a worker's outputs go.
+pub(crate) enum OutputSink {
+    /// Each is there when it is reported, and progress is committed afterwards.
+    Apart(Box<dyn Sink>),
+    /// They are there when progress is.
+    Together(Box<dyn TransactionalSink>, TransactionPlan),
 }
 
 /// The thread that a sink wakes, known once its worker is started. (A sink is opened before, so that what is wrong with
@@ -105,7 +119,7 @@ pub(crate) fn start(
 ) -> std::io::Result<(WorkerHandle, JoinHandle<()>)> {
     let (orders, received) = channel();
     let join = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let run = std::panic::AssertUnwindSafe(|| Worker::new(shared, received, equipment).run());
+        let run = std::panic::AssertUnwindSafe(|| Worker::new(shared, received, equipment, Clock::System).run());
         let ended = std::panic::catch_unwind(run).unwrap_or_else(|_| {
             let message = "a worker panicked, which is a bug of Pointsman; nothing unsettled was committed".into();
             Err(SinkFailed { code: "panic".into(), message })
@@ -119,10 +133,58 @@ pub(crate) fn start(
     Ok((WorkerHandle { orders, thread }, join))
 }
 
+enum Outlet {
+    Apart(Box<dyn Sink>),
+    Together(Box<Transacting>),
+}
+
+impl Outlet {
+    fn together(&mut self) -> Option<&mut Transacting> {
+        match self {
+            Self::Apart(_) => None,
+            Self::Together(transacting) => Some(transacting),
+        }
+    }
+
+    fn sink(&mut self) -> &mut dyn Sink {
+        match self {
+            Self::Apart(sink) => &mut **sink,
+            Self::Together(transacting) => &mut *transacting.sink,
+        }
+    }
+}
+
+/// Tells the time: the system's, or that of a simulation.
+#[derive(Clone)]
+enum Clock {
+    System,
+    #[cfg(test)]
+    Simulated(Arc<std::sync::Mutex<Now>>),
+}
+
+impl Clock {
+    fn now(&self) -> Now {
+        match self {
+            Self::System => Now::read(),
+            #[cfg(test)]
+            Self::Simulated(now) => *now.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+        }
+    }
+
+    fn instant(&self) -> Instant {
+        match self {
+            Self::System => Instant::now(),
+            #[cfg(test)]
+            Self::Simulated(_) => self.now().instant,
+        }
+    }
+}
+
 struct Worker {
     shared: Arc<Shared>,
     orders: Receiver<Order>,
-    sink: Box<dyn Sink>,
+    outlet: Outlet,
+    clock: Clock,
     credit: Credit,
     plugins: Box<dyn PluginHost + Send>,
     random: fastrand::Rng,
@@ -156,16 +218,23 @@ struct Release {
     lanes: Vec<u32>,
     until: Instant,
     answer: SyncSender<Vec<Commit>>,
+    /// All of them were drained when the last transaction was given to be committed.
+    included: bool,
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>, orders: Receiver<Order>, equipment: Equipment) -> Self {
-        let now = Instant::now();
+    fn new(shared: Arc<Shared>, orders: Receiver<Order>, equipment: Equipment, clock: Clock) -> Self {
+        let now = clock.instant();
+        let mut outlet = match equipment.sink {
+            OutputSink::Apart(sink) => Outlet::Apart(sink),
+            OutputSink::Together(sink, plan) => Outlet::Together(Box::new(Transacting::new(sink, plan))),
+        };
         Self {
             shared,
             orders,
-            credit: Credit::new(equipment.sink.capacity_bytes()),
-            sink: equipment.sink,
+            credit: Credit::new(outlet.sink().capacity_bytes()),
+            outlet,
+            clock,
             plugins: equipment.plugins,
             random: fastrand::Rng::new(),
             lanes: BTreeMap::new(),
@@ -183,39 +252,57 @@ impl Worker {
     }
 
     fn run(mut self) -> Result<(), SinkFailed> {
-        loop {
-            self.take_orders();
-            let mut now = Now::read();
-            let mut busy = self.take_reports(now)?;
-            let (stepped, mut sleep_until) = self.step_lanes(now);
-            busy |= stepped;
-            now = Now::read();
-            busy |= self.take_reports(now)?;
-            self.release_drained(now);
-            // A revocation that has come meanwhile is to be seen before anything is committed.
-            self.take_orders();
-            busy |= self.keep_vows(now);
-            self.commit(now);
-            if self.ended {
-                self.shared.counters.add_plugin_counts(&mut *self.plugins);
-                return Ok(());
+        while let Some(rest) = self.round()? {
+            if let Some(until) = rest {
+                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
             }
-            if busy {
-                continue;
-            }
-            // With nothing else to do, nothing is to linger.
-            let due = self.hurry.due(self.credit.taken(), self.reported);
-            if due.is_some_and(|at| at <= now.instant) {
-                self.hurry.told(self.credit.taken(), now.instant);
-                self.sink.hurry();
-                continue;
-            }
-            sleep_until = [Some(self.look_at), due].into_iter().flatten().fold(sleep_until, Instant::min);
-            if !self.lanes.is_empty() {
-                sleep_until = sleep_until.min(self.commit_at);
-            }
-            std::thread::park_timeout(sleep_until.saturating_duration_since(now.instant));
         }
+        Ok(())
+    }
+
+    /// Once around: `None` at the end of the worker, or until when there is nothing to do, where there is nothing.
+    fn round(&mut self) -> Result<Option<Option<Instant>>, SinkFailed> {
+        self.take_orders();
+        let mut now = self.clock.now();
+        let mut busy = self.take_reports(now)?;
+        let (stepped, mut sleep_until) = self.step_lanes(now);
+        busy |= stepped;
+        now = self.clock.now();
+        busy |= self.take_reports(now)?;
+        match &self.outlet {
+            Outlet::Apart(_) => {
+                self.release_drained(now);
+                // A revocation that has come meanwhile is to be seen before anything is committed.
+                self.take_orders();
+                busy |= self.keep_vows(now);
+                self.commit(now);
+            }
+            Outlet::Together(_) => {
+                busy |= self.transact(now);
+                self.release_late(now);
+                let wake_at = self.outlet.together().and_then(|transacting| transacting.wake_at());
+                sleep_until = wake_at.into_iter().fold(sleep_until, Instant::min);
+            }
+        }
+        if self.ended {
+            self.shared.counters.add_plugin_counts(&mut *self.plugins);
+            return Ok(None);
+        }
+        if busy {
+            return Ok(Some(None));
+        }
+        // With nothing else to do, nothing is to linger.
+        let due = self.hurry.due(self.credit.taken(), self.reported);
+        if due.is_some_and(|at| at <= now.instant) {
+            self.hurry.told(self.credit.taken(), now.instant);
+            self.outlet.sink().hurry();
+            return Ok(Some(None));
+        }
+        sleep_until = [Some(self.look_at), due].into_iter().flatten().fold(sleep_until, Instant::min);
+        if !self.lanes.is_empty() {
+            sleep_until = sleep_until.min(self.commit_at);
+        }
+        Ok(Some(Some(sleep_until)))
     }
 
     fn take_orders(&mut self) {
@@ -238,7 +325,7 @@ impl Worker {
     }
 
     fn report(&self, answer: &SyncSender<Vec<LaneReport>>) {
-        let now = Now::read();
+        let now = self.clock.now();
         // Who asked may have stopped waiting.
         let _ = answer.try_send(self.lanes.values().map(|tenant| tenant.lane.report(now)).collect());
     }
@@ -250,8 +337,9 @@ impl Worker {
         verb: Verb,
         answer: &SyncSender<Result<Done, Refusal>>,
     ) {
+        let now = self.clock.now();
         let lane = self.lanes.values_mut().map(|tenant| &mut tenant.lane).find(|lane| lane.is(route, partition));
-        let _ = answer.try_send(lane.map_or(Err(Refusal::NoLane), |lane| lane.obey(verb, Now::read())));
+        let _ = answer.try_send(lane.map_or(Err(Refusal::NoLane), |lane| lane.obey(verb, now)));
     }
 
     fn adopt(&mut self, route: usize, assignment: Assignment, committer: GroupCommitter) {
@@ -259,7 +347,8 @@ impl Worker {
         self.next_lane = self.next_lane.wrapping_add(1) & crate::lane::ID_MASK;
         let (name, lane) = (&self.shared.plan.routes[route].name, &assignment.source.partition);
         tracing::info!(route = %name, %lane, offset = assignment.source.start, "lane assigned");
-        let lane = Lane::new(id, Arc::clone(&self.shared), route, assignment, Instant::now());
+        let mut lane = Lane::new(id, Arc::clone(&self.shared), route, assignment, self.clock.instant());
+        lane.take_along();
         self.lanes.insert(id, Tenant { lane, committer, failures: 0, receipt: None });
     }
 
@@ -279,10 +368,12 @@ impl Worker {
                         tenant.lane.drain();
                     }
                 }
-                self.releases.push(Release { lanes, until, answer });
+                self.releases.push(Release { lanes, until, answer, included: false });
             }
             Revocation::Lost => {
+                let now = self.clock.now();
                 for id in &lanes {
+                    self.outlet.together().into_iter().for_each(|transacting| transacting.lose(*id, now));
                     self.lanes.get_mut(id).into_iter().for_each(|tenant| tenant.lane.outlive());
                     self.give_up(*id, "lost");
                 }
@@ -300,9 +391,22 @@ impl Worker {
 
     /// Serves the sink. The answer is whether reports came in.
     fn take_reports(&mut self, now: Now) -> Result<bool, SinkFailed> {
-        self.sink.serve(&mut self.reports)?;
+        match &mut self.outlet {
+            Outlet::Apart(sink) => sink.serve(&mut self.reports)?,
+            Outlet::Together(transacting) => transacting.serve(&mut self.reports)?,
+        }
         let any = !self.reports.is_empty();
         self.reported += self.reports.len() as u64;
+        if let Outlet::Together(transacting) = &mut self.outlet {
+            // What it belongs to is undone, and the lane with it.
+            for failed in self.reports.extract_if(.., |report| report.result.is_err()) {
+                let Err(error) = failed.result else { continue };
+                transacting.failed(&error, now);
+                if let Some(tenant) = self.lanes.get_mut(&lane_of(failed.token)) {
+                    tenant.lane.note_refusal(failed.token, &error);
+                }
+            }
+        }
         let mut reports = self.reports.drain(..).peekable();
         while let Some(id) = reports.peek().map(|report| lane_of(report.token)) {
             let own = std::iter::from_fn(|| reports.next_if(|report| lane_of(report.token) == id));
@@ -331,20 +435,29 @@ impl Worker {
         let first = self.first_lane;
         for turn in [(Bound::Included(first), Bound::Unbounded), (Bound::Unbounded, Bound::Excluded(first))] {
             for Tenant { lane, .. } in self.lanes.range_mut(turn).map(|(_, tenant)| tenant) {
-                let begun = Instant::now();
                 let held = lane.held_of_window();
+                let mut gate;
+                let sink: &mut dyn Sink = match &mut self.outlet {
+                    Outlet::Apart(sink) => &mut **sink,
+                    Outlet::Together(transacting) => {
+                        let Some(opened) = transacting.gate(lane.midway()) else { continue };
+                        gate = opened;
+                        &mut gate
+                    }
+                };
+                let begun = self.clock.instant();
                 let mut tools = Tools {
-                    sink: &mut *self.sink,
+                    sink,
                     credit: &mut self.credit,
                     window,
                     plugins: &mut *self.plugins,
                     random: &mut self.random,
                     now,
-                    elapsed: &|| begun.elapsed(),
+                    elapsed: &|| self.clock.instant().saturating_duration_since(begun),
                     look_anyway,
                 };
                 let mut step = lane.turn(&mut tools);
-                while step == Step::Progress && begun.elapsed() < turn_time {
+                while step == Step::Progress && self.clock.instant().saturating_duration_since(begun) < turn_time {
                     busy = true;
                     tools.window = window.with(held, lane.held_of_window());
                     step = lane.turn(&mut tools);

@@ -27,6 +27,11 @@ fn a_running_router_is_asked_and_its_lanes_are_paused_resumed_and_skipped() -> a
 }
 
 #[test]
+fn a_killed_router_delivers_exactly_once_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::a_killed_router_delivers_exactly_once)
+}
+
+#[test]
 fn a_record_that_kills_the_process_becomes_a_dead_letter_on_the_embedded_log() -> anyhow::Result<()> {
     on_the_embedded_log(flows::host_crash)
 }

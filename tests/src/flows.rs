@@ -2,6 +2,7 @@
 
 mod deleted;
 mod endless_loop;
+mod exactly_once;
 mod held_key;
 mod host_crash;
 mod killed;
@@ -17,6 +18,7 @@ mod trimming;
 
 pub use deleted::a_deleted_retry_topic_is_told_and_made_good;
 pub use endless_loop::endless_loop;
+pub use exactly_once::a_killed_router_delivers_exactly_once;
 pub use held_key::a_dead_letter_holds_its_key_until_it_is_released;
 pub use host_crash::host_crash;
 pub use killed::killed_routers_lose_nothing;

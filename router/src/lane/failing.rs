@@ -13,6 +13,7 @@ use pointsman_core::record::{Headers, TopicPartition};
 
 use super::halting::HaltFor;
 use super::sending::{Full, token};
+use super::undoing::Refused;
 use super::{Again, Intent, Lane, Resume, ToPark, Tools, Unit, Which, Why};
 use crate::counters::Fate;
 use crate::judge::Course;
@@ -74,11 +75,14 @@ impl Lane {
                     self.keep_back(unit, failure, tools.now);
                     return Ok(());
                 }
+                let intent = Intent::DeadLetter { failure: failure.clone(), truncated: course == Course::Truncate };
                 if self.outbox.sent == 0 && !failure.deferred && self.hold_key(unit) {
+                    if self.is_refused_again(unit, Refused::Marker, &intent, tools.now) {
+                        return Ok(());
+                    }
                     self.send_marker(tools, unit, &failure, history)?;
                     self.outbox.sent = 1;
                 }
-                let intent = Intent::DeadLetter { failure: failure.clone(), truncated: course == Course::Truncate };
                 self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (&failure, history, None), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter | Decision::Halt, ..) => {
@@ -115,8 +119,12 @@ impl Lane {
         (failure, history, due_ms): (&Failure, History, Option<i64>),
         intent: Intent,
     ) -> Result<(), Full> {
-        let Some(record) = self.outbox_record(unit) else { return Ok(()) };
         let truncated = matches!(intent, Intent::DeadLetter { truncated: true, .. });
+        let of = if matches!(intent, Intent::Park(_)) { Refused::Parked } else { Refused::Letter { truncated } };
+        if self.is_refused_again(unit, of, &intent, tools.now) {
+            return Ok(());
+        }
+        let Some(record) = self.outbox_record(unit) else { return Ok(()) };
         let provenance = self.provenance(&record, failure, history, tools.now);
         let stamps = Provenance { due_ms, truncated, ..provenance }.headers();
         let delivery = Delivery {

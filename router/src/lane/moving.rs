@@ -4,6 +4,7 @@
 use pointsman_core::delivery::{Delivery, PartitionChoice};
 
 use super::sending::{Full, token};
+use super::undoing::Refused;
 use super::{Intent, Lane, Tools, Unit};
 
 impl Lane {
@@ -14,6 +15,9 @@ impl Lane {
         let intent = Intent::Move { from: retry.tail_at() };
         if self.is_seen(unit) {
             self.all_sent(unit, intent, tools.now);
+            return Ok(());
+        }
+        if self.is_refused_again(unit, Refused::Copy, &intent, tools.now) {
             return Ok(());
         }
         let (Some(topic), Some(record)) = (self.retry_topic, self.record(unit)) else { return Ok(()) };

@@ -7,6 +7,7 @@ use pointsman_core::failure::Failure;
 use pointsman_core::port::{DeliveryError, ProduceError, Token};
 use pointsman_core::provenance::origin_stamps;
 
+use super::undoing::Refused;
 use super::{Again, Intent, Lane, Resume, Step, Tools, Unit, Which, Why};
 use crate::counters::Fate;
 use crate::credit::Credit;
@@ -59,7 +60,10 @@ impl Lane {
                 self.outbox.next += 1;
                 continue;
             }
+            let is_output = matches!(self.outbox.judgement.rulings[at], Ruling::Unchanged { .. } | Ruling::Deliver(_));
+            let is_refused = is_output && self.is_refused_again(unit, Refused::Output, &Intent::Deliver, tools.now);
             let carried_out = match &mut self.outbox.judgement.rulings[at] {
+                _ if is_refused => Ok(()),
                 Ruling::Unchanged { output } => {
                     let routed = Routed { version: None, output: *output };
                     self.send_alone(tools, unit, routed)

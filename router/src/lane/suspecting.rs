@@ -115,18 +115,26 @@ impl Lane {
         }
         self.leave_trial();
         let (alone, route) = (&self.shared.alone, self.route);
-        alone.outlive(route, &self.source.partition, self.source.ends().clone(), self.source.watch.ends(true));
+        alone.outlive(route, &self.source.partition, self.source.last_ends(), self.source.watch.ends(true));
         if let Some(retry) = &self.retry {
-            alone.outlive(route, &retry.partition, retry.ends().clone(), retry.watch.ends(true));
+            alone.outlive(route, &retry.partition, retry.last_ends(), retry.watch.ends(true));
         }
+    }
+
+    /// Whether there is something to be [vowed](Self::vow).
+    pub(crate) fn wants_vow(&self, now: Now) -> bool {
+        self.suspicion.as_ref().filter(|_| !self.draining).is_some_and(|suspicion| {
+            let is_early = suspicion.hitch.as_ref().is_some_and(|hitch| hitch.not_before > now.instant);
+            suspicion.vow == Vow::Wanted && !is_early
+        })
     }
 
     /// What is to be committed before the lane goes on, and the answer told to [`confirmed`](Self::confirmed).
     pub(crate) fn vow(&mut self, now: Now) -> Option<Vec<Commit>> {
-        let suspicion = self.suspicion.as_mut().filter(|suspicion| suspicion.vow == Vow::Wanted && !self.draining)?;
-        if suspicion.hitch.as_ref().is_some_and(|hitch| hitch.not_before > now.instant) {
+        if !self.wants_vow(now) {
             return None;
         }
+        let suspicion = self.suspicion.as_mut()?;
         suspicion.vow = Vow::UnderWay;
         let of_retry = suspicion.of_retry;
         self.let_guilty_go();

@@ -143,6 +143,7 @@ fn lanes(
     let route = &plan.routes[case.route];
     let shared = Arc::new(Shared {
         alone: Arc::default(),
+        baggage: Default::default(),
         plan: Arc::clone(plan),
         digests: components.digests(plan),
         limiters: Limiters::new(plan),

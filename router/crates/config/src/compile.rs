@@ -59,6 +59,7 @@ fn router_plan(router: Router) -> RouterPlan {
         instance_id: router.instance_id.map(|id| id.value),
         workers: router.workers,
         in_flight_records: router.in_flight_records,
+        delivery: router.delivery.value,
         commit_interval: router.commit_interval,
         drain_deadline: router.drain_deadline.value,
         max_record_bytes: bytes(router.max_record.value),

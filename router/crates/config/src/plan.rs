@@ -55,12 +55,40 @@ pub struct RouterPlan {
     pub workers: Option<NonZeroUsize>,
     /// How many records the lanes of one worker have in flight together, about.
     pub in_flight_records: NonZeroUsize,
+    /// What is promised of each record.
+    pub delivery: DeliveryPlan,
     /// How often progress is committed.
     pub commit_interval: Duration,
     /// How long a shutdown or a revocation may wait for work in flight.
     pub drain_deadline: Duration,
     /// Largest record (key, value, headers) that an output may have, in bytes.
     pub max_record_bytes: usize,
+}
+
+/// `delivery`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryPlan {
+    /// Its outputs are there before its progress is committed: after a crash some come again.
+    AtLeastOnce,
+    /// Its outputs and its progress are there together, or neither.
+    ExactlyOnce(TransactionPlan),
+}
+
+/// `[router.transaction]`: what ends a transaction, besides `commit_interval`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionPlan {
+    /// How long one may be open before the log aborts it.
+    pub timeout: Duration,
+    /// Records, of all outputs together.
+    pub records: usize,
+    /// Bytes of their keys, values and headers.
+    pub bytes: usize,
+}
+
+impl Default for TransactionPlan {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), records: 50_000, bytes: 8 << 20 }
+    }
 }
 
 impl RouterPlan {

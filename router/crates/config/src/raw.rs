@@ -14,7 +14,7 @@ use pointsman_core::policy::{Reaction, RetrySchedule};
 use pointsman_core::port::StartAt;
 
 use crate::findings::Span;
-use crate::plan::{ComponentPlan, Matching, OnDead, Ordering, Secret};
+use crate::plan::{ComponentPlan, DeliveryPlan, Matching, OnDead, Ordering, Secret};
 
 /// A value and its place in the file.
 #[derive(Clone, Debug)]
@@ -61,6 +61,7 @@ pub(crate) struct Router {
     pub(crate) instance_id: Option<At<String>>,
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) in_flight_records: NonZeroUsize,
+    pub(crate) delivery: At<DeliveryPlan>,
     pub(crate) commit_interval: Duration,
     pub(crate) drain_deadline: At<Duration>,
     pub(crate) max_record: At<u64>,

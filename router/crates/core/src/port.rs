@@ -21,11 +21,11 @@ mod transactions;
 
 pub use feed::{Batch, Feed, FeedError};
 pub use group::{
-    AssignedFeed, Assignment, Commit, Committer, GroupPlan, LaneHost, Membership, Receipt, Revocation, SourceTopic,
-    StartAt,
+    AssignedFeed, Assignment, Commit, Committer, GroupPlan, LaneHost, MemberProgress, Membership, Receipt, Revocation,
+    SourceTopic, Standing, StartAt,
 };
 pub use plugins::{CallError, PluginHost, PluginId};
-pub use sink::{DeliveryError, ProduceError, Report, Sink, SinkFailed, Token};
+pub use sink::{DeliveryError, Ended, ProduceError, Report, Sink, SinkFailed, Token, TransactionalSink};
 pub use transactions::{Group, Transaction, TransactionError, Transactions, WriterPlan};
 
 /// Wakes the worker that a feed or a sink belongs to, when it may have something. Cheap, callable from any thread, and
@@ -92,6 +92,13 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// [`LogError`].
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError>;
+
+    /// Opens a sink whose records become visible with the progress of groups. Of all with the same `id`, only the one that was
+    /// opened last can commit, where the log has no other way to tell who may.
+    ///
+    /// # Errors
+    /// [`LogError`], also where this log has none.
+    fn transactional_sink(&self, plan: WriterPlan, waker: Waker) -> Result<Box<dyn TransactionalSink>, LogError>;
 
     /// Opens a writer of transactions, and ends what a writer with the same id has left: when this returns, it is decided
     /// whether its last transaction was committed.

@@ -114,6 +114,7 @@ impl Control {
     fn turn(&mut self) -> Result<(), Stop> {
         // Damage that a feed or a sink has found ends the member like damage found here.
         let intact = self.shared.database.intact().map_err(Fenced::from);
+        self.rewind();
         let done = intact.and_then(|()| self.assign()).and_then(|()| self.commit()).and_then(|()| Ok(self.clean_up()?));
         self.bear(done)
     }
@@ -132,6 +133,15 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// Takes back what is to be assigned anew: by the next look that is taken.
+    fn rewind(&mut self) {
+        let partitions: Vec<_> = self.mailbox.take_rewinds().into_iter().filter(|p| self.assigned.remove(p)).collect();
+        if !partitions.is_empty() {
+            self.host.revoked(&partitions, Revocation::Lost, Duration::ZERO);
+            self.shape.clear();
+        }
     }
 
     /// Hands the host every partition that it does not have yet.
@@ -213,6 +223,7 @@ impl Control {
     }
 
     fn clean_up(&mut self) -> Result<(), Fault> {
+        self.trimming |= self.mailbox.take_advanced().iter().any(|topic| self.retry_topics.contains(topic));
         let database = &self.shared.database;
         let began = Instant::now();
         // Whatever is left over when the time is up comes in the next turn.

@@ -110,16 +110,18 @@ impl Lease {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fenced> {
         let written = database.write(|transaction| {
-            let expires_ms = database.now_ms().saturating_add(millis(database.options().lease));
-            let mut renew = transaction
-                .prepare_cached("UPDATE consumer_groups SET expires_ms = ?3 WHERE id = ?1 AND epoch = ?2")?;
-            match renew.execute([self.group, self.epoch, expires_ms])? {
-                // Nothing was written, so nothing is committed.
-                0 => Ok(None),
-                _ => work(transaction).map(Some),
-            }
+            // Where it is not ours nothing was written, so nothing is committed.
+            if self.renew(database, transaction)? { work(transaction).map(Some) } else { Ok(None) }
         })?;
         written.ok_or(Fenced::Lost)
+    }
+
+    /// Renews the lease, in a transaction that is the member's own. The answer is whether it is still ours.
+    pub(crate) fn renew(&self, database: &Database, transaction: &Connection) -> Result<bool, Fault> {
+        let expires_ms = database.now_ms().saturating_add(millis(database.options().lease));
+        let mut renew =
+            transaction.prepare_cached("UPDATE consumer_groups SET expires_ms = ?3 WHERE id = ?1 AND epoch = ?2")?;
+        Ok(renew.execute([self.group, self.epoch, expires_ms])? > 0)
     }
 
     /// Gives the lease up, if it is still ours.

@@ -13,6 +13,8 @@
 //! - A group has one member: a lease with an epoch that every commit checks in its own transaction. A member that lost its
 //!   lease commits nothing any more, and says so. A member that was killed is succeeded at once on the same Linux system
 //!   and after a reboot, and when its lease has run out elsewhere (from another container of the machine, for instance).
+//! - What a transactional sink has collected is written with the progress of the groups' members, under their leases, in one
+//!   transaction.
 //! - A full disk, or a file at its size limit, fails what is being written, loses nothing, and is over as soon as there is
 //!   space. A damaged file is never written to again by whoever found it damaged.
 //! - Retry topics hold what is not settled: below what the groups that read them have committed, records are removed. A
@@ -62,6 +64,7 @@ mod position;
 mod queue;
 mod retention;
 mod sink;
+mod together;
 mod transactions;
 mod turnstile;
 mod watch;

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use pointsman_core::port::{
     Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings,
-    TransactionError, Transactions, Waker, WriterPlan,
+    TransactionError, TransactionalSink, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
 use tracing::warn;
@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::owner::Owner;
 use crate::retention;
 use crate::sink::GroupSink;
+use crate::together::TogetherSink;
 use crate::transactions::Writer;
 use crate::watch::Watches;
 
@@ -194,6 +195,10 @@ impl Log for EmbeddedLog {
 
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError> {
         Ok(Box::new(GroupSink::new(Arc::clone(&self.shared), topics, waker)))
+    }
+
+    fn transactional_sink(&self, plan: WriterPlan, waker: Waker) -> Result<Box<dyn TransactionalSink>, LogError> {
+        Ok(Box::new(TogetherSink::new(Arc::clone(&self.shared), plan, waker)))
     }
 
     fn transactional(&self, plan: WriterPlan) -> Result<Box<dyn Transactions>, TransactionError> {

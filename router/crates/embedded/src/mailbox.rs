@@ -1,14 +1,15 @@
 //! What workers and owner of a membership hand to its control thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{Commit, Committer, Receipt, Waker};
+use pointsman_core::port::{Commit, Committer, Receipt, Standing, Waker};
 use pointsman_core::record::TopicPartition;
 use tracing::error;
 
+use crate::lease::Lease;
 use crate::offsets;
 
 /// What the control thread is to do next.
@@ -48,6 +49,10 @@ struct State {
     written: u64,
     /// Called when it has come to their commits.
     wakers: Vec<(u64, Waker)>,
+    /// Source partitions that are to be assigned anew.
+    rewinds: BTreeSet<TopicPartition>,
+    /// Topics for which something was committed in a transaction.
+    advanced: BTreeSet<Arc<str>>,
 }
 
 impl Mailbox {
@@ -65,6 +70,19 @@ impl Mailbox {
         state.fresh = false;
         state.taken = state.given;
         std::mem::take(&mut state.commits)
+    }
+
+    /// Takes the source partitions that are to be assigned anew. What waits to be committed for them is forgotten.
+    pub(crate) fn take_rewinds(&self) -> BTreeSet<TopicPartition> {
+        let mut state = self.lock();
+        let rewinds = std::mem::take(&mut state.rewinds);
+        state.commits.retain(|partition, _| !rewinds.contains(partition));
+        rewinds
+    }
+
+    /// Takes the topics for which something was committed in a transaction.
+    pub(crate) fn take_advanced(&self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.lock().advanced)
     }
 
     /// What was taken last is written.
@@ -136,12 +154,15 @@ impl Mailbox {
 }
 
 /// Commits by way of a mailbox.
-pub(crate) struct MailboxCommitter(pub(crate) Arc<Mailbox>);
+pub(crate) struct MailboxCommitter {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) lease: Lease,
+}
 
 impl Committer for MailboxCommitter {
     fn commit(&self, commits: &[Commit]) {
         // What is not taken is logged; after a leave there is nothing to commit.
-        drop(self.0.give(commits, None));
+        drop(self.mailbox.give(commits, None));
     }
 
     /// None: a commit that can't be written stays in the mailbox until it can be.
@@ -150,7 +171,31 @@ impl Committer for MailboxCommitter {
     }
 
     fn commit_surely(&self, commits: &[Commit], waker: Waker) -> Box<dyn Receipt> {
-        Box::new(MailboxReceipt { number: self.0.give(commits, Some(waker)), mailbox: Arc::clone(&self.0) })
+        let number = self.mailbox.give(commits, Some(waker));
+        Box::new(MailboxReceipt { number, mailbox: Arc::clone(&self.mailbox) })
+    }
+
+    /// The lease, which every commit checks.
+    fn standing(&self) -> Option<Standing> {
+        Some(Standing(Arc::new(self.lease)))
+    }
+
+    fn committed(&self, commits: &[Commit]) {
+        let mut state = self.mailbox.lock();
+        for commit in commits {
+            if !state.advanced.contains(&commit.partition.topic) {
+                state.advanced.insert(Arc::clone(&commit.partition.topic));
+            }
+        }
+    }
+
+    fn rewind(&self, partitions: &[TopicPartition]) {
+        let mut state = self.mailbox.lock();
+        if !state.closed {
+            state.rewinds.extend(partitions.iter().cloned());
+            state.fresh = true;
+            self.mailbox.changed.notify_all();
+        }
     }
 }
 

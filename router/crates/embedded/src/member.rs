@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::catalog;
 use crate::control::Control;
-use crate::lease;
+use crate::lease::{self, Lease};
 use crate::log::Shared;
 use crate::mailbox::{Mailbox, MailboxCommitter, Turn};
 use crate::owner::Owner;
@@ -18,6 +18,7 @@ use crate::owner::Owner;
 /// The one member of a group. Dropped without [`leave`](Membership::leave), it gives the lease up and commits nothing.
 pub(crate) struct Member {
     mailbox: Arc<Mailbox>,
+    lease: Lease,
     control: Option<JoinHandle<()>>,
     /// How long the last commit may take, beyond the deadline of a leave: without it, a drain up to there was for nothing.
     last_write: Duration,
@@ -59,7 +60,7 @@ impl Member {
             }
             fail("thread", format!("the system gives no thread: {error}"))
         })?;
-        Ok(Self { mailbox, control: Some(control), last_write })
+        Ok(Self { mailbox, lease, control: Some(control), last_write })
     }
 
     fn wait_for_control(&mut self) {
@@ -74,7 +75,7 @@ impl Member {
 
 impl Membership for Member {
     fn committer(&self) -> Arc<dyn Committer> {
-        Arc::new(MailboxCommitter(Arc::clone(&self.mailbox)))
+        Arc::new(MailboxCommitter { mailbox: Arc::clone(&self.mailbox), lease: self.lease })
     }
 
     fn leave(mut self: Box<Self>, deadline: Duration) -> bool {

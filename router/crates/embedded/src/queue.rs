@@ -48,19 +48,31 @@ impl Queue {
         topics: &[Arc<str>],
         options: &Options,
     ) -> Result<(), ProduceError> {
-        let stamps =
-            delivery.stamps.iter().map(|stamp| stamp.name.len() + stamp.value.as_ref().map_or(0, |value| value.len()));
-        let size = delivery.key.map_or(0, <[u8]>::len)
-            + delivery.value.map_or(0, <[u8]>::len)
-            + delivery.headers.bytes()
-            + stamps.sum::<usize>();
+        let size = size_of_record(delivery);
         let topic = check(delivery, size, topics, options)?;
-        let queued = self.bytes.len() + (self.records.len() + 1) * OVERHEAD;
-        if !self.records.is_empty() && queued + size > options.sink_queue_bytes {
+        if !self.records.is_empty() && self.size() + OVERHEAD + size > options.sink_queue_bytes {
             return Err(ProduceError::Full);
         }
         self.push(topic, delivery, token);
         Ok(())
+    }
+
+    /// Copies a delivery to one of `topics`, however much is there already.
+    pub(crate) fn add(
+        &mut self,
+        delivery: &Delivery<'_>,
+        token: Token,
+        topics: &[Arc<str>],
+        options: &Options,
+    ) -> Result<(), DeliveryError> {
+        let topic = check(delivery, size_of_record(delivery), topics, options)?;
+        self.push(topic, delivery, token);
+        Ok(())
+    }
+
+    /// About how much memory is in use, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len() + self.records.len() * OVERHEAD
     }
 
     fn push(&mut self, topic: usize, delivery: &Delivery<'_>, token: Token) {
@@ -90,6 +102,15 @@ impl Queue {
     pub(crate) fn slice(&self, range: &Option<Range<usize>>) -> Option<&[u8]> {
         range.clone().map(|range| &self.bytes[range])
     }
+}
+
+fn size_of_record(delivery: &Delivery<'_>) -> usize {
+    let stamps =
+        delivery.stamps.iter().map(|stamp| stamp.name.len() + stamp.value.as_ref().map_or(0, |value| value.len()));
+    delivery.key.map_or(0, <[u8]>::len)
+        + delivery.value.map_or(0, <[u8]>::len)
+        + delivery.headers.bytes()
+        + stamps.sum::<usize>()
 }
 
 /// What can be known to be wrong with a delivery before it is written. The rest is found in the transaction, which

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use pointsman_core::port::{
     Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings,
-    TransactionError, Transactions, Waker, WriterPlan,
+    TransactionError, TransactionalSink, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
 
@@ -99,6 +99,12 @@ impl Log for KafkaLog {
 
     fn sink(&self, topics: &[Arc<str>], waker: Waker) -> Result<Box<dyn Sink>, LogError> {
         Ok(Box::new(sink::KafkaSink::open(&self.settings, topics, waker)?))
+    }
+
+    /// None yet: `check` refuses exactly-once delivery on Kafka.
+    fn transactional_sink(&self, plan: WriterPlan, _: Waker) -> Result<Box<dyn TransactionalSink>, LogError> {
+        let message = "exactly-once delivery is there on the embedded log only; use \"at-least-once\"".to_owned();
+        Err(log_error(format!("can't open the sink {}", plan.id), "unsupported", message))
     }
 
     /// By a producer of its own, which asks for the settings of the topics first.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_core::port::{
-    Commit, Committer, GroupPlan, LaneHost, LogError, Membership, Receipt, Revocation, SinkFailed, Waker,
+    Commit, Committer, GroupPlan, LaneHost, LogError, Membership, Receipt, Revocation, SinkFailed, Standing, Waker,
 };
 use pointsman_core::record::TopicPartition;
 use rdkafka_sys::rd_kafka_resp_err_t as Known;
@@ -170,6 +170,17 @@ impl Committer for KafkaCommitter {
         });
         Box::new(KafkaReceipt { answers })
     }
+
+    /// None: no sink of this log takes it.
+    fn standing(&self) -> Option<Standing> {
+        None
+    }
+
+    /// Never called, without a [standing](Self::standing).
+    fn committed(&self, _: &[Commit]) {}
+
+    /// Never called, as [`committed`](Self::committed).
+    fn rewind(&self, _: &[TopicPartition]) {}
 }
 
 /// Has a queue of its own, so that its answer is told from others. Or the reason why nothing was sent.

@@ -9,7 +9,7 @@ use clap::Parser as _;
 use pointsman_core::delivery::TopicId;
 use pointsman_core::port::{
     Batch, Commit, Feed, FeedError, GroupPlan, LaneHost, LogError, Membership, NewTopic, Report, Sink, Token,
-    TopicInfo, TopicSettings, TransactionError, Transactions, Waker, WriterPlan,
+    TopicInfo, TopicSettings, TransactionError, TransactionalSink, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::{OwnedHeader, OwnedRecord, Record, TopicPartition};
 use pointsman_embedded::{EmbeddedLog, Options};
@@ -354,6 +354,10 @@ fn not_simulated() -> LogError {
 }
 
 impl Log for SimulatedLog {
+    fn transactional_sink(&self, _: WriterPlan, _: Waker) -> Result<Box<dyn TransactionalSink>, LogError> {
+        Err(not_simulated())
+    }
+
     fn topics(&self, _: Option<&[Arc<str>]>) -> Result<Vec<TopicInfo>, LogError> {
         Ok(vec![TopicInfo { name: "t".into(), partitions: 1 }])
     }

@@ -200,6 +200,7 @@ impl World {
         let log = SimulatedLog::new(1 << 20);
         let shared = Arc::new(Shared {
             alone: Arc::clone(&alone),
+            baggage: Default::default(),
             digests: Vec::new(),
             limiters: Limiters::new(&plan),
             counters: Arc::new(Counters::new(&plan)),

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::{Field, Table, Text};
 use crate::names::name_fault;
-use crate::plan::RouterPlan;
+use crate::plan::{DeliveryPlan, RouterPlan, TransactionPlan};
 use crate::raw::{At, Router};
 
 /// As many as give a broker on the same network requests worth their while; see the `window` of the router.
 const IN_FLIGHT_RECORDS: NonZeroUsize = NonZeroUsize::new(15_000).unwrap();
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// Outputs are seen when they are committed.
+const TRANSACTION_INTERVAL: Duration = Duration::from_millis(100);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// 1 MiB: Kafka's default for a topic is a little more.
 const MAX_RECORD: u64 = 1 << 20;
@@ -30,14 +32,15 @@ pub(super) fn read(top: &Table<'_>) -> Option<Router> {
     let commit_interval = table
         .get("commit_interval")
         .and_then(|field| field.duration(Duration::from_millis(10)..=Duration::from_mins(5)))
-        .map_or(COMMIT_INTERVAL, |at| at.value);
+        .map(|at| at.value);
     let drain_deadline = table
         .get("drain_deadline")
         .and_then(|field| field.duration(Duration::from_millis(100)..=Duration::from_hours(1)))
         .unwrap_or_else(|| At::new(DRAIN_DEADLINE, table.span.clone()));
-    if let Some(field) = table.get("delivery") {
-        delivery(&field);
-    }
+    let exactly_once = table.get("delivery").and_then(|field| Some(At::new(delivery(&field)?, field.span)));
+    let exactly_once = exactly_once.unwrap_or_else(|| At::new(false, table.span.clone()));
+    let transaction = table.get("transaction").and_then(|field| transaction(&field)).unwrap_or_default();
+    let interval = if exactly_once.value { TRANSACTION_INTERVAL } else { COMMIT_INTERVAL };
     let max_record = table
         .get("max_record_size")
         .and_then(|field| field.size(1 << 10..=1 << 28))
@@ -51,7 +54,11 @@ pub(super) fn read(top: &Table<'_>) -> Option<Router> {
         instance_id,
         workers: workers.and_then(|workers| NonZeroUsize::new(usize::try_from(workers).ok()?)),
         in_flight_records,
-        commit_interval,
+        delivery: At {
+            value: if exactly_once.value { DeliveryPlan::ExactlyOnce(transaction) } else { DeliveryPlan::AtLeastOnce },
+            span: exactly_once.span,
+        },
+        commit_interval: commit_interval.unwrap_or(interval),
         drain_deadline,
         max_record,
     })
@@ -105,13 +112,32 @@ fn instance_id(field: &Field<'_>) -> Option<At<String>> {
     Some(At::new(text.value, text.span))
 }
 
-fn delivery(field: &Field<'_>) {
-    if field.value.as_str() == Some("exactly-once") {
+/// What is promised only where the environment asks for what is not finished.
+const UNSTABLE: (&str, &str) = ("POINTSMAN_UNSTABLE", "exactly-once");
+
+/// Whether it is exactly-once.
+fn delivery(field: &Field<'_>) -> Option<bool> {
+    let is_offered = field.variable(UNSTABLE.0).as_deref() == Some(UNSTABLE.1);
+    if field.value.as_str() == Some("exactly-once") && !is_offered {
         field.wrong(
             "can't be \"exactly-once\": this version does not offer it",
             "use \"at-least-once\"; `origin_headers = true` on a route lets consumers drop duplicates",
         );
-    } else {
-        field.choice(&[("at-least-once", ())]);
+        return None;
     }
+    field.choice(&[("at-least-once", false), ("exactly-once", true)])
+}
+
+fn transaction(field: &Field<'_>) -> Option<TransactionPlan> {
+    let table = field.table()?;
+    let usual = TransactionPlan::default();
+    let timeout = table.get("timeout").map_or(Some(usual.timeout), |field| {
+        field.duration(Duration::from_secs(1)..=Duration::from_mins(15)).map(|at| at.value)
+    });
+    let records =
+        table.get("records").map_or(Some(usual.records), |field| usize::try_from(field.integer(1..=10_000_000)?).ok());
+    let bytes =
+        table.get("size").map_or(Some(usual.bytes), |field| usize::try_from(field.size(1 << 10..=1 << 30)?.value).ok());
+    table.finish();
+    Some(TransactionPlan { timeout: timeout?, records: records?, bytes: bytes? })
 }

@@ -1,5 +1,6 @@
 //! Groups: who reads which partitions, and how far.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,31 @@ pub trait Committer: Send + Sync {
     /// Commits, and tells what became of it: for commits that have to be there before something else is done. `waker` is
     /// called when the answer may have come.
     fn commit_surely(&self, commits: &[Commit], waker: Waker) -> Box<dyn Receipt>;
+
+    /// As whom the member commits in a [transaction](super::TransactionalSink) from now on; `None` where it can't, for now or
+    /// for good. What is committed with it fails once the partitions may be somebody else's. So it is to be taken before
+    /// looking for revocations: then a commit with it is of partitions that were not revoked, or fails.
+    fn standing(&self) -> Option<Standing>;
+
+    /// These were committed in a transaction. (Records of retry partitions may not be needed any more.)
+    fn committed(&self, commits: &[Commit]);
+
+    /// These source partitions, which have no lanes any more, are to be [assigned](LaneHost::assigned) anew from what is
+    /// committed; [`LaneHost::revoked`] is called for them first. Those that go to somebody else meanwhile are not.
+    fn rewind(&self, partitions: &[TopicPartition]);
+}
+
+/// As whom a member of a group commits: the log's own, for its [`TransactionalSink`](super::TransactionalSink).
+#[derive(Clone)]
+pub struct Standing(pub Arc<dyn Any + Send + Sync>);
+
+/// What a member of a group has read.
+#[derive(Clone)]
+pub struct MemberProgress {
+    /// The member.
+    pub standing: Standing,
+    /// How far it is.
+    pub commits: Vec<Commit>,
 }
 
 /// The answer to a commit, once it is there. Dropped before, it tells nothing, and the commit takes its course.

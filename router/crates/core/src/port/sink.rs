@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::Batch;
+use super::{Batch, MemberProgress};
 use crate::delivery::{Delivery, Forward};
 
 /// Names a delivery in its report: the worker's own number, given back as it was.
@@ -46,6 +46,45 @@ pub trait Sink: Send {
     /// # Errors
     /// [`SinkFailed`]: the sink is of no more use and its outstanding reports will not come.
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed>;
+}
+
+/// A [`Sink`] whose records belong to a transaction: they become visible with the progress that is committed with them, all
+/// of it at once, or none ever does. A transaction begins with the first record after the last one has ended.
+///
+/// A [report](Report) of success says that the record is in the transaction, and no more. After one of failure nothing can
+/// be done with the transaction but to abort it.
+pub trait TransactionalSink: Sink {
+    /// Whether the transaction is to be ended before more is produced. What belongs to a record that is in it already is
+    /// taken all the same.
+    fn is_full(&self) -> bool;
+
+    /// Ends the transaction together with what members of groups have read. To be called when all that was produced has been
+    /// reported; nothing is produced until [`ended`](Self::ended) has told what became of it. Also for progress alone.
+    fn commit(&mut self, progress: Vec<MemberProgress>);
+
+    /// Ends the transaction without a trace, whatever of it is reported. Reports that are still out never come.
+    fn abort(&mut self);
+
+    /// How the transaction has ended that [`commit`](Self::commit) or [`abort`](Self::abort) is for; `None` until that is
+    /// known, which `waker` of the sink is called for. Told once. Never blocks for longer than one write to disk.
+    fn ended(&mut self) -> Option<Ended>;
+}
+
+/// How a transaction has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All of it is there.
+    Committed,
+    /// It was aborted, as it was to be.
+    Aborted,
+    /// It was to be committed, and none of it may be there, for this reason. What groups have committed says whether it is: from
+    /// there its work is to be done again.
+    Undone {
+        /// The client library's or database's error code.
+        code: String,
+        /// What it says.
+        message: String,
+    },
 }
 
 /// Why a record was not queued.

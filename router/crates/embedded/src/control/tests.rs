@@ -57,7 +57,7 @@ fn leave(options: Options, revoked: impl Fn(&Shared, Duration) -> Vec<Commit> + 
     let host = Arc::new(Draining(move |deadline| revoked(&seen, deadline)));
     let mailbox = Arc::new(Mailbox::default());
     let mut control = Control::new(Arc::clone(&shared), plan, lease, host, Arc::clone(&mailbox));
-    MailboxCommitter(Arc::clone(&mailbox)).commit(&[commit(1)]);
+    MailboxCommitter { mailbox: Arc::clone(&mailbox), lease }.commit(&[commit(1)]);
     let all = control.leave(Instant::now() + PATIENCE);
     assert_eq!(committed(&shared), Some(commit(2)), "the last commit is the one that stands");
     all

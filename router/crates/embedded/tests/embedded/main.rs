@@ -9,5 +9,6 @@ mod model;
 mod processes;
 mod records;
 mod retention;
+mod together;
 mod transactions;
 mod waking;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pointsman_core::delivery::Delivery;
 use pointsman_core::port::{
     Commit, Feed, Group, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, Token, TopicInfo,
-    TopicSettings, Transaction, TransactionError, Transactions, Waker, WriterPlan,
+    TopicSettings, Transaction, TransactionError, TransactionalSink, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
 use pointsman_embedded::EmbeddedLog;
@@ -117,6 +117,10 @@ impl Transaction for Open<'_> {
 }
 
 impl Log for Mortal<'_> {
+    fn transactional_sink(&self, plan: WriterPlan, waker: Waker) -> Result<Box<dyn TransactionalSink>, LogError> {
+        self.log.transactional_sink(plan, waker)
+    }
+
     fn topics(&self, names: Option<&[Arc<str>]>) -> Result<Vec<TopicInfo>, LogError> {
         self.log.topics(names)
     }

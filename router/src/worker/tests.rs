@@ -1,0 +1,50 @@
+//! A worker with exactly-once delivery over a simulated log, by seed: full sinks, failed deliveries, refusals, transactions
+//! that are undone or in doubt, revocations, lost partitions, crashes. After **each** commit, of every record either all is
+//! there that its fate consists of, once, and its progress too, or nothing is.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
+
+use world::World;
+
+mod sink;
+mod world;
+
+/// How many there are without `POINTSMAN_SEEDS`.
+const SEEDS: u64 = 40;
+
+fn simulate(seed: u64, ordering: &'static str) {
+    let mut world = World::new(seed, ordering);
+    let calm_from = if world.random.bool() { 3_000 } else { world.random.u32(0..1_000) };
+    for round in 0.. {
+        assert!(round < 200_000, "it does not come to an end");
+        world.be_calm(round > calm_from);
+        world.go_on();
+        if round > calm_from && world.is_done() {
+            break;
+        }
+    }
+    world.check_fates();
+}
+
+fn for_each_seed(simulate: fn(u64)) {
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let all = 0..number("POINTSMAN_SEEDS").unwrap_or(SEEDS);
+    for seed in number("POINTSMAN_SEED").map_or(all, |seed| seed..seed + 1) {
+        let outcome = std::panic::catch_unwind(|| simulate(seed));
+        assert!(outcome.is_ok(), "failed; POINTSMAN_SEED={seed} runs only this one");
+    }
+}
+
+#[test]
+fn each_transaction_holds_whole_fates_and_their_progress() {
+    for_each_seed(|seed| simulate(seed, "none"));
+}
+
+#[test]
+fn each_transaction_holds_whole_fates_in_the_order_of_keys() {
+    for_each_seed(|seed| simulate(seed, "key"));
+}
+
+#[test]
+fn each_transaction_holds_whole_fates_in_the_order_of_partitions() {
+    for_each_seed(|seed| simulate(seed, "partition"));
+}
