@@ -28,8 +28,6 @@ pub(crate) struct Intake {
     /// The sequence number of the first of them.
     first_seq: u64,
     bytes: usize,
-    /// Records of theirs that are not settled.
-    unsettled: usize,
     signal: Arc<Signal>,
     committed: CommitPoint,
     /// Looks out for records that kill the process.
@@ -198,7 +196,6 @@ impl Intake {
             flights: VecDeque::new(),
             first_seq: 0,
             bytes: 0,
-            unsettled: 0,
             signal,
             committed,
             watch: Watch::resume(ends.clone(), in_flight),
@@ -247,7 +244,6 @@ impl Intake {
         }
         let (records, bytes) = (batch.len(), if unsettled == 0 { 0 } else { batch.bytes() });
         self.bytes += bytes;
-        self.unsettled += unsettled;
         self.held.push_back(Held { batch: (unsettled > 0).then_some(batch), records, unsettled, bytes });
         self.drop_settled_batches();
         Ok(Some(first_seq..self.next_seq()))
@@ -292,7 +288,6 @@ impl Intake {
         let Some(ticket) = flight.ticket.take() else { return };
         let held = flight.held.wrapping_sub(self.first_held) as usize;
         self.tracker.settle(ticket);
-        self.unsettled -= 1;
         let Some(held) = self.held.get_mut(held) else { return };
         held.unsettled -= 1;
         if held.unsettled == 0 {
@@ -357,7 +352,7 @@ impl Intake {
 
     /// How many records are fetched and not settled.
     pub(crate) fn in_flight_count(&self) -> usize {
-        self.unsettled
+        self.held.iter().map(|held| held.unsettled).sum()
     }
 
     /// The commit that is due: `None` where the last one says it all, unless `again`. If the partition is given up in good order

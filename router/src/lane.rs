@@ -27,7 +27,6 @@ use crate::judge::{self, Course, Means};
 use crate::lanes::Because;
 use crate::parking::Parking;
 use crate::shared::{Grant, Now, Shared};
-use crate::window::Window;
 use outbox::Outbox;
 use sending::{SEQ_MASK, record_of};
 
@@ -121,7 +120,6 @@ pub(crate) struct Lane {
 pub(crate) struct Tools<'a> {
     pub(crate) sink: &'a mut dyn Sink,
     pub(crate) credit: &'a mut Credit,
-    pub(crate) window: Window,
     pub(crate) plugins: &'a mut dyn PluginHost,
     pub(crate) random: &'a mut fastrand::Rng,
     pub(crate) now: Now,
@@ -566,11 +564,6 @@ impl Lane {
         if self.is_paused() {
             self.shared.counters.resume(self.route);
         }
-    }
-
-    /// Records that the lane holds of the worker's [`Window`].
-    pub(crate) fn held_of_window(&self) -> usize {
-        self.source.in_flight_count()
     }
 
     /// The source partition.

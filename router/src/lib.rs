@@ -27,7 +27,6 @@ pub mod running;
 mod shared;
 pub mod toolchain;
 pub mod topology;
-mod window;
 mod worker;
 
 /// One allocator for the whole process: most of what is allocated for a record, librdkafka allocates. It takes glibc's a

@@ -21,7 +21,6 @@ use crate::hurry::Hurry;
 use crate::lane::{Lane, Step, Tools, lane_of};
 use crate::lanes::{Done, LaneReport, Refusal, Verb};
 use crate::shared::{Now, Shared};
-use crate::window::Window;
 use transacting::Transacting;
 
 #[cfg(test)]
@@ -426,16 +425,11 @@ impl Worker {
             self.look_at = now.instant + LOOK_ANYWAY;
         }
         let (mut busy, mut sleep_until) = (false, now.instant + LOOK_ANYWAY);
-        let mut window = Window::new(
-            self.shared.plan.router.in_flight_records.get(),
-            self.lanes.values().map(|tenant| tenant.lane.held_of_window()).sum(),
-        );
         let turn_time = ROUND / u32::try_from(self.lanes.len()).unwrap_or(u32::MAX).max(1);
         // Each round begins one lane later: what is scarce (the producer queue, a rate limit) is not always the same lanes'.
         let first = self.first_lane;
         for turn in [(Bound::Included(first), Bound::Unbounded), (Bound::Unbounded, Bound::Excluded(first))] {
             for Tenant { lane, .. } in self.lanes.range_mut(turn).map(|(_, tenant)| tenant) {
-                let held = lane.held_of_window();
                 let mut gate;
                 let sink: &mut dyn Sink = match &mut self.outlet {
                     Outlet::Apart(sink) => &mut **sink,
@@ -449,7 +443,6 @@ impl Worker {
                 let mut tools = Tools {
                     sink,
                     credit: &mut self.credit,
-                    window,
                     plugins: &mut *self.plugins,
                     random: &mut self.random,
                     now,
@@ -459,10 +452,8 @@ impl Worker {
                 let mut step = lane.turn(&mut tools);
                 while step == Step::Progress && self.clock.instant().saturating_duration_since(begun) < turn_time {
                     busy = true;
-                    tools.window = window.with(held, lane.held_of_window());
                     step = lane.turn(&mut tools);
                 }
-                window = window.with(held, lane.held_of_window());
                 match step {
                     Step::Progress => busy = true,
                     Step::Idle => {}

@@ -25,7 +25,7 @@ impl Lane {
                 return true;
             }
             let fetched = match which {
-                Which::Source => self.take_source(tools),
+                Which::Source => self.take_source(tools.now, tools.look_anyway),
                 Which::Retry => self.take_retry(tools.now, tools.look_anyway),
             };
             match fetched {
@@ -69,10 +69,9 @@ impl Lane {
         }
     }
 
-    fn take_source(&mut self, tools: &Tools<'_>) -> Result<bool, FetchError> {
+    fn take_source(&mut self, now: Now, look_anyway: bool) -> Result<bool, FetchError> {
         let plan = &self.shared.plan.routes[self.route];
-        let has_room = has_room(&self.source, plan) && tools.window.allows(self.source.in_flight_count());
-        if self.is_source_held_up() || !has_room || !self.source.may_have_records(tools.look_anyway) {
+        if self.is_source_held_up() || !has_room(&self.source, plan) || !self.source.may_have_records(look_anyway) {
             return Ok(false);
         }
         if let Some(retry) =
@@ -95,7 +94,7 @@ impl Lane {
                 // It has its fate already, which a crash kept from being committed.
                 self.source.settle(seq);
             } else {
-                self.set_out(unit, tools.now);
+                self.set_out(unit, now);
             }
         }
         Ok(true)

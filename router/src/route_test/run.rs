@@ -22,7 +22,6 @@ use crate::counters::Counters;
 use crate::credit::Credit;
 use crate::lane::{Lane, Step, Told, Tools, lane_of};
 use crate::shared::{Limiters, Now, Shared};
-use crate::window::Window;
 
 /// A case that is not at rest after so many rounds goes in circles.
 const ROUNDS_MAX: usize = 1_000_000;
@@ -222,7 +221,6 @@ impl Stage {
                 let mut tools = Tools {
                     sink: &mut self.sink,
                     credit: &mut self.credit,
-                    window: Window::new(usize::MAX, 0),
                     plugins,
                     random: &mut self.random,
                     now: self.now,

@@ -58,7 +58,6 @@ fn router_plan(router: Router) -> RouterPlan {
         name: router.name.into(),
         instance_id: router.instance_id.map(|id| id.value),
         workers: router.workers,
-        in_flight_records: router.in_flight_records,
         delivery: router.delivery.value,
         commit_interval: router.commit_interval,
         drain_deadline: router.drain_deadline.value,

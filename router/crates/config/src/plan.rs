@@ -53,8 +53,6 @@ pub struct RouterPlan {
     pub instance_id: Option<String>,
     /// Worker threads; `None` is as many as [fit](Self::workers_on) the machine.
     pub workers: Option<NonZeroUsize>,
-    /// How many records the lanes of one worker have in flight together, about.
-    pub in_flight_records: NonZeroUsize,
     /// What is promised of each record.
     pub delivery: DeliveryPlan,
     /// How often progress is committed.

@@ -60,7 +60,6 @@ pub(crate) struct Router {
     pub(crate) group: At<String>,
     pub(crate) instance_id: Option<At<String>>,
     pub(crate) workers: Option<NonZeroUsize>,
-    pub(crate) in_flight_records: NonZeroUsize,
     pub(crate) delivery: At<DeliveryPlan>,
     pub(crate) commit_interval: Duration,
     pub(crate) drain_deadline: At<Duration>,

@@ -23,7 +23,6 @@ use crate::credit::Credit;
 use crate::lane::{Lane, Step, Tools};
 use crate::route_test::simulated_log::SimulatedLog;
 use crate::shared::{Limiters, Now, Shared};
-use crate::window::Window;
 
 pub(super) const RECORDS: i64 = 400;
 /// So little that lanes wait for credit at times.
@@ -307,8 +306,6 @@ impl World {
         let mut tools = Tools {
             sink: &mut self.sink,
             credit: &mut self.credit,
-            // Full at times.
-            window: Window::new(RECORDS as usize, self.random.usize(..=RECORDS as usize)),
             plugins: &mut self.plugin,
             random: &mut self.random,
             now: self.now,

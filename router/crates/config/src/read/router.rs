@@ -8,8 +8,6 @@ use crate::names::name_fault;
 use crate::plan::{DeliveryPlan, RouterPlan, TransactionPlan};
 use crate::raw::{At, Router};
 
-/// As many as give a broker on the same network requests worth their while; see the `window` of the router.
-const IN_FLIGHT_RECORDS: NonZeroUsize = NonZeroUsize::new(15_000).unwrap();
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Outputs are seen when they are committed.
 const TRANSACTION_INTERVAL: Duration = Duration::from_millis(100);
@@ -24,11 +22,6 @@ pub(super) fn read(top: &Table<'_>) -> Option<Router> {
     let group = table.get("group").and_then(|field| group(&field));
     let instance_id = table.get("instance_id").and_then(|field| instance_id(&field));
     let workers = table.get("workers").and_then(|field| field.integer(1..=RouterPlan::WORKERS_MAX as u64));
-    let in_flight_records = table
-        .get("in_flight_records")
-        .and_then(|field| field.integer(1..=10_000_000))
-        .and_then(|records| NonZeroUsize::new(usize::try_from(records).ok()?))
-        .unwrap_or(IN_FLIGHT_RECORDS);
     let commit_interval = table
         .get("commit_interval")
         .and_then(|field| field.duration(Duration::from_millis(10)..=Duration::from_mins(5)))
@@ -53,7 +46,6 @@ pub(super) fn read(top: &Table<'_>) -> Option<Router> {
         name,
         instance_id,
         workers: workers.and_then(|workers| NonZeroUsize::new(usize::try_from(workers).ok()?)),
-        in_flight_records,
         delivery: At {
             value: if exactly_once.value { DeliveryPlan::ExactlyOnce(transaction) } else { DeliveryPlan::AtLeastOnce },
             span: exactly_once.span,
