@@ -24,6 +24,8 @@ pub mod reading;
 pub mod record_text;
 mod route_test;
 pub mod running;
+#[cfg(test)]
+mod seeds;
 mod shared;
 pub mod toolchain;
 pub mod topology;

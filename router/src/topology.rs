@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pointsman_config::plan::{BrokerPlan, ComponentPlan, Plan, PluginPlan};
+use pointsman_config::plan::{BrokerPlan, ComponentPlan, Plan, PluginLimits, PluginPlan};
 use pointsman_core::port::{Log, LogError};
 use pointsman_embedded::{EmbeddedLog, OpenError, Options};
 use pointsman_kafka::{KafkaLog, KafkaSettings};
@@ -143,14 +143,19 @@ pub(crate) fn spec(plugin: &PluginPlan, component: &Path) -> PluginSpec {
         component: component.into(),
         sha256: plugin.sha256.map(Digest),
         config: plugin.config.clone(),
-        limits: Limits {
-            memory_bytes: plugin.limits.memory_bytes,
-            deadline: plugin.limits.deadline,
-            output_bytes: plugin.limits.output_bytes,
-            output_events: plugin.limits.output_events,
-            table_elements: plugin.limits.table_elements,
-        },
+        limits: limits(&plugin.limits),
         grants: plugin.grants.clone(),
+    }
+}
+
+/// The limits of the plan, in the words of the sandbox.
+pub(crate) fn limits(limits: &PluginLimits) -> Limits {
+    Limits {
+        memory_bytes: limits.memory_bytes,
+        deadline: limits.deadline,
+        output_bytes: limits.output_bytes,
+        output_events: limits.output_events,
+        table_elements: limits.table_elements,
     }
 }
 

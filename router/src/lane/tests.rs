@@ -49,12 +49,7 @@ fn simulate(seed: u64, ordering: &str) -> World {
 
 /// Runs a simulation for each seed.
 fn for_each_seed(simulate: fn(u64)) {
-    let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
-    let all = 0..number("POINTSMAN_SEEDS").unwrap_or(SEEDS);
-    for seed in number("POINTSMAN_SEED").map_or(all, |seed| seed..seed + 1) {
-        let outcome = std::panic::catch_unwind(|| simulate(seed));
-        assert!(outcome.is_ok(), "failed; POINTSMAN_SEED={seed} runs only this one");
-    }
+    crate::seeds::for_each(SEEDS, simulate);
 }
 
 #[test]

@@ -206,6 +206,19 @@ pub struct PluginLimits {
     pub table_elements: usize,
 }
 
+impl Default for PluginLimits {
+    /// What a plugin has whose table says nothing of it.
+    fn default() -> Self {
+        Self {
+            memory_bytes: 64 << 20,
+            deadline: Duration::from_millis(50),
+            output_bytes: 8 << 20,
+            output_events: 10_000,
+            table_elements: 10_000,
+        }
+    }
+}
+
 /// `[[routes]]`.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, params};
 use crate::catalog::{self, Partition};
 use crate::fault::Fault;
 use crate::position::{OFFSETS, PartitionId, segment_of};
-use crate::queue::{Queue, Queued, refused};
+use crate::queue::{Queue, Queued, refused, unknown_topic};
 
 /// What a transaction did, once it is committed.
 pub(crate) struct Appended {
@@ -103,9 +103,7 @@ impl Topic {
     fn choose(&mut self, name: &str, choice: PartitionChoice, key: Option<&[u8]>) -> Result<&mut Tail, DeliveryError> {
         let count = self.tails.len();
         if count == 0 {
-            let message =
-                format!("there is no topic {name}; create it first, for instance with `pointsman topics apply`");
-            return Err(refused("unknown-topic", message));
+            return Err(unknown_topic(name));
         }
         let partitions = u32::try_from(count).unwrap_or(u32::MAX);
         let index = match (choice, key) {

@@ -141,3 +141,8 @@ fn check(delivery: &Delivery<'_>, size: usize, topics: &[Arc<str>], options: &Op
 pub(crate) fn refused(code: &str, message: String) -> DeliveryError {
     DeliveryError::Refused { code: code.into(), message }
 }
+
+pub(crate) fn unknown_topic(name: &str) -> DeliveryError {
+    let message = format!("there is no topic {name}; a router creates those of its configuration when it starts");
+    refused("unknown-topic", message)
+}

@@ -16,7 +16,7 @@ use crate::lease::Lease;
 use crate::log::Shared;
 use crate::offsets;
 use crate::position::PartitionId;
-use crate::queue::{Queue, refused};
+use crate::queue::{Queue, refused, unknown_topic};
 
 /// Collects records until their transaction is committed. What is wrong with one is said when it is produced: so the
 /// reports of the others can be given before they are written.
@@ -71,10 +71,7 @@ impl TogetherSink {
         let found = self.shared.database.read(|snapshot| catalog::partitions(snapshot, name));
         *known = found.map_err(|fault| fault.to_delivery_error())?.len();
         match *known {
-            0 => Err(refused(
-                "unknown-topic",
-                format!("there is no topic {name}; create it first, for instance with `pointsman topics apply`"),
-            )),
+            0 => Err(unknown_topic(name)),
             count if least > count => Err(refused(
                 "unknown-partition",
                 format!("topic {name} has {count} partitions and no number {}", least - 1),

@@ -4,9 +4,9 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
+use pointsman_config::plan::PluginLimits;
+use pointsman_wasm::{PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
 use serde::Serialize;
 
 use super::build::exit_of;
@@ -91,13 +91,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
 
 /// The plugin as a route without limits of its own would have it.
 fn load(component: PathBuf, config: &str, grants: &[String]) -> Result<WorkerPlugins, StartError> {
-    let limits = Limits {
-        memory_bytes: 64 << 20,
-        deadline: Duration::from_millis(50),
-        output_bytes: 8 << 20,
-        output_events: 10_000,
-        table_elements: 10_000,
-    };
+    let limits = topology::limits(&PluginLimits::default());
     let sandbox = Sandbox::new(&SandboxSettings {
         workers: NonZeroUsize::MIN,
         plugins: 1,

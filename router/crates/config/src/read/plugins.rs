@@ -11,14 +11,8 @@ use super::conceal::conceal;
 use super::{Field, Table};
 use crate::findings::Span;
 use crate::names::{name_fault, suggest};
-use crate::plan::ComponentPlan;
+use crate::plan::{ComponentPlan, PluginLimits};
 use crate::raw::{At, Limits, Plugin};
-
-const MEMORY: u64 = 64 << 20;
-const DEADLINE: Duration = Duration::from_millis(50);
-const OUTPUT: u64 = 8 << 20;
-const OUTPUT_EVENTS: u64 = 10_000;
-const TABLE_ELEMENTS: u64 = 10_000;
 
 /// Grants without a parameter.
 const GRANTS: [&str; 3] = ["clock", "random", "stdout"];
@@ -107,12 +101,13 @@ fn sha256(field: &Field<'_>) -> Option<[u8; 32]> {
 }
 
 fn default_limits(span: &Span) -> Limits {
+    let usual = PluginLimits::default();
     Limits {
-        memory: At::new(MEMORY, span.clone()),
-        deadline: At::new(DEADLINE, span.clone()),
-        output: At::new(OUTPUT, span.clone()),
-        output_events: OUTPUT_EVENTS,
-        table_elements: TABLE_ELEMENTS,
+        memory: At::new(usual.memory_bytes as u64, span.clone()),
+        deadline: At::new(usual.deadline, span.clone()),
+        output: At::new(usual.output_bytes as u64, span.clone()),
+        output_events: usual.output_events as u64,
+        table_elements: usual.table_elements as u64,
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) fn read(top: &Table<'_>) -> Option<Router> {
         .unwrap_or_else(|| At::new(DRAIN_DEADLINE, table.span.clone()));
     let exactly_once = table.get("delivery").and_then(|field| Some(At::new(delivery(&field)?, field.span)));
     let exactly_once = exactly_once.unwrap_or_else(|| At::new(false, table.span.clone()));
-    let transaction = table.get("transaction").and_then(|field| transaction(&field)).unwrap_or_default();
+    let transaction = table.get("transaction").and_then(|field| transaction(&field, exactly_once.value));
+    let transaction = transaction.unwrap_or_default();
     let interval = if exactly_once.value { TRANSACTION_INTERVAL } else { COMMIT_INTERVAL };
     let max_record = table
         .get("max_record_size")
@@ -120,7 +121,10 @@ fn delivery(field: &Field<'_>) -> Option<bool> {
     field.choice(&[("at-least-once", false), ("exactly-once", true)])
 }
 
-fn transaction(field: &Field<'_>) -> Option<TransactionPlan> {
+fn transaction(field: &Field<'_>, exactly_once: bool) -> Option<TransactionPlan> {
+    if !exactly_once {
+        field.wrong("has no effect without `delivery = \"exactly-once\"`", "remove it");
+    }
     let table = field.table()?;
     let usual = TransactionPlan::default();
     let timeout = table.get("timeout").map_or(Some(usual.timeout), |field| {
