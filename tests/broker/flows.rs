@@ -1,8 +1,9 @@
 //! Whole runs of the router on Kafka.
 
 use pointsman_tests::backend::Backend;
-use pointsman_tests::flows;
+use pointsman_tests::flows::{self, Guarantee};
 use pointsman_tests::kafka::Kafka;
+use pointsman_tests::kafka::proxy::Proxy;
 use pointsman_tests::trials::Trial;
 
 pub(crate) const TRIALS: &[Trial] = &[
@@ -11,7 +12,21 @@ pub(crate) const TRIALS: &[Trial] = &[
         an_endless_loop_costs_its_neighbours_nothing_on_kafka,
     ),
     Trial::shared("flows::killed_routers_lose_nothing", killed_routers_lose_nothing),
+    Trial::shared("flows::killed_routers_deliver_exactly_once", killed_routers_deliver_exactly_once),
+    Trial::shared(
+        "flows::a_killed_router_delivers_exactly_once_on_kafka",
+        a_killed_router_delivers_exactly_once_on_kafka,
+    ),
+    Trial::behind(
+        "flows::whatever_goes_wrong_records_are_delivered_once",
+        whatever_goes_wrong_records_are_delivered_once,
+    ),
+    Trial::behind("flows::whatever_goes_wrong_no_record_is_lost", whatever_goes_wrong_no_record_is_lost),
     Trial::shared("flows::killed_routers_keep_the_order_of_keys", killed_routers_keep_the_order_of_keys),
+    Trial::shared(
+        "flows::killed_routers_keep_the_order_of_keys_exactly_once",
+        killed_routers_keep_the_order_of_keys_exactly_once,
+    ),
     Trial::shared("flows::transactions_are_committed_whole_on_kafka", transactions_are_committed_whole_on_kafka),
     Trial::shared("flows::transactions_are_aborted_whole_on_kafka", transactions_are_aborted_whole_on_kafka),
     Trial::shared("flows::a_second_writer_fences_the_first_on_kafka", a_second_writer_fences_the_first_on_kafka),
@@ -67,11 +82,31 @@ fn an_endless_loop_costs_its_neighbours_nothing_on_kafka(kafka: &Kafka) -> anyho
 }
 
 fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
-    flows::killed_routers_lose_nothing(kafka)
+    flows::killed_routers_lose_nothing(kafka, Guarantee::AtLeastOnce)
+}
+
+fn whatever_goes_wrong_records_are_delivered_once(kafka: &Kafka, proxy: &Proxy) -> anyhow::Result<()> {
+    flows::whatever_goes_wrong(kafka, proxy, Guarantee::ExactlyOnce)
+}
+
+fn whatever_goes_wrong_no_record_is_lost(kafka: &Kafka, proxy: &Proxy) -> anyhow::Result<()> {
+    flows::whatever_goes_wrong(kafka, proxy, Guarantee::AtLeastOnce)
+}
+
+fn killed_routers_deliver_exactly_once(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::killed_routers_lose_nothing(kafka, Guarantee::ExactlyOnce)
+}
+
+fn a_killed_router_delivers_exactly_once_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_killed_router_delivers_exactly_once(&Backend::Kafka(kafka))
 }
 
 fn killed_routers_keep_the_order_of_keys(kafka: &Kafka) -> anyhow::Result<()> {
-    flows::killed_routers_keep_the_order_of_keys(kafka)
+    flows::killed_routers_keep_the_order_of_keys(kafka, Guarantee::AtLeastOnce)
+}
+
+fn killed_routers_keep_the_order_of_keys_exactly_once(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::killed_routers_keep_the_order_of_keys(kafka, Guarantee::ExactlyOnce)
 }
 
 fn an_outage_of_a_plugin_pauses_the_lane_and_is_over_by_itself_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {

@@ -119,11 +119,38 @@ impl Backend<'_> {
     }
 }
 
+/// Whether there is nothing to read behind what the group has committed in the topic. (Offsets there may be, on Kafka: markers of
+/// transactions, and what was aborted.)
+///
+/// # Errors
+/// When the log does not answer.
+pub fn is_read(log: &dyn Log, group: &str, topic: &str) -> anyhow::Result<bool> {
+    let partitions = partitions(log, topic)?;
+    let committed = log.committed(group, &partitions)?;
+    for (partition, committed) in partitions.iter().zip(committed) {
+        let (first, end) = log.watermarks(partition)?;
+        let from = committed.map_or(first, |commit| commit.offset);
+        if from >= end {
+            continue;
+        }
+        let mut feed = log.read(partition, from)?;
+        let has_more = wait::until_ok("a partition to be read", DEADLINE, || {
+            let is_there = feed.fetch(1, 1)?.is_some();
+            let is_at_end = feed.position().is_some_and(|position| position >= end);
+            Ok((is_there || is_at_end).then_some(is_there))
+        })?;
+        if has_more {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn open(folder: &Path) -> anyhow::Result<EmbeddedLog> {
     EmbeddedLog::open(folder, Options::default()).with_context(|| format!("can't open the log in {}", folder.display()))
 }
 
-fn partitions(log: &EmbeddedLog, topic: &str) -> anyhow::Result<Vec<TopicPartition>> {
+fn partitions(log: &dyn Log, topic: &str) -> anyhow::Result<Vec<TopicPartition>> {
     let found = log.topics(Some(&[topic.into()]))?;
     let info = found.first().with_context(|| format!("there is no topic {topic}"))?;
     Ok((0..info.partitions.cast_signed()).map(|partition| TopicPartition::new(topic, partition)).collect())

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use pointsman_core::record::OwnedHeader;
 use rdkafka::Message as _;
 
-use super::pair::{self, Pair};
+use super::pair::{self, Guarantee, Pair};
 use crate::kafka::{Kafka, Sample};
 use crate::plugins;
 
@@ -22,6 +22,7 @@ const TRAPS_EVERY: u64 = 4_000;
 const TEMPLATE: &str = r#"version = 1
 [router]
 name = "NAME"
+DELIVERY
 commit_interval = "100ms"
 # Less than the session timeout.
 drain_deadline = "3s"
@@ -48,15 +49,15 @@ topic = "NAME.out"
 "#;
 
 /// Two routers share the work; one of them is killed at a random moment, seven times. Once the group has nothing left to
-/// do, every record is in the outputs or the dead letters, or in both, and none is nowhere. Duplicates are printed.
+/// do, every record is in the outputs or the dead letters, and none is nowhere. Duplicates are printed, where they are allowed.
 ///
 /// The random numbers follow from a seed that is printed; `POINTSMAN_TEST_SEED` sets it.
 ///
 /// # Errors
-/// When a record is lost, or the routers get stuck.
-pub fn killed_routers_lose_nothing(kafka: &Kafka) -> anyhow::Result<()> {
+/// When a record is lost, or there twice though that is not allowed, or the routers get stuck.
+pub fn killed_routers_lose_nothing(kafka: &Kafka, guarantee: Guarantee) -> anyhow::Result<()> {
     let seed = pair::seed("killed_routers_lose_nothing")?;
-    let run = Run::prepare(kafka)?;
+    let run = Run::prepare(kafka, guarantee)?;
     let mut routers = Pair::start(kafka, &run.name, [run.config.clone(), run.config.clone()])?;
     let worked = run.feed_and_kill(&mut routers, &mut Rng::with_seed(seed)).and_then(|()| routers.drain());
     let worked = worked.with_context(|| format!("with the seed {seed}, {}", routers.whereabouts()));
@@ -69,20 +70,22 @@ struct Run<'a> {
     /// Of the source topic and of the group.
     name: String,
     config: String,
+    guarantee: Guarantee,
 }
 
 impl<'a> Run<'a> {
-    fn prepare(kafka: &'a Kafka) -> anyhow::Result<Self> {
+    fn prepare(kafka: &'a Kafka, guarantee: Guarantee) -> anyhow::Result<Self> {
         let name = Kafka::unique("killed");
         for topic in [name.clone(), format!("{name}.out")] {
             kafka.create_topic(&topic, PARTITIONS)?;
         }
         let config = TEMPLATE
             .replace("NAME", &name)
+            .replace("DELIVERY", guarantee.keys())
             .replace("BOOTSTRAP", kafka.bootstrap())
             .replace("CHAOS", &plugins::component("chaos")?.display().to_string())
             .replace("MIRROR", &plugins::component("mirror")?.display().to_string());
-        Ok(Self { kafka, name, config })
+        Ok(Self { kafka, name, config, guarantee })
     }
 
     /// Writes portion after portion, and kills a router at a random point of each, while records are still coming in
@@ -102,9 +105,12 @@ impl<'a> Run<'a> {
     fn account(&self) -> anyhow::Result<()> {
         let delivered = self.tally(&format!("{}.out", self.name))?;
         let dead = self.tally(&format!("{}.dead", self.name))?;
-        let (mut missing, mut misplaced) = (Vec::new(), Vec::new());
+        let (mut missing, mut misplaced, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (delivered, dead)) in (0..RECORDS).zip(delivered.iter().zip(&dead)) {
             let is_bad = number.is_multiple_of(PARKED_EVERY) || number % TRAPS_EVERY == 1;
+            if !self.guarantee.allows(delivered + dead) {
+                repeated.push(number);
+            }
             if delivered + dead == 0 {
                 missing.push(number);
             } else if (*dead > 0) != is_bad || (*delivered > 0) == is_bad {
@@ -129,6 +135,12 @@ impl<'a> Run<'a> {
             "{} records have a wrong fate, the first of them {:?}",
             misplaced.len(),
             &misplaced[..misplaced.len().min(10)]
+        );
+        ensure!(
+            repeated.is_empty(),
+            "{} records are there twice, the first of them {:?}",
+            repeated.len(),
+            &repeated[..repeated.len().min(10)]
         );
         Ok(())
     }

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use pointsman_core::provenance::Provenance;
 use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord};
 
-use super::pair::{self, Pair};
+use super::pair::{self, Guarantee, Pair};
 use crate::kafka::{Kafka, Sample, Tail, TopicSpec, header_text, owned};
 use crate::plugins;
 
@@ -27,6 +27,7 @@ const EXAMPLES: usize = 5;
 const TEMPLATE: &str = r#"version = 1
 [router]
 name = "NAME"
+DELIVERY
 commit_interval = "100ms"
 # Less than the session timeout.
 drain_deadline = "3s"
@@ -62,26 +63,18 @@ topic = "NAME.out"
 ///
 /// # Errors
 /// When that does not hold.
-pub fn killed_routers_keep_the_order_of_keys(kafka: &Kafka) -> anyhow::Result<()> {
+pub fn killed_routers_keep_the_order_of_keys(kafka: &Kafka, guarantee: Guarantee) -> anyhow::Result<()> {
     let seed = pair::seed("killed_routers_keep_the_order_of_keys")?;
-    let run = Run::prepare(kafka, seed, pair::number("POINTSMAN_TEST_RECORDS")?.unwrap_or(RECORDS))?;
-    let tail = Tail::begin(kafka, &pair::retry_topic(&run.name))?;
-    let config = |instance: &str| run.config.replace("INSTANCE", instance);
-    let configs = [config(r#"instance_id = "${ROUTER}""#), config("")];
-    let mut routers = Pair::start(kafka, &run.name, configs)?;
-    let worked = run.feed_and_kill(&mut routers, &mut Rng::with_seed(seed)).and_then(|()| routers.drain());
-    let worked = worked.with_context(|| format!("with the seed {seed}, {}", routers.whereabouts()));
-    let stopped = routers.stop_well();
-    let parked = tail.end().context("what was parked is not known")?;
-    let accounted = run.account(&parked).with_context(|| format!("with the seed {seed}"));
-    pair::verdict(accounted, worked, stopped)
+    let run = Run::prepare(kafka, guarantee, seed, pair::number("POINTSMAN_TEST_RECORDS")?.unwrap_or(RECORDS))?;
+    run.try_out(seed, |routers| run.feed_and_kill(routers, &mut Rng::with_seed(seed)))
 }
 
-struct Run<'a> {
+pub(super) struct Run<'a> {
     kafka: &'a Kafka,
     /// Of the source topic and of the group.
-    name: String,
+    pub(super) name: String,
     config: String,
+    guarantee: Guarantee,
     records: Vec<Plan>,
 }
 
@@ -124,7 +117,7 @@ impl Plan {
 }
 
 impl<'a> Run<'a> {
-    fn prepare(kafka: &'a Kafka, seed: u64, records: u64) -> anyhow::Result<Self> {
+    pub(super) fn prepare(kafka: &'a Kafka, guarantee: Guarantee, seed: u64, records: u64) -> anyhow::Result<Self> {
         let name = Kafka::unique("ordered");
         let (output, retry) = (format!("{name}.out"), pair::retry_topic(&name));
         kafka.create_topics(&[
@@ -135,22 +128,46 @@ impl<'a> Run<'a> {
         ])?;
         let config = TEMPLATE
             .replace("NAME", &name)
+            .replace("DELIVERY", guarantee.keys())
             .replace("BOOTSTRAP", kafka.bootstrap())
             .replace("WAYWARD", &plugins::component("wayward")?.display().to_string());
-        Ok(Self { kafka, name, config, records: (0..records).map(|number| Plan::of(seed, number)).collect() })
+        let records = (0..records).map(|number| Plan::of(seed, number)).collect();
+        Ok(Self { kafka, name, config, guarantee, records })
+    }
+
+    /// Has two routers at work while `work` is done, waits until they are done, and looks for every record.
+    pub(super) fn try_out(
+        &self,
+        seed: u64,
+        work: impl FnOnce(&mut Pair<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let tail = Tail::begin(self.kafka, &pair::retry_topic(&self.name))?;
+        let config = |instance: &str| self.config.replace("INSTANCE", instance);
+        let configs = [config(r#"instance_id = "${ROUTER}""#), config("")];
+        let mut routers = Pair::start(self.kafka, &self.name, configs)?;
+        let worked = work(&mut routers).and_then(|()| routers.drain());
+        let worked = worked.with_context(|| format!("with the seed {seed}, {}", routers.whereabouts()));
+        let stopped = routers.stop_well();
+        let parked = tail.end().context("what was parked is not known")?;
+        let accounted = self.account(&parked).with_context(|| format!("with the seed {seed}"));
+        pair::verdict(accounted, worked, stopped)
+    }
+
+    /// Writes the records of these numbers.
+    pub(super) fn feed(&self, numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
+        let plans = numbers.filter_map(|number| Some((number, *self.records.get(usize::try_from(number).ok()?)?)));
+        self.kafka.fill(&self.name, plans.map(|(number, plan)| plan.sample(number)))
     }
 
     /// Writes portion after portion, and kills a router at a random point of each. It is started again at once.
     fn feed_and_kill(&self, routers: &mut Pair<'_>, random: &mut Rng) -> anyhow::Result<()> {
         let output = format!("{}.out", self.name);
-        let mut fed = 0;
-        for portion in self.records.chunks(usize::try_from(PORTION)?) {
-            let first = fed;
-            fed += portion.len() as u64;
-            let goal = i64::try_from(first + random.u64(1..=portion.len() as u64 * 9 / 10))?;
+        let records = self.records.len() as u64;
+        for first in (0..records).step_by(usize::try_from(PORTION)?) {
+            let portion = first..records.min(first + PORTION);
+            let goal = i64::try_from(first + random.u64(1..=(portion.end - first) * 9 / 10))?;
             let victim = random.usize(0..2);
-            let samples = (first..).zip(portion).map(|(number, plan)| plan.sample(number));
-            routers.kill_in_the_middle(victim, (&output, goal), || self.kafka.fill(&self.name, samples))?;
+            routers.kill_in_the_middle(victim, (&output, goal), || self.feed(portion))?;
         }
         Ok(())
     }
@@ -163,6 +180,9 @@ impl<'a> Run<'a> {
         let dead = ledger.take_letters(&self.read(&format!("{}.dead", self.name))?)?;
         for (number, plan) in self.records.iter().enumerate() {
             let (delivered, dead) = (delivered[number], dead[number]);
+            if !self.guarantee.allows(delivered + dead) {
+                ledger.faults.push(format!("{number} is there {} times", delivered + dead));
+            }
             match (delivered > 0, dead > 0) {
                 (false, false) => ledger.faults.push(format!("{number} is missing")),
                 (is_delivered, is_dead) if is_delivered == plan.is_pill || is_dead != plan.is_pill => {

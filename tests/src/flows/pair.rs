@@ -5,6 +5,7 @@ use std::{env, thread};
 
 use anyhow::{Context as _, anyhow};
 
+use crate::backend::{self, Backend};
 use crate::kafka::Kafka;
 use crate::places::Scratch;
 use crate::router::Router;
@@ -54,7 +55,7 @@ impl<'a> Pair<'a> {
     }
 
     /// Kills one of them, and starts it again at once.
-    fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+    pub(super) fn kill(&mut self, number: usize) -> anyhow::Result<()> {
         if let Some(router) = self.routers[number].take() {
             router.kill()?;
         }
@@ -76,8 +77,19 @@ impl<'a> Pair<'a> {
         })
     }
 
+    /// Has one of them stand still (SIGSTOP), until the other has done all that there is of the source topic.
+    pub(super) fn pause(&mut self, number: usize) -> anyhow::Result<()> {
+        let paused = self.routers[number].as_ref().context("it is being started")?;
+        paused.pause()?;
+        let done = wait::until_ok("the other router to do it all", GO_ON_DEADLINE, || {
+            Ok((self.kafka.lag(&self.name, &self.name)? == 0).then_some(()))
+        });
+        paused.resume()?;
+        done
+    }
+
     /// Waits until the topic has so many records.
-    fn wait_for(&mut self, topic: &str, goal: i64) -> anyhow::Result<()> {
+    pub(super) fn wait_for(&mut self, topic: &str, goal: i64) -> anyhow::Result<()> {
         wait::until_ok("the routers to go on", GO_ON_DEADLINE, || {
             self.check()?;
             Ok((self.kafka.count(topic)? >= goal).then_some(()))
@@ -86,9 +98,12 @@ impl<'a> Pair<'a> {
 
     /// Waits until the group has committed all of the source topic and all of the retry topic.
     pub(super) fn drain(&mut self) -> anyhow::Result<()> {
+        let log = Backend::Kafka(self.kafka).log()?;
         wait::until_ok("the group to have nothing left to do", DRAIN_DEADLINE, || {
             self.check()?;
-            Ok((self.lag()? == (0, 0)).then_some(()))
+            let is_done = self.kafka.lag(&self.name, &self.name)? == 0
+                && backend::is_read(&*log, &self.name, &retry_topic(&self.name))?;
+            Ok(is_done.then_some(()))
         })
     }
 
@@ -127,6 +142,31 @@ pub(super) fn verdict(
     match (accounted, worked) {
         (Err(fault), Err(stuck)) => Err(stuck.context(format!("the routers were not done; so far, {fault:#}"))),
         (accounted, worked) => accounted.and(worked).and(stopped),
+    }
+}
+
+/// How routers deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Every record once or more.
+    AtLeastOnce,
+    /// Every record once.
+    ExactlyOnce,
+}
+
+impl Guarantee {
+    /// The keys of the table `[router]` that ask for it.
+    pub(super) const fn keys(self) -> &'static str {
+        match self {
+            Self::AtLeastOnce => "delivery = \"at-least-once\"",
+            // So that what a killed router has left open is over soon.
+            Self::ExactlyOnce => "delivery = \"exactly-once\"\ntransaction = { timeout = \"6s\" }",
+        }
+    }
+
+    /// Whether a record may be there so often.
+    pub(super) const fn allows(self, copies: u32) -> bool {
+        matches!(self, Self::AtLeastOnce) || copies <= 1
     }
 }
 

@@ -1,16 +1,31 @@
-//! A proxy in front of a broker, that loses single requests or answers, and with them the connection.
+//! A proxy in front of a broker, that loses single requests or answers, and with them the connection; or holds back a
+//! request that ends a transaction, until the same writer is in the middle of the next.
 //!
-//! It knows of Kafka's protocol how messages are framed, what kind a request is of, and which answer belongs to it.
+//! It knows of Kafka's protocol how messages are framed, what kind a request is of, which answer belongs to it, and whose
+//! transaction a request is about.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::Context as _;
 
-/// Kafka's number for the request that ends a transaction.
+/// Kafka's number for the request that writes records.
+pub const PRODUCE: i16 = 0;
+/// For the one that says how far a group has come.
+pub const OFFSET_COMMIT: i16 = 8;
+/// For the one that opens a writer of transactions, and ends what another has left.
+pub const INIT_PRODUCER_ID: i16 = 22;
+/// For the one that begins a transaction, by what it is going to write to.
+pub const ADD_PARTITIONS_TO_TXN: i16 = 24;
+/// For the one that says whose offsets belong to a transaction.
+pub const ADD_OFFSETS_TO_TXN: i16 = 25;
+/// For the one that ends a transaction.
 pub const END_TXN: i16 = 26;
+/// For the one that adds offsets to a transaction.
+pub const TXN_OFFSET_COMMIT: i16 = 28;
 
 /// What is lost, before the connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +50,32 @@ struct State {
     loss: Option<(i16, Lost, u32)>,
     /// How many requests or answers were lost so far.
     lost: u32,
+    /// How many of the next requests that end transactions are held back.
+    to_hold: u32,
+    /// Those that are, by the writer.
+    held: Vec<(Vec<u8>, Sender<()>)>,
+    /// The error codes that they were answered with.
+    late: Vec<i16>,
+}
+
+/// What is watched for in the answers of one connection.
+#[derive(Debug, Default)]
+struct Watched {
+    /// The answer to this request is lost.
+    doomed: Option<[u8; 4]>,
+    /// The answer to this request says that a transaction has begun: of this writer.
+    begun: Option<([u8; 4], Vec<u8>)>,
+    /// This one was late.
+    late: Option<[u8; 4]>,
+}
+
+/// What becomes of a request.
+enum Way {
+    On,
+    /// It is lost, and the connection ends.
+    Lost,
+    /// It goes on when this comes; to the client the connection ends.
+    Later(Receiver<()>),
 }
 
 impl Proxy {
@@ -79,6 +120,64 @@ impl Proxy {
         state.lost
     }
 
+    /// From now on, holds back the next `times` requests that end transactions, each until a next transaction of its writer has
+    /// begun: the client sees its connection end, and knows nothing of the end.
+    pub fn hold_ends(&self, times: u32) {
+        self.state().to_hold = times;
+    }
+
+    /// Holds nothing back any more; the answer is with which error codes the requests were answered that were held back.
+    pub fn hold_nothing(&self) -> Vec<i16> {
+        let mut state = self.state();
+        state.to_hold = 0;
+        state.held.clear();
+        state.late.clone()
+    }
+
+    /// What is to be done with a request.
+    fn way(&self, request: &[u8], watched: &Mutex<Watched>) -> Way {
+        let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = request.get(4..).and_then(number::<4>);
+        match self.loss(request) {
+            None => {}
+            Some(Lost::Request) => return Way::Lost,
+            Some(Lost::Answer) => watched.doomed = id,
+        }
+        let kind = number::<2>(request).map(i16::from_be_bytes);
+        let (Some(ADD_PARTITIONS_TO_TXN | END_TXN), Some(id), Some(writer)) = (kind, id, writer(request)) else {
+            return Way::On;
+        };
+        let mut state = self.state();
+        if kind == Some(ADD_PARTITIONS_TO_TXN) {
+            watched.begun = Some((id, writer.to_vec()));
+        } else if state.to_hold > 0 && !state.held.iter().any(|(other, _)| other == writer) {
+            state.to_hold -= 1;
+            let (begun, later) = mpsc::channel();
+            state.held.push((writer.to_vec(), begun));
+            watched.late = Some(id);
+            return Way::Later(later);
+        }
+        Way::On
+    }
+
+    /// Whether an answer is passed on.
+    fn passes(&self, answer: &[u8], watched: &Mutex<Watched>) -> bool {
+        let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = number::<4>(answer);
+        if let Some((_, writer)) = watched.begun.take_if(|(begun, _)| Some(*begun) == id) {
+            let mut state = self.state();
+            // Whoever waits for it hears of it when its sender is dropped, too; then it is not sent.
+            for (_, begun) in state.held.extract_if(.., |(held, _)| *held == writer) {
+                _ = begun.send(());
+            }
+        }
+        if watched.late.is_some() && watched.late == id {
+            // The time that the client is to wait, and the code.
+            self.state().late.extend(answer.get(8..).and_then(number::<2>).map(i16::from_be_bytes));
+        }
+        id.is_none() || watched.doomed != id
+    }
+
     /// What is lost of a request.
     fn loss(&self, request: &[u8]) -> Option<Lost> {
         let mut state = self.state();
@@ -102,34 +201,46 @@ impl Proxy {
         let Ok(broker) = TcpStream::connect(broker) else { return Ok(()) };
         client.set_nodelay(true)?;
         broker.set_nodelay(true)?;
-        // The answer to this request is lost.
-        let doomed = Arc::new(Mutex::new(None));
-        let requests = (client.try_clone()?, broker.try_clone()?, self.clone(), Arc::clone(&doomed));
+        let watched = Arc::new(Mutex::new(Watched::default()));
+        let requests = (client.try_clone()?, broker.try_clone()?, self.clone(), Arc::clone(&watched));
         thread::spawn(move || {
-            let (client, broker, proxy, doomed) = requests;
-            end(
-                &client,
-                &broker,
-                pass(&client, &broker, |request| match proxy.loss(request) {
-                    None => true,
-                    Some(Lost::Request) => false,
-                    Some(Lost::Answer) => {
-                        *doomed.lock().unwrap_or_else(PoisonError::into_inner) = request.get(4..).and_then(number::<4>);
-                        true
-                    }
-                }),
-            );
+            let (client, broker, proxy, watched) = requests;
+            let mut is_late = false;
+            let ended = pass(&client, &broker, |request| match proxy.way(request, &watched) {
+                Way::On => true,
+                Way::Lost => false,
+                Way::Later(begun) => {
+                    drop(client.shutdown(Shutdown::Both));
+                    let goes_on = begun.recv().is_ok();
+                    is_late = goes_on;
+                    goes_on
+                }
+            });
+            // What is late is the last, and the answer to it ends the connection.
+            if !is_late {
+                end(&client, &broker, ended);
+            }
         });
+        let proxy = self.clone();
         thread::spawn(move || {
-            let doomed = || *doomed.lock().unwrap_or_else(PoisonError::into_inner);
-            end(
-                &client,
-                &broker,
-                pass(&broker, &client, |answer| number::<4>(answer).is_none_or(|id| Some(id) != doomed())),
-            );
+            end(&client, &broker, pass(&broker, &client, |answer| proxy.passes(answer, &watched)));
         });
         Ok(())
     }
+}
+
+/// Whose transaction a request is about, of those that name the writer first: all but the newest versions, which begin in
+/// another way.
+fn writer(request: &[u8]) -> Option<&[u8]> {
+    let text = |bytes: &[u8]| -> Option<(usize, usize)> {
+        let length = i16::from_be_bytes(number::<2>(bytes)?);
+        Some((2, 2 + usize::try_from(length).unwrap_or(0)))
+    };
+    let rest = request.get(8..)?;
+    let (_, after) = text(rest)?;
+    let rest = rest.get(after..)?;
+    let (from, to) = text(rest)?;
+    rest.get(from..to)
 }
 
 /// The first bytes of a message.

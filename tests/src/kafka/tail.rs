@@ -1,5 +1,6 @@
 //! A topic that is read while it grows, by a thread of its own: what it has may be removed again before a test is over.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -7,14 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use pointsman_core::record::OwnedRecord;
-use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::Kafka;
 use super::topics::{assign_all, owned};
+use crate::wait;
 
-/// How long a broker that has something may keep silent.
+/// How long the end may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How often it looks whether that is all.
 const LOOK: Duration = Duration::from_millis(100);
@@ -27,7 +29,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Begins to read. Nothing may have been removed from the topic yet, and no transaction may write to it.
+    /// Begins to read. Nothing may have been removed from the topic yet. Records of aborted transactions are left out.
     ///
     /// # Errors
     /// When the topic is not there.
@@ -56,29 +58,53 @@ impl Tail {
     }
 }
 
+/// What is removed before it was read is an error of the client, which is told not to look for another place.
 fn read(consumer: &BaseConsumer, partitions: usize, ending: &AtomicBool) -> anyhow::Result<Vec<OwnedRecord>> {
+    let topic = consumer.assignment()?.elements().first().context("a partition")?.topic().to_owned();
     let mut records = Vec::new();
     let mut next = vec![0; partitions];
     loop {
         let is_last = ending.load(Ordering::Acquire);
-        match consumer.poll(LOOK) {
-            Some(Ok(message)) => {
-                let place = next.get_mut(usize::try_from(message.partition())?).context("a partition was added")?;
-                ensure!(message.offset() == *place, "offsets {place} to {} were missed", message.offset());
-                *place += 1;
-                records.push(owned(&message));
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => {}
-            Some(Err(error)) => return Err(error).context("can't read on"),
-            None if is_last => break,
-            None => {}
+        match take(consumer, &mut records, &mut next)? {
+            Taken::Nothing if is_last => break,
+            Taken::Nothing | Taken::Record | Taken::End(_) => {}
         }
     }
-    // Silence may be a broker's that is slow.
-    let topic = consumer.assignment()?.elements().first().context("a partition")?.topic().to_owned();
-    for (partition, next) in (0..).zip(next) {
-        let (_, end) = consumer.fetch_watermarks(&topic, partition, DEADLINE)?;
-        ensure!(next == end, "{topic}/{partition} was read up to {next}, and ends at {end}");
+    // Silence may be a broker's that is slow: so each partition is read once more, up to what is its end by now.
+    let mut list = TopicPartitionList::new();
+    for (partition, next) in (0..).zip(&next) {
+        list.add_partition_offset(&topic, partition, Offset::Offset(*next))?;
     }
+    consumer.assign(&list)?;
+    let mut open: BTreeSet<i32> = (0..i32::try_from(partitions)?).collect();
+    wait::until_ok("a topic to be read to its end", DEADLINE, || {
+        if let Taken::End(partition) = take(consumer, &mut records, &mut next)? {
+            open.remove(&partition);
+        }
+        Ok(open.is_empty().then_some(()))
+    })?;
     Ok(records)
+}
+
+/// What a look has brought.
+enum Taken {
+    Nothing,
+    Record,
+    /// The end of a partition.
+    End(i32),
+}
+
+fn take(consumer: &BaseConsumer, records: &mut Vec<OwnedRecord>, next: &mut [i64]) -> anyhow::Result<Taken> {
+    match consumer.poll(LOOK) {
+        Some(Ok(message)) => {
+            let place = next.get_mut(usize::try_from(message.partition())?).context("a partition was added")?;
+            ensure!(message.offset() >= *place, "offset {} came after {place}", message.offset());
+            *place = message.offset() + 1;
+            records.push(owned(&message));
+            Ok(Taken::Record)
+        }
+        Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Taken::End(partition)),
+        Some(Err(error)) => Err(error).context("can't read on"),
+        None => Ok(Taken::Nothing),
+    }
 }

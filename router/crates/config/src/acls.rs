@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pointsman_core::delivery::TopicId;
 
 use crate::dead_letters::{audit_topic, parking_topic, writer_id};
-use crate::plan::{BrokerPlan, OnDead, Plan, RoutePlan, TopicRole};
+use crate::plan::{BrokerPlan, DeliveryPlan, OnDead, Plan, RoutePlan, TopicRole};
 
 /// What one route needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Acl {
     pub why: &'static str,
 }
 
-/// What a right is about. Names are literal, never prefixes.
+/// What a right is about. Names are literal, but for one that says that it is a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
     /// A consumer group.
@@ -39,6 +39,8 @@ pub enum Resource {
     Topic(Arc<str>),
     /// A writer of transactions.
     TransactionalId(Arc<str>),
+    /// All writers of transactions whose names begin so.
+    TransactionalIdPrefix(Arc<str>),
     /// The cluster itself.
     Cluster,
 }
@@ -54,7 +56,7 @@ pub enum Operation {
     Create,
     /// Remove records.
     Delete,
-    /// Ask how long a topic keeps its records.
+    /// Ask for the settings of a topic.
     DescribeConfigs,
     /// Produce idempotently, where the broker is older than 2.8 (KIP-679).
     IdempotentWrite,
@@ -95,6 +97,11 @@ fn of_route(plan: &Plan, route: &RoutePlan) -> RouteAcls {
         Operation::IdempotentWrite,
         "only for brokers before 2.8: later ones need Write on a topic alone",
     );
+    let in_transactions = matches!(plan.router.delivery, DeliveryPlan::ExactlyOnce(_));
+    if in_transactions {
+        let prefix = Resource::TransactionalIdPrefix(format!("{}.", plan.router.name).into());
+        allow(prefix, Operation::Write, "one writer of transactions for each worker");
+    }
     for source in &route.sources {
         allow(Resource::Topic(Arc::clone(&source.topic)), Operation::Read, "source");
     }
@@ -102,6 +109,9 @@ fn of_route(plan: &Plan, route: &RoutePlan) -> RouteAcls {
     let written = route.outputs.iter().map(|output| output.topic).chain(retries).chain(route.dead_letter);
     for topic in written.filter_map(|id| plan.topics.get(usize::try_from(id.0).ok()?)) {
         let name = || Resource::Topic(Arc::clone(&topic.name));
+        if in_transactions {
+            allow(name(), Operation::DescribeConfigs, "how large batches may be; without it each record is sent alone");
+        }
         match topic.role {
             TopicRole::Output => allow(name(), Operation::Write, "output"),
             TopicRole::Retry { .. } => {
@@ -171,6 +181,9 @@ impl fmt::Display for Acl {
             Resource::Group(name) => write!(f, "--group '{}'", name.replace('\'', r"'\''"))?,
             Resource::Topic(name) => write!(f, "--topic '{name}'")?,
             Resource::TransactionalId(name) => write!(f, "--transactional-id '{name}'")?,
+            Resource::TransactionalIdPrefix(name) => {
+                write!(f, "--resource-pattern-type prefixed --transactional-id '{name}'")?;
+            }
             Resource::Cluster => f.write_str("--cluster")?,
         }
         write!(f, " --operation {}", self.operation.name())

@@ -15,6 +15,15 @@ fn a_route_gets_the_rights_it_needs_and_no_more() {
 }
 
 #[test]
+fn with_exactly_once_delivery_a_router_writes_transactions() {
+    let text = "version = 1\n[router]\nname = \"demo\"\ndelivery = \"exactly-once\"\n[broker]\nbootstrap = \"kafka:9092\"\n\
+                [[routes]]\nname = \"copy\"\nfrom = [\"a\"]\nretry = false\n[[routes.outputs]]\ntopic = \"b\"\n";
+    let variables = BTreeMap::from([("POINTSMAN_UNSTABLE".to_owned(), "exactly-once".to_owned())]);
+    let (plan, _) = compile(text, "exactly-once.toml", &variables).unwrap();
+    insta::assert_snapshot!(render(&acls(&plan), "kafka:9092", "User:pointsman"));
+}
+
+#[test]
 fn the_embedded_log_has_no_rights_to_give() {
     let text = include_str!("../../../../tests/config/valid/minimal.toml");
     let (plan, _) = compile(text, "minimal.toml", &BTreeMap::new()).unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{AssignedFeed, Assignment, Commit, LogError, SourceTopic, StartAt};
+use pointsman_core::port::{AssignedFeed, Assignment, Commit, LogError, Revocation, SourceTopic, StartAt};
 use pointsman_core::record::TopicPartition;
 
 use crate::admin;
@@ -20,21 +20,24 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long the search for the start of one partition may take: the control thread answers no rebalance meanwhile.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A source partition that the group gave us, and what librdkafka has assigned for it: nothing, or the partition itself.
-#[derive(Default)]
-pub(crate) struct Held(Vec<(TopicPartition, Arc<Tap>)>);
+/// A source partition that the group gave us, and that librdkafka has assigned.
+pub(crate) struct Held {
+    partition: TopicPartition,
+    tap: Arc<Tap>,
+    /// Its lane began anew, and reads outside the group. To go back within the group, librdkafka would have to assign the partition
+    /// anew: what it would take for the answer to a rebalance that is on its way.
+    is_aside: bool,
+}
 
 impl Held {
     /// Lets no more records through.
     pub(crate) fn shut(&self) {
-        for (_, tap) in &self.0 {
-            tap.shut();
-        }
+        self.tap.shut();
     }
 
     /// What librdkafka has assigned.
-    pub(crate) fn into_assigned(self) -> impl Iterator<Item = TopicPartition> {
-        self.0.into_iter().map(|(partition, _)| partition)
+    pub(crate) fn into_assigned(self) -> TopicPartition {
+        self.partition
     }
 }
 
@@ -51,6 +54,8 @@ struct Lane {
     source: TopicPartition,
     start: StartAt,
     retry: Option<TopicPartition>,
+    /// One past the last record that may have been parked before the assignment, where the feed can't find that by itself.
+    retry_end: Option<i64>,
 }
 
 /// What was found out about partitions that came.
@@ -91,6 +96,39 @@ impl Member {
         self.take(self.pending.partitions.keys().cloned().collect(), false)
     }
 
+    /// Has lanes begin anew from what is committed, which the router has given up since their transaction was undone.
+    pub(crate) fn assign_anew(&mut self, mut partitions: Vec<TopicPartition>) -> CommitResult {
+        partitions.retain(|partition| self.held.contains_key(partition));
+        if partitions.is_empty() || self.client.assignment_lost() {
+            return Ok(());
+        }
+        // They have no lanes, so there is nothing to commit.
+        self.host.revoked(&partitions, Revocation::Lost, Duration::ZERO);
+        self.trimming.end(&partitions);
+        let fresh: Vec<_> =
+            self.held.values_mut().filter(|held| !held.is_aside && partitions.contains(&held.partition)).collect();
+        let mut list = PartitionList::with_capacity(fresh.len());
+        for held in &fresh {
+            list.push(&held.partition.topic, held.partition.partition, 0, "");
+        }
+        self.client.pause(&list);
+        for held in fresh {
+            // Nothing that was fetched is out of date unseen, and it takes its place until it is taken.
+            held.tap.empty();
+            held.is_aside = true;
+        }
+        self.take(partitions, false)
+    }
+
+    /// Lets librdkafka fetch what was set aside, as it is when it is assigned again.
+    pub(crate) fn resume(&self, gone: &[Held]) {
+        let mut list = PartitionList::with_capacity(gone.len());
+        for held in gone.iter().filter(|held| held.is_aside) {
+            list.push(&held.partition.topic, held.partition.partition, 0, "");
+        }
+        self.client.resume(&list);
+    }
+
     /// Finds the starts of partitions, has librdkafka fetch them, and hands them to the router. `answers` says that
     /// librdkafka waits for the answer, even if that is that none is taken.
     fn take(&mut self, partitions: Vec<TopicPartition>, answers: bool) -> CommitResult {
@@ -98,10 +136,14 @@ impl Member {
         let mut list = PartitionList::with_capacity(lanes.len());
         let mut assignments = Vec::with_capacity(lanes.len());
         for lane in lanes {
-            let mut held = Held::default();
-            let source = self.feed(&lane.source, &starts, &mut held, &mut list)?;
+            let (source, held) = if self.held.contains_key(&lane.source) {
+                (self.feed_aside(&lane.source, &starts, None)?, None)
+            } else {
+                let (feed, held) = self.feed(&lane.source, &starts, &mut list)?;
+                (feed, Some(held))
+            };
             let retry = match &lane.retry {
-                Some(retry) => Some(self.retry_feed(retry, &starts)?),
+                Some(retry) => Some(self.feed_aside(retry, &starts, lane.retry_end)?),
                 None => None,
             };
             self.pending.partitions.remove(&lane.source);
@@ -109,7 +151,7 @@ impl Member {
                 let (follows, now) = (lane.source.clone(), Instant::now());
                 self.trimming.begin(retry.partition.clone(), follows, retry.start, now);
             }
-            self.held.insert(lane.source, held);
+            self.held.extend(held.map(|held| (lane.source, held)));
             assignments.push(Assignment { source, retry });
         }
         if answers || !assignments.is_empty() {
@@ -139,9 +181,8 @@ impl Member {
         &self,
         partition: &TopicPartition,
         starts: &HashMap<TopicPartition, Commit>,
-        held: &mut Held,
         list: &mut PartitionList,
-    ) -> Result<AssignedFeed, (Code, String)> {
+    ) -> Result<(AssignedFeed, Held), (Code, String)> {
         let (Some(queue), Some(commit)) =
             (Queue::of_partition(&self.client, &partition.topic, partition.partition), starts.get(partition))
         else {
@@ -150,24 +191,28 @@ impl Member {
         let tap = Tap::open(queue);
         let start = commit.offset;
         list.push(&partition.topic, partition.partition, start, "");
-        held.0.push((partition.clone(), Arc::clone(&tap)));
-        Ok(AssignedFeed {
+        let held = Held { partition: partition.clone(), tap: Arc::clone(&tap), is_aside: false };
+        let feed = AssignedFeed {
             partition: partition.clone(),
             start,
             metadata: commit.metadata.clone(),
             feed: Box::new(KafkaFeed::new(partition.clone(), start, tap, Arc::clone(&self.client), None)),
-        })
+        };
+        Ok((feed, held))
     }
 
-    /// The feed of a retry partition, outside the group: a member's client is not told of the ends of partitions, since all
-    /// its lanes would be woken for the end of each source, again and again.
-    fn retry_feed(
+    /// A feed outside the group: of a retry partition, since a member's client is not told of the ends of partitions (all its
+    /// lanes would be woken for the end of each source, again and again); and of a source that is set aside. `end` is that of the
+    /// partition, if it is to be known better than by what is read.
+    fn feed_aside(
         &self,
         partition: &TopicPartition,
         starts: &HashMap<TopicPartition, Commit>,
+        end: Option<i64>,
     ) -> Result<AssignedFeed, (Code, String)> {
         let commit = starts.get(partition).ok_or_else(|| (Code(-1), format!("{partition} has no start")))?;
         let feed = self.readers.read(partition, commit.offset).map_err(|error| (Code(-1), error.to_string()))?;
+        let feed = feed.not_at_its_end_before(end);
         Ok(AssignedFeed {
             partition: partition.clone(),
             start: commit.offset,
@@ -209,7 +254,8 @@ impl Member {
                     findings.pending.push((partition.clone(), no_retry_partition(retry, count)));
                 }
                 _ => {
-                    findings.lanes.push(Lane { source: partition.clone(), start: self.start(source, partition), retry })
+                    let (source, start) = (partition.clone(), self.start(source, partition));
+                    findings.lanes.push(Lane { source, start, retry, retry_end: None });
                 }
             }
         }
@@ -235,15 +281,17 @@ impl Member {
         if partitions.is_empty() {
             return Ok(());
         }
-        let committed = admin::committed_by(&self.client, &partitions, self.request_timeout).map_err(failed)?;
+        // A transaction that is open, of a member that is gone, is waited for.
+        let committed = admin::committed_by(&self.client, &partitions, self.timeout()).map_err(failed)?;
         findings.starts.extend(committed.into_iter().flatten().map(|commit| (commit.partition.clone(), commit)));
         for lane in &findings.lanes {
             self.tell_if_forgotten(lane, &findings.starts);
         }
         let mut first = Vec::new();
         let mut trouble: Option<LogError> = None;
-        for lane in std::mem::take(&mut findings.lanes) {
-            match self.first_commits(&lane, &findings.starts, trouble.as_ref()) {
+        for mut lane in std::mem::take(&mut findings.lanes) {
+            let commits = self.first_commits(&lane, &findings.starts, trouble.as_ref());
+            match commits.and_then(|commits| self.find_end(&mut lane).map(|()| commits)) {
                 Ok(commits) => {
                     first.extend(commits);
                     findings.lanes.push(lane);
@@ -307,8 +355,21 @@ impl Member {
             .collect()
     }
 
+    /// What was parked in a transaction that is committed, and of which the retry partition has not been told yet, is behind
+    /// what can be read. So it is asked, after the commits, how far the partition goes whatever its transactions come to.
+    fn find_end(&self, lane: &mut Lane) -> Result<(), LogError> {
+        if let Some(retry) = lane.retry.as_ref().filter(|_| self.plan.in_transactions) {
+            lane.retry_end = Some(self.readers.uncommitted_end(retry, self.timeout())?);
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Duration {
+        self.request_timeout.min(RESOLVE_TIMEOUT)
+    }
+
     fn resolve(&self, partition: &TopicPartition, start: StartAt) -> Result<i64, LogError> {
-        let timeout = self.request_timeout.min(RESOLVE_TIMEOUT);
+        let timeout = self.timeout();
         match start {
             StartAt::Earliest => admin::watermarks(&self.client, partition, timeout).map(|(first, _)| first),
             StartAt::Latest => admin::watermarks(&self.client, partition, timeout).map(|(_, end)| end),

@@ -31,6 +31,18 @@ impl Tap {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// Throws away what is there to be taken.
+    pub(crate) fn empty(&self) {
+        let mut taken = Vec::new();
+        loop {
+            self.take(&mut taken, TAKE_MAX);
+            if taken.is_empty() {
+                return;
+            }
+            taken.clear();
+        }
+    }
+
     fn take(&self, into: &mut Vec<Message>, max: usize) {
         if let Some(queue) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             queue.take(into, max);
@@ -62,6 +74,8 @@ pub(crate) struct KafkaFeed {
     fault: Option<Fault>,
     /// Said by librdkafka to those whose client is to be told: readers outside a group.
     reached_end: bool,
+    /// Where that says nothing before.
+    end: i64,
     tap: Arc<Tap>,
     client: Arc<Client>,
     /// Ends the reading of a partition that no group assigned.
@@ -92,10 +106,17 @@ impl KafkaFeed {
             next: start,
             fault: None,
             reached_end: false,
+            end: 0,
             tap,
             client,
             _end: end,
         }
+    }
+
+    /// What is told of its end before this offset is not the end of the partition: the transactions behind it are not over.
+    pub(crate) fn not_at_its_end_before(mut self, end: Option<i64>) -> Self {
+        self.end = end.unwrap_or(0);
+        self
     }
 
     /// Takes up to `max` messages from the queue, and keeps the records among them, up to an error that there are records
@@ -180,6 +201,6 @@ impl Feed for KafkaFeed {
     }
 
     fn reached_end(&self) -> bool {
-        self.reached_end && self.waiting.is_empty()
+        self.reached_end && self.next >= self.end && self.waiting.is_empty()
     }
 }

@@ -101,10 +101,9 @@ impl Log for KafkaLog {
         Ok(Box::new(sink::KafkaSink::open(&self.settings, topics, waker)?))
     }
 
-    /// None yet: `check` refuses exactly-once delivery on Kafka.
-    fn transactional_sink(&self, plan: WriterPlan, _: Waker) -> Result<Box<dyn TransactionalSink>, LogError> {
-        let message = "exactly-once delivery is there on the embedded log only; use \"at-least-once\"".to_owned();
-        Err(log_error(format!("can't open the sink {}", plan.id), "unsupported", message))
+    /// By a producer that is replaced where it is in doubt, and a thread that ends its transactions.
+    fn transactional_sink(&self, plan: WriterPlan, waker: Waker) -> Result<Box<dyn TransactionalSink>, LogError> {
+        Ok(Box::new(transactions::TransactingSink::open(&self.settings, &self.client, plan, waker)?))
     }
 
     /// By a producer of its own, which asks for the settings of the topics first.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_core::port::{
@@ -17,7 +17,7 @@ use crate::admin;
 use crate::assignment::{Held, Pending};
 use crate::classify::remedy;
 use crate::error::{client_error, log_error};
-use crate::native::{Client, Code, Event, EventKind, Kind, PartitionList, Queue};
+use crate::native::{Client, Code, Event, EventKind, GroupMetadata, Kind, PartitionList, Queue};
 use crate::reader::Readers;
 use crate::settings::KafkaSettings;
 use crate::trimming::Trimming;
@@ -51,6 +51,7 @@ pub(crate) fn join(
     let (done, finished) = mpsc::channel();
     let name = format!("kafka:{}", plan.group);
     let watching = Arc::clone(&host);
+    let asking = Arc::clone(&client);
     let member = Member {
         plan,
         host,
@@ -80,7 +81,7 @@ pub(crate) fn join(
             done.send(left).ok();
         })
         .map_err(|error| log_error(what, "thread", format!("the system gives no thread: {error}")))?;
-    Ok(KafkaMembership { signal, finished, queue })
+    Ok(KafkaMembership { signal, finished, queue, client: asking })
 }
 
 /// What the router holds of a joined group.
@@ -88,6 +89,7 @@ pub(crate) struct KafkaMembership {
     signal: Arc<Signal>,
     finished: Receiver<bool>,
     queue: Arc<Queue>,
+    client: Arc<Client>,
 }
 
 /// What the control thread and the rest tell each other.
@@ -97,6 +99,17 @@ pub(crate) struct Signal {
     deadline: Mutex<Option<Instant>>,
     ending: AtomicBool,
     failed_commits: AtomicU64,
+    /// Of lanes whose transactions have ended.
+    transacted: Mutex<Transacted>,
+}
+
+/// What the control thread is to know of transactions.
+#[derive(Default)]
+struct Transacted {
+    /// Committed in some.
+    committed: Vec<(TopicPartition, i64)>,
+    /// To be assigned anew, since one was undone.
+    undone: Vec<TopicPartition>,
 }
 
 impl Signal {
@@ -115,6 +128,10 @@ impl Signal {
         self.ending.load(Ordering::Acquire)
     }
 
+    fn transacted(&self) -> MutexGuard<'_, Transacted> {
+        self.transacted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn deadline(&self) -> Option<Instant> {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,7 +139,8 @@ impl Signal {
 
 impl Membership for KafkaMembership {
     fn committer(&self) -> Arc<dyn Committer> {
-        Arc::new(KafkaCommitter { signal: Arc::clone(&self.signal), queue: Arc::clone(&self.queue) })
+        let (signal, queue, client) = (Arc::clone(&self.signal), Arc::clone(&self.queue), Arc::clone(&self.client));
+        Arc::new(KafkaCommitter { signal, queue, client })
     }
 
     /// The control thread does it. Where it is not done in time, the thread is left to itself and its client to the end
@@ -147,6 +165,7 @@ impl Drop for KafkaMembership {
 struct KafkaCommitter {
     signal: Arc<Signal>,
     queue: Arc<Queue>,
+    client: Arc<Client>,
 }
 
 impl Committer for KafkaCommitter {
@@ -171,16 +190,24 @@ impl Committer for KafkaCommitter {
         Box::new(KafkaReceipt { answers })
     }
 
-    /// None: no sink of this log takes it.
+    /// Member and generation. The control thread answers a revocation only when its lanes are given up, and the group has no
+    /// next generation before.
     fn standing(&self) -> Option<Standing> {
-        None
+        if self.client.assignment_lost() {
+            return None;
+        }
+        Some(Standing(Arc::new(GroupMetadata::of_member(&self.client)?)))
     }
 
-    /// Never called, without a [standing](Self::standing).
-    fn committed(&self, _: &[Commit]) {}
+    fn committed(&self, commits: &[Commit]) {
+        let commits = commits.iter().map(|commit| (commit.partition.clone(), commit.offset));
+        self.signal.transacted().committed.extend(commits);
+    }
 
-    /// Never called, as [`committed`](Self::committed).
-    fn rewind(&self, _: &[TopicPartition]) {}
+    fn rewind(&self, partitions: &[TopicPartition]) {
+        self.signal.transacted().undone.extend_from_slice(partitions);
+        self.queue.interrupt();
+    }
 }
 
 /// Has a queue of its own, so that its answer is told from others. Or the reason why nothing was sent.
@@ -237,7 +264,7 @@ impl Member {
             if let Some(event) = self.queue.poll(TICK) {
                 failed |= self.handle(&event).is_err();
             }
-            if !failed && let Err((code, message)) = self.assign_pending() {
+            if !failed && let Err((code, message)) = self.follow_transactions().and_then(|()| self.assign_pending()) {
                 self.fail(code, &message);
                 failed = true;
             }
@@ -300,6 +327,15 @@ impl Member {
         done.map_err(|(code, message)| self.fail(code, &message))
     }
 
+    /// Has lanes begin anew whose transactions were undone.
+    fn follow_transactions(&mut self) -> CommitResult {
+        let Transacted { committed, undone } = std::mem::take(&mut *self.signal.transacted());
+        for (partition, offset) in committed {
+            self.trimming.committed(&partition, offset);
+        }
+        if undone.is_empty() { Ok(()) } else { self.assign_anew(undone) }
+    }
+
     /// Gives partitions back, and says so to librdkafka.
     fn revoke(&mut self, partitions: &[TopicPartition]) -> CommitResult {
         let why = if self.client.assignment_lost() { Revocation::Lost } else { Revocation::Revoked };
@@ -326,6 +362,7 @@ impl Member {
         for held in &held {
             held.shut();
         }
+        self.resume(&held);
         if why == Revocation::Revoked
             && !commits.is_empty()
             && let Err((code, message)) = self.commit_and_wait(&commits, deadline.max(self.request_timeout))
@@ -335,7 +372,7 @@ impl Member {
                 "the last commit of partitions that go failed, their next owner repeats some records: {message}",
             );
         }
-        held.into_iter().flat_map(Held::into_assigned).collect()
+        held.into_iter().map(Held::into_assigned).collect()
     }
 
     fn unassign(&self, partitions: &[TopicPartition]) -> CommitResult {

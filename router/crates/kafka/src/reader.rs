@@ -6,10 +6,12 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pointsman_core::port::LogError;
 use pointsman_core::record::TopicPartition;
 
+use crate::admin;
 use crate::error::{client_error, log_error};
 use crate::feed::{End, KafkaFeed, Tap};
 use crate::native::{Client, Kind, Queue, Topic};
@@ -19,6 +21,8 @@ use crate::settings::KafkaSettings;
 pub(crate) struct Readers {
     settings: KafkaSettings,
     clients: Mutex<Vec<Arc<Reader>>>,
+    /// Asks for the ends of partitions whatever transactions are open there. Made when it is first needed.
+    uncommitted: Mutex<Option<Arc<Client>>>,
 }
 
 /// One client, and the partitions it is reading.
@@ -30,7 +34,24 @@ struct Reader {
 impl Readers {
     pub(crate) fn new(settings: &KafkaSettings, first: &Arc<Client>) -> Self {
         let first = Reader { client: Arc::clone(first), busy: Mutex::default() };
-        Self { settings: settings.clone(), clients: Mutex::new(vec![Arc::new(first)]) }
+        Self { settings: settings.clone(), clients: Mutex::new(vec![Arc::new(first)]), uncommitted: Mutex::default() }
+    }
+
+    /// One past the last record, be its transaction over or not.
+    pub(crate) fn uncommitted_end(&self, partition: &TopicPartition, timeout: Duration) -> Result<i64, LogError> {
+        let client = {
+            let mut client = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*client {
+                Some(client) => Arc::clone(client),
+                None => {
+                    let made = Client::new(Kind::Reader, &self.settings.uncommitted()).map_err(|message| {
+                        log_error(format!("can't ask for the end of {partition}"), "client", message)
+                    })?;
+                    Arc::clone(client.insert(Arc::new(made)))
+                }
+            }
+        };
+        admin::watermarks(&client, partition, timeout).map(|(_, end)| end)
     }
 
     /// Reads a partition from an offset on, which must not be negative.

@@ -136,6 +136,13 @@ impl KafkaSettings {
         properties
     }
 
+    /// A client that asks where partitions end, whatever transactions are open there. Nothing is read by it.
+    pub(crate) fn uncommitted(&self) -> Properties {
+        let mut properties = self.reader();
+        properties.set("isolation.level", "read_uncommitted");
+        properties
+    }
+
     /// A client that asks for a group's commits, and is no member of it.
     pub(crate) fn onlooker(&self, group: &str) -> Properties {
         let mut properties = self.reader();

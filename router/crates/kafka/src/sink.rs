@@ -23,7 +23,7 @@ use crate::settings::KafkaSettings;
 const _: () = assert!(size_of::<usize>() == size_of::<u64>(), "64-bit platforms only");
 
 /// How long librdkafka's thread has to notice that nothing is to linger.
-const HURRY: Duration = Duration::from_millis(1);
+pub(crate) const HURRY: Duration = Duration::from_millis(1);
 
 /// A sink on a Kafka cluster.
 ///
@@ -105,15 +105,7 @@ impl Sink for KafkaSink {
         forward: &Forward<'_>,
         token: Token,
     ) -> Result<usize, ProduceError> {
-        let Some(fetched) = (batch as &mut dyn Any).downcast_mut::<KafkaBatch>() else {
-            return self.produce(&forward.of(batch.record(index)), token);
-        };
-        let header_bytes = Delivery::HEADER_BYTES * fetched.headers_of(index).len();
-        let (record, headers) = fetched.take_headers(index);
-        let delivery = forward.of(record);
-        let bytes = delivery.rough_bytes() + header_bytes;
-        self.send(&delivery, headers, token).inspect_err(|_| fetched.restore(index))?;
-        Ok(bytes)
+        forward_with(batch, index, forward, |delivery, headers| self.send(delivery, headers, token))
     }
 
     fn hurry(&mut self) {
@@ -143,7 +135,7 @@ impl Sink for KafkaSink {
             }
         }
         if let Some(alone) = &self.alone {
-            alone.reports(reports);
+            take_reports(&alone.queue, Batching::Off, reports);
         }
         for producer in std::iter::once(&self.batched).chain(&self.alone) {
             if let Some((code, message)) = producer.client.fatal() {
@@ -188,26 +180,47 @@ impl Producer {
             .collect::<Result<_, _>>()?;
         Ok(Self { topics, queue, client })
     }
-
-    /// Appends the reports that have come in.
-    fn reports(&self, reports: &mut Vec<Report>) {
-        while let Some(mut event) = self.queue.poll(Duration::ZERO) {
-            if event.kind() != EventKind::Reports {
-                continue;
-            }
-            let mut unknown = UnknownOffsets::default();
-            while let Some(message) = event.next_message() {
-                let result = outcome(message, Batching::Off).map(|offset| unknown.leave_out(offset));
-                reports.push(Report { token: Token(message.opaque() as u64), result });
-            }
-        }
-    }
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
         // Else destroying the client would hold on to the records of an outage.
         self.client.purge();
+    }
+}
+
+/// Sends a record with its headers in librdkafka's own form, taken along where the batch is of Kafka. The answer is about how
+/// many bytes it takes.
+pub(crate) fn forward_with(
+    batch: &mut dyn Batch,
+    index: usize,
+    forward: &Forward<'_>,
+    send: impl FnOnce(&Delivery<'_>, Option<NativeHeaders>) -> Result<(), ProduceError>,
+) -> Result<usize, ProduceError> {
+    let Some(fetched) = (&mut *batch as &mut dyn Any).downcast_mut::<KafkaBatch>() else {
+        let delivery = forward.of(batch.record(index));
+        send(&delivery, native_headers(&delivery))?;
+        return Ok(delivery.rough_bytes());
+    };
+    let header_bytes = Delivery::HEADER_BYTES * fetched.headers_of(index).len();
+    let (record, headers) = fetched.take_headers(index);
+    let delivery = forward.of(record);
+    let bytes = delivery.rough_bytes() + header_bytes;
+    send(&delivery, headers).inspect_err(|_| fetched.restore(index))?;
+    Ok(bytes)
+}
+
+/// Appends the reports that have come in.
+pub(crate) fn take_reports(queue: &Queue, batching: Batching, reports: &mut Vec<Report>) {
+    while let Some(mut event) = queue.poll(Duration::ZERO) {
+        if event.kind() != EventKind::Reports {
+            continue;
+        }
+        let mut unknown = UnknownOffsets::default();
+        while let Some(message) = event.next_message() {
+            let result = outcome(message, batching).map(|offset| unknown.leave_out(offset));
+            reports.push(Report { token: Token(message.opaque() as u64), result });
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{LogError, Transaction, TransactionError, Transactions, WriterPlan};
+use pointsman_core::port::{LogError, Transaction, TransactionError, Transactions, Waker, WriterPlan};
 
 use self::transaction::KafkaTransaction;
 use crate::admin;
@@ -20,10 +20,16 @@ use crate::classify::{TransactionFault, remedy, transaction_fault};
 use crate::native::{Client, Kind, Queue, Remains, Topic, TransactionComplaint};
 use crate::settings::{KafkaSettings, bounded};
 
+mod sink;
 mod transaction;
+
+pub(crate) use self::sink::TransactingSink;
 
 /// How long to wait before a call that failed at once is made again.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a topic may be unknown to some broker that another one has just made.
+const IN_THE_MAKING: Duration = Duration::from_secs(5);
 
 /// A writer on a Kafka cluster. Fields are dropped in order: what refers to the client first.
 pub(crate) struct KafkaTransactions {
@@ -59,6 +65,11 @@ impl KafkaTransactions {
         Ok(writer)
     }
 
+    /// Has `waker` called when reports may have come in.
+    fn wake_with(&mut self, waker: Waker) {
+        self.queue.wake_with(waker);
+    }
+
     /// Fences the writer before this one, and ends what it has left.
     fn take_over(&self) -> Result<(), TransactionError> {
         let deadline = Instant::now() + self.plan.deadline;
@@ -86,20 +97,29 @@ impl KafkaTransactions {
 
 /// The largest batch of records that each of the topics takes; `None` where that may not be asked.
 fn smallest_batch(client: &Arc<Client>, plan: &WriterPlan) -> Result<Option<usize>, TransactionError> {
-    match admin::settings(client, &plan.topics, plan.deadline) {
-        Ok(settings) => {
-            let smallest = settings.iter().filter_map(|settings| settings.max_batch_bytes).min();
-            Ok(Some(smallest.unwrap_or(usize::MAX)))
+    let made_by = Instant::now() + IN_THE_MAKING.min(plan.deadline);
+    loop {
+        let LogError { what, code, message } = match admin::settings(client, &plan.topics, plan.deadline) {
+            Ok(settings) => {
+                let smallest = settings.iter().filter_map(|settings| settings.max_batch_bytes).min();
+                return Ok(Some(smallest.unwrap_or(usize::MAX)));
+            }
+            Err(error) => error,
+        };
+        let is_unknown = code.starts_with("UNKNOWN_TOPIC");
+        if is_unknown && !left(made_by).is_zero() {
+            std::thread::sleep(PAUSE);
+            continue;
         }
-        Err(LogError { code, .. }) if code.ends_with("AUTHORIZATION_FAILED") => Ok(None),
-        Err(error @ LogError { .. }) => {
-            let (code, message) = (error.code.clone(), error.to_string());
-            Err(if code.starts_with("UNKNOWN_TOPIC") || code == "INVALID_TOPIC_EXCEPTION" {
-                TransactionError::Fatal { code, message }
-            } else {
-                TransactionError::Aborted { code, message }
-            })
+        if code.ends_with("AUTHORIZATION_FAILED") {
+            return Ok(None);
         }
+        let message = format!("{what}: {message}");
+        return Err(if is_unknown || code == "INVALID_TOPIC_EXCEPTION" {
+            TransactionError::Fatal { code, message }
+        } else {
+            TransactionError::Aborted { code, message }
+        });
     }
 }
 
@@ -109,6 +129,14 @@ impl Transactions for KafkaTransactions {
     }
 
     fn begin(&mut self) -> Result<Box<dyn Transaction + '_>, TransactionError> {
+        self.begin_native()?;
+        Ok(Box::new(KafkaTransaction::begun(self, Instant::now(), 0)))
+    }
+}
+
+impl KafkaTransactions {
+    /// Has librdkafka begin a transaction.
+    fn begin_native(&mut self) -> Result<(), TransactionError> {
         if let Some(over) = &self.over {
             return Err(over.clone());
         }
@@ -122,7 +150,7 @@ impl Transactions for KafkaTransactions {
             self.over = Some(error.clone());
             return Err(error);
         }
-        Ok(Box::new(KafkaTransaction::new(self)))
+        Ok(())
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::findings::Findings;
-use crate::plan::DeliveryPlan;
 use crate::raw::{Breaker, Broker, Plugin, Route, Router, Stage};
 use crate::units::{show_duration, show_size};
 
@@ -41,7 +40,6 @@ pub(super) fn check(
     }
     let (Some(router), Some(broker)) = (router, broker) else { return };
     check_drain(router, broker, findings);
-    check_delivery(router, broker, findings);
     for route in routes {
         check_step(route, plugins, router, broker, findings);
     }
@@ -58,15 +56,6 @@ fn is_stage(route: &Route, plugin: &Plugin) -> bool {
         Stage::Plugin(name) => name.value == plugin.name.value,
         Stage::Filter(_) => false,
     })
-}
-
-/// There is no sink for it yet.
-fn check_delivery(router: &Router, broker: &Broker, findings: &Findings) {
-    if let (DeliveryPlan::ExactlyOnce(_), Broker::Kafka { .. }) = (&router.delivery.value, broker) {
-        let message =
-            "`router.delivery` can't be \"exactly-once\" on Kafka: this version has it for the embedded log only";
-        findings.mistake(&router.delivery.span, message, "use \"at-least-once\"");
-    }
 }
 
 /// A member that drains for longer than its session is expelled before it has committed.

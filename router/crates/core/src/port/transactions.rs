@@ -142,4 +142,15 @@ impl TransactionError {
     pub const fn is_recoverable(&self) -> bool {
         matches!(self, Self::Aborted { .. } | Self::Refused { .. })
     }
+
+    /// Its code and message.
+    #[must_use]
+    pub fn into_parts(self) -> (String, String) {
+        let (Self::Aborted { code, message }
+        | Self::Refused { code, message, .. }
+        | Self::Indeterminate { code, message }
+        | Self::Fenced { code, message }
+        | Self::Fatal { code, message }) = self;
+        (code, message)
+    }
 }

@@ -32,6 +32,19 @@ impl Client {
         unsafe { consume_error(sys::rd_kafka_incremental_unassign(self.ptr(), partitions.ptr())) }
     }
 
+    /// Fetches no more of the partitions, and gives out nothing more of what was fetched, until they are
+    /// [resumed](Self::resume). They stay assigned.
+    pub(crate) fn pause(&self, partitions: &PartitionList) {
+        // SAFETY: live pointers. What fails is told in the list, for partitions that the client does not know.
+        unsafe { rd_kafka_pause_partitions(self.ptr(), partitions.ptr()) };
+    }
+
+    /// Undoes [`pause`](Self::pause).
+    pub(crate) fn resume(&self, partitions: &PartitionList) {
+        // SAFETY: as above.
+        unsafe { rd_kafka_resume_partitions(self.ptr(), partitions.ptr()) };
+    }
+
     /// Whether the member has left its group, after [`Queue::close_consumer`](super::Queue::close_consumer).
     pub(crate) fn closed(&self) -> bool {
         // SAFETY: a live client.
@@ -42,4 +55,12 @@ impl Client {
 // The same functions as in the bindings, with the code as an integer.
 unsafe extern "C" {
     fn rd_kafka_subscribe(rk: *mut sys::rd_kafka_t, topics: *const sys::rd_kafka_topic_partition_list_t) -> c_int;
+    fn rd_kafka_pause_partitions(
+        rk: *mut sys::rd_kafka_t,
+        partitions: *mut sys::rd_kafka_topic_partition_list_t,
+    ) -> c_int;
+    fn rd_kafka_resume_partitions(
+        rk: *mut sys::rd_kafka_t,
+        partitions: *mut sys::rd_kafka_topic_partition_list_t,
+    ) -> c_int;
 }

@@ -47,14 +47,13 @@ impl Client {
         unsafe { consume(sys::rd_kafka_begin_transaction(self.ptr())) }
     }
 
-    /// Adds the offsets and metadata of a group that has no members.
+    /// Adds offsets, with what is said of them, as this member of its group.
     pub(crate) fn send_offsets(
         &self,
         offsets: &PartitionList,
-        group: &str,
+        group: &GroupMetadata,
         timeout: Duration,
     ) -> Result<(), Complaint> {
-        let group = GroupMetadata::memberless(group);
         // SAFETY: live pointers; what they point to is copied.
         unsafe {
             consume(sys::rd_kafka_send_offsets_to_transaction(
@@ -137,16 +136,37 @@ unsafe extern "C" fn on_request_sent(
     sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
-/// As who offsets are sent.
-struct GroupMetadata(NonNull<sys::rd_kafka_consumer_group_metadata_t>);
+/// As who offsets are sent. (KIP-447.)
+pub(crate) struct GroupMetadata(NonNull<sys::rd_kafka_consumer_group_metadata_t>);
+
+// SAFETY: it is written when it is made, and only read afterwards.
+unsafe impl Send for GroupMetadata {}
+// SAFETY: as above.
+unsafe impl Sync for GroupMetadata {}
 
 impl GroupMetadata {
     /// Neither member nor generation: the broker checks neither.
-    fn memberless(group: &str) -> Self {
+    pub(crate) fn memberless(group: &str) -> Self {
         let group = c_string(group);
         // SAFETY: a live pointer, copied; librdkafka aborts on a failed allocation.
         let metadata = unsafe { sys::rd_kafka_consumer_group_metadata_new(group.as_ptr()) };
         Self(NonNull::new(metadata).unwrap_or_else(|| unreachable!("a group's metadata is never null")))
+    }
+
+    /// What a consumer is in its group at this moment: the broker refuses offsets with it from the next generation on. `None`
+    /// where it is no member.
+    pub(crate) fn of_member(client: &Client) -> Option<Self> {
+        // SAFETY: a live consumer; the answer is ours.
+        let metadata = Self(NonNull::new(unsafe { sys::rd_kafka_consumer_group_metadata(client.ptr()) })?);
+        // SAFETY: live metadata.
+        let generation = unsafe { sys::rd_kafka_consumer_group_metadata_generation_id(metadata.0.as_ptr()) };
+        (generation >= 0).then_some(metadata)
+    }
+
+    /// The name of the group.
+    pub(crate) fn group(&self) -> String {
+        // SAFETY: live metadata, whose name is a C string.
+        unsafe { text(sys::rd_kafka_consumer_group_metadata_group_id(self.0.as_ptr())) }
     }
 }
 

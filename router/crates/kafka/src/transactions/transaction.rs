@@ -8,7 +8,7 @@ use pointsman_core::port::{Commit, DeliveryError, Group, Token, Transaction, Tra
 use super::{KafkaTransactions, PAUSE, fatal, left};
 use crate::classify::{TransactionFault, queue_full, transaction_fault};
 use crate::membership::commit_list;
-use crate::native::{Code, EventKind, Remains, TransactionComplaint};
+use crate::native::{Code, EventKind, GroupMetadata, Remains, TransactionComplaint};
 use crate::sink::{Batching, delivery_error, native_headers, outgoing};
 
 /// How long an abort waits before delivery reports are taken, which it waits for.
@@ -33,9 +33,9 @@ pub(super) struct KafkaTransaction<'w> {
 }
 
 impl<'w> KafkaTransaction<'w> {
-    /// A transaction that librdkafka has begun.
-    pub(super) fn new(writer: &'w mut KafkaTransactions) -> Self {
-        Self { writer, began: Instant::now(), outstanding: 0, bytes: 0, refused: None, unavailable: None, ended: None }
+    /// A transaction that librdkafka has begun at that moment, with so many records that are not reported yet.
+    pub(super) fn begun(writer: &'w mut KafkaTransactions, began: Instant, outstanding: usize) -> Self {
+        Self { writer, began, outstanding, bytes: 0, refused: None, unavailable: None, ended: None }
     }
 
     fn open(&self) -> Result<(), TransactionError> {
@@ -225,6 +225,45 @@ impl<'w> KafkaTransaction<'w> {
         Ok(())
     }
 
+    /// Adds what a group has read, as that member of it.
+    pub(super) fn add_progress(&mut self, group: &GroupMetadata, commits: &[Commit]) -> Result<(), TransactionError> {
+        self.open()?;
+        self.check_age()?;
+        if let Some(commit) = commits.iter().find(|commit| commit.offset < 0) {
+            // librdkafka would leave it out in silence.
+            let message = format!("the offset {} of {} can't be committed", commit.offset, commit.partition);
+            return Err(self.fail(fatal("invalid-offset", message)));
+        }
+        let (list, deadline) = (commit_list(commits), self.deadline());
+        while let Err(complaint) = self.writer.client.send_offsets(&list, group, left(deadline)) {
+            if complaint.remains == Remains::Resume && !left(deadline).is_zero() {
+                self.serve(PAUSE);
+                continue;
+            }
+            let what = format!("can't add offsets of the group {} to the transaction of", group.group());
+            let (code, message) = self.writer.describe(&what, &complaint);
+            return Err(self.fail(cut(complaint.code, code, message)));
+        }
+        self.serve(Duration::ZERO);
+        self.check_reports()
+    }
+
+    /// [`commit`](Transaction::commit).
+    pub(super) fn finish(mut self) -> Result<(), TransactionError> {
+        self.open()?;
+        self.flush()?;
+        self.check_age()?;
+        self.commit_written()
+    }
+
+    /// [`abort`](Transaction::abort).
+    pub(super) fn give_up(mut self) -> Result<(), TransactionError> {
+        self.open()?;
+        let aborted = self.roll_back();
+        self.end(aborted.clone());
+        aborted
+    }
+
     fn commit_written(&mut self) -> Result<(), TransactionError> {
         let deadline = self.deadline();
         while let Err(complaint) = self.writer.client.commit_transaction(left(deadline)) {
@@ -270,40 +309,16 @@ impl Transaction for KafkaTransaction<'_> {
     }
 
     fn add_offsets(&mut self, group: Group<'_>, commits: &[Commit]) -> Result<(), TransactionError> {
-        self.open()?;
-        self.check_age()?;
         let Group::Memberless(group) = group;
-        if let Some(commit) = commits.iter().find(|commit| commit.offset < 0) {
-            // librdkafka would leave it out in silence.
-            let message = format!("the offset {} of {} can't be committed", commit.offset, commit.partition);
-            return Err(self.fail(fatal("invalid-offset", message)));
-        }
-        let (list, deadline) = (commit_list(commits), self.deadline());
-        while let Err(complaint) = self.writer.client.send_offsets(&list, group, left(deadline)) {
-            if complaint.remains == Remains::Resume && !left(deadline).is_zero() {
-                self.serve(PAUSE);
-                continue;
-            }
-            let what = format!("can't add offsets of the group {group} to the transaction of");
-            let (code, message) = self.writer.describe(&what, &complaint);
-            return Err(self.fail(cut(complaint.code, code, message)));
-        }
-        self.serve(Duration::ZERO);
-        self.check_reports()
+        self.add_progress(&GroupMetadata::memberless(group), commits)
     }
 
-    fn commit(mut self: Box<Self>) -> Result<(), TransactionError> {
-        self.open()?;
-        self.flush()?;
-        self.check_age()?;
-        self.commit_written()
+    fn commit(self: Box<Self>) -> Result<(), TransactionError> {
+        self.finish()
     }
 
-    fn abort(mut self: Box<Self>) -> Result<(), TransactionError> {
-        self.open()?;
-        let aborted = self.roll_back();
-        self.end(aborted.clone());
-        aborted
+    fn abort(self: Box<Self>) -> Result<(), TransactionError> {
+        self.give_up()
     }
 }
 
