@@ -28,7 +28,8 @@ pub use topics::{Sample, TopicSpec, header_text, owned};
 #[derive(Debug)]
 pub struct Kafka {
     bootstrap: String,
-    broker: Option<Broker>,
+    /// None of a given cluster's.
+    brokers: Vec<Broker>,
 }
 
 /// Why there is no Kafka.
@@ -74,19 +75,30 @@ impl Kafka {
     pub fn start_with(properties: &[(&str, &str)]) -> Result<Self, Unavailable> {
         let jars = jars::fetch().map_err(require)?;
         let broker = Broker::start(&jars, properties)?;
-        Ok(Self { bootstrap: broker.bootstrap(), broker: Some(broker) })
+        Ok(Self { bootstrap: broker.bootstrap(), brokers: vec![broker] })
     }
 
-    /// A broker of its own, behind a proxy: it tells its clients the proxy's address, and all they do but to ask for that
-    /// goes through it.
+    /// So many brokers of its own, each behind a proxy: they tell their clients the proxies' addresses, and all that those do but to
+    /// ask for that goes through them.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub fn start_behind() -> Result<(Self, Proxy), Unavailable> {
-        let proxy = Proxy::new()?;
-        let kafka = Self::start_with(&[("advertised.listeners", &format!("PLAINTEXT://{}", proxy.address()))])?;
-        proxy.lead_to(kafka.bootstrap());
-        Ok((kafka, proxy))
+    pub fn start_behind(brokers: usize) -> Result<(Self, Proxy), Unavailable> {
+        let jars = jars::fetch().map_err(require)?;
+        let first = Proxy::new()?;
+        let mut proxies = vec![first.clone()];
+        for _ in 1..brokers {
+            proxies.push(first.beside()?);
+        }
+        let advertised =
+            |proxy: &Proxy| ("advertised.listeners".to_owned(), format!("PLAINTEXT://{}", proxy.address()));
+        // A broker asks others by what they advertise, and that at once.
+        let brokers =
+            Broker::start_all(&jars, proxies.iter().map(|proxy| vec![advertised(proxy)]).collect(), |at, broker| {
+                proxies[at].lead_to(&broker.bootstrap());
+            })?;
+        let bootstrap = brokers.iter().map(Broker::bootstrap).collect::<Vec<_>>().join(",");
+        Ok((Self { bootstrap, brokers }, first))
     }
 
     /// The Kafka that all tests of this binary share: the cluster that `POINTSMAN_TEST_BOOTSTRAP` names, or one broker
@@ -97,7 +109,7 @@ impl Kafka {
     pub fn shared() -> Result<&'static Self, &'static Unavailable> {
         shared()
             .get_or_init(|| match env::var("POINTSMAN_TEST_BOOTSTRAP") {
-                Ok(bootstrap) => Ok(Self { bootstrap, broker: None }),
+                Ok(bootstrap) => Ok(Self { bootstrap, brokers: Vec::new() }),
                 Err(_) => Self::start(),
             })
             .as_ref()
@@ -106,7 +118,8 @@ impl Kafka {
     /// Ends the broker that [`shared`](Self::shared) started, if it did: statics are never dropped. `failed` says
     /// whether a test has failed, and so whether the end of its log is of interest.
     pub fn end_shared(failed: bool) {
-        if let Some(Ok(Self { broker: Some(broker), .. })) = shared().get() {
+        let Some(Ok(Self { brokers, .. })) = shared().get() else { return };
+        for broker in brokers {
             if failed {
                 broker.print_log_tail();
             }
@@ -127,7 +140,13 @@ impl Kafka {
     #[must_use]
     #[expect(clippy::expect_used, reason = "a test that asks for this of a given cluster is wrong")]
     pub fn broker(&self) -> &Broker {
-        self.broker.as_ref().expect("a given cluster can't be stopped: use Kafka::start")
+        self.brokers.first().expect("a given cluster can't be stopped: use Kafka::start")
+    }
+
+    /// The broker processes; none of a given cluster's.
+    #[must_use]
+    pub fn brokers(&self) -> &[Broker] {
+        &self.brokers
     }
 
     /// The configuration of a plain client of this cluster.

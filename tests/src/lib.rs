@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod child;
 pub mod flows;
+pub mod history;
 pub mod kafka;
 pub mod places;
 pub mod plugins;

@@ -1,8 +1,10 @@
 //! Tests that are given a broker: libtest-mimic trials that are skipped, loudly, where there is none.
 
+use std::env;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
+use anyhow::Context as _;
 use libtest_mimic::{Arguments, Completion, Failed};
 
 use crate::kafka::proxy::Proxy;
@@ -39,7 +41,8 @@ impl Trial {
         Self { name, work: Work::Alone(body) }
     }
 
-    /// A test with a broker of its own and a proxy in front of it, which its clients' connections go through.
+    /// A test with a broker of its own, or with so many as `POINTSMAN_TEST_BROKERS` says, and a proxy in front of each, which its
+    /// clients' connections go through.
     #[must_use]
     pub const fn behind(name: &'static str, body: fn(&Kafka, &Proxy) -> anyhow::Result<()>) -> Self {
         Self { name, work: Work::Behind(body) }
@@ -49,7 +52,10 @@ impl Trial {
         let done = match self.work {
             Work::Shared(body) => on_shared(body),
             Work::Alone(body) => Kafka::start().map(|kafka| body(&kafka)),
-            Work::Behind(body) => Kafka::start_behind().map(|(kafka, proxy)| body(&kafka, &proxy)),
+            Work::Behind(body) => brokers().map_err(Unavailable::Broken).and_then(|brokers| {
+                let (kafka, proxy) = Kafka::start_behind(brokers)?;
+                Ok(body(&kafka, &proxy))
+            }),
         };
         match done {
             Ok(Ok(())) => Ok(Completion::Completed),
@@ -71,6 +77,13 @@ impl Trial {
 
 /// To be told once more behind the broker's log, where those look who are shown the end only.
 static FAILURES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// How many brokers a test has behind proxies.
+fn brokers() -> anyhow::Result<usize> {
+    let Ok(text) = env::var("POINTSMAN_TEST_BROKERS") else { return Ok(1) };
+    let brokers = text.parse().ok().filter(|brokers| (1..=9).contains(brokers));
+    brokers.with_context(|| format!("POINTSMAN_TEST_BROKERS is {text}, and not a number from 1 to 9"))
+}
 
 fn on_shared(body: Body) -> Result<anyhow::Result<()>, Unavailable> {
     match Kafka::shared() {

@@ -42,7 +42,8 @@ pub fn closely<T>(
     every(CLOSE_INTERVAL, what, deadline, condition)
 }
 
-/// Lets time pass, and nothing else: for benchmarks of what a process costs that has nothing to do.
+/// Lets time pass, and nothing else: for benchmarks of what a process costs that has nothing to do, and for delays that are what
+/// is tested.
 pub fn pass(time: Duration) {
     thread::sleep(time);
 }

@@ -69,10 +69,10 @@ pub fn killed_routers_keep_the_order_of_keys(kafka: &Kafka, guarantee: Guarantee
     run.try_out(seed, |routers| run.feed_and_kill(routers, &mut Rng::with_seed(seed)))
 }
 
-pub(super) struct Run<'a> {
+struct Run<'a> {
     kafka: &'a Kafka,
     /// Of the source topic and of the group.
-    pub(super) name: String,
+    name: String,
     config: String,
     guarantee: Guarantee,
     records: Vec<Plan>,
@@ -117,7 +117,7 @@ impl Plan {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn prepare(kafka: &'a Kafka, guarantee: Guarantee, seed: u64, records: u64) -> anyhow::Result<Self> {
+    fn prepare(kafka: &'a Kafka, guarantee: Guarantee, seed: u64, records: u64) -> anyhow::Result<Self> {
         let name = Kafka::unique("ordered");
         let (output, retry) = (format!("{name}.out"), pair::retry_topic(&name));
         kafka.create_topics(&[
@@ -136,11 +136,7 @@ impl<'a> Run<'a> {
     }
 
     /// Has two routers at work while `work` is done, waits until they are done, and looks for every record.
-    pub(super) fn try_out(
-        &self,
-        seed: u64,
-        work: impl FnOnce(&mut Pair<'_>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    fn try_out(&self, seed: u64, work: impl FnOnce(&mut Pair<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let tail = Tail::begin(self.kafka, &pair::retry_topic(&self.name))?;
         let config = |instance: &str| self.config.replace("INSTANCE", instance);
         let configs = [config(r#"instance_id = "${ROUTER}""#), config("")];
@@ -154,7 +150,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes the records of these numbers.
-    pub(super) fn feed(&self, numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
+    fn feed(&self, numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
         let plans = numbers.filter_map(|number| Some((number, *self.records.get(usize::try_from(number).ok()?)?)));
         self.kafka.fill(&self.name, plans.map(|(number, plan)| plan.sample(number)))
     }

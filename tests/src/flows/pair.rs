@@ -77,13 +77,22 @@ impl<'a> Pair<'a> {
         })
     }
 
+    /// Kills both, does `work`, and starts them again.
+    pub(super) fn stand_still(&mut self, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        for router in &mut self.routers {
+            router.take().map_or(Ok(()), Router::kill)?;
+        }
+        let done = work();
+        (0..self.routers.len()).try_for_each(|number| self.start_again(number))?;
+        done
+    }
+
     /// Has one of them stand still (SIGSTOP), until the other has done all that there is of the source topic.
     pub(super) fn pause(&mut self, number: usize) -> anyhow::Result<()> {
         let paused = self.routers[number].as_ref().context("it is being started")?;
         paused.pause()?;
-        let done = wait::until_ok("the other router to do it all", GO_ON_DEADLINE, || {
-            Ok((self.kafka.lag(&self.name, &self.name)? == 0).then_some(()))
-        });
+        let done =
+            wait::until_ok("the other router to do it all", GO_ON_DEADLINE, || Ok(self.is_source_read().then_some(())));
         paused.resume()?;
         done
     }
@@ -92,7 +101,8 @@ impl<'a> Pair<'a> {
     pub(super) fn wait_for(&mut self, topic: &str, goal: i64) -> anyhow::Result<()> {
         wait::until_ok("the routers to go on", GO_ON_DEADLINE, || {
             self.check()?;
-            Ok((self.kafka.count(topic)? >= goal).then_some(()))
+            // Brokers that have just been started may not know yet.
+            Ok(self.kafka.count(topic).is_ok_and(|count| count >= goal).then_some(()))
         })
     }
 
@@ -101,10 +111,15 @@ impl<'a> Pair<'a> {
         let log = Backend::Kafka(self.kafka).log()?;
         wait::until_ok("the group to have nothing left to do", DRAIN_DEADLINE, || {
             self.check()?;
-            let is_done = self.kafka.lag(&self.name, &self.name)? == 0
-                && backend::is_read(&*log, &self.name, &retry_topic(&self.name))?;
+            let retry = retry_topic(&self.name);
+            let is_done = self.is_source_read() && backend::is_read(&*log, &self.name, &retry).unwrap_or(false);
             Ok(is_done.then_some(()))
         })
+    }
+
+    /// Whether the group is known to have committed all of the source topic.
+    fn is_source_read(&self) -> bool {
+        self.kafka.lag(&self.name, &self.name).is_ok_and(|lag| lag == 0)
     }
 
     fn check(&mut self) -> anyhow::Result<()> {

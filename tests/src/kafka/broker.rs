@@ -1,4 +1,4 @@
-//! One Kafka broker as a child process: KRaft, one node, loopback only, small heap.
+//! Kafka brokers as child processes: KRaft, loopback only, small heap. One node, or several that make up a cluster.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -35,19 +35,54 @@ pub struct Broker {
     port: u16,
     folder: Scratch,
     process: Mutex<Option<Guarded>>,
+    /// How many brokers its cluster has.
+    cluster: usize,
+}
+
+/// What a broker is in its cluster.
+struct Node {
+    id: i32,
+    controller_port: u16,
+    voters: String,
 }
 
 impl Broker {
     /// Formats a data folder and starts a broker on free ports.
     pub(super) fn start(jars: &Jars, properties: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let folder = Scratch::new("broker-")?;
-        let (port, controller_port) = free_ports()?;
-        let broker = Self { jars: jars.clone(), port, folder, process: Mutex::new(None) };
-        broker.write("server.properties", &server_properties(&broker, controller_port, properties))?;
-        broker.write("log4j2.properties", LOG4J2)?;
-        broker.format()?;
-        broker.restart()?;
-        Ok(broker)
+        let more = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self::start_all(jars, vec![more], |_, _| {})?.pop().context("no broker was started")
+    }
+
+    /// Does that for brokers that make up a cluster: as many as there are lists of further properties. What a cluster writes, a
+    /// majority of it has. `made` is told of each before it is started.
+    pub(super) fn start_all(
+        jars: &Jars,
+        properties: Vec<Vec<(String, String)>>,
+        made: impl Fn(usize, &Self),
+    ) -> anyhow::Result<Vec<Self>> {
+        let count = properties.len();
+        let ports = (0..count).map(|_| free_ports()).collect::<anyhow::Result<Vec<_>>>()?;
+        let voters: Vec<String> =
+            (1..).zip(&ports).map(|(id, (_, controller))| format!("{id}@127.0.0.1:{controller}")).collect();
+        let mut brokers = Vec::new();
+        for ((id, (port, controller_port)), more) in (1..).zip(ports).zip(properties) {
+            let folder = Scratch::new("broker-")?;
+            let broker = Self { jars: jars.clone(), port, folder, process: Mutex::new(None), cluster: count };
+            let node = Node { id, controller_port, voters: voters.join(",") };
+            broker.write("server.properties", &server_properties(&broker, &node, &more))?;
+            broker.write("log4j2.properties", LOG4J2)?;
+            broker.format()?;
+            made(brokers.len(), &broker);
+            brokers.push(broker);
+        }
+        // None of several serves alone.
+        for broker in &brokers {
+            broker.spawn()?;
+        }
+        for broker in &brokers {
+            broker.wait_until_it_serves()?;
+        }
+        Ok(brokers)
     }
 
     /// `host:port`, for `bootstrap.servers`.
@@ -62,13 +97,15 @@ impl Broker {
     /// # Errors
     /// When it runs already, or does not serve in time: with the end of its log.
     pub fn restart(&self) -> anyhow::Result<()> {
+        self.spawn()?;
+        self.wait_until_it_serves()
+    }
+
+    fn spawn(&self) -> anyhow::Result<()> {
         let mut process = self.process();
         ensure!(process.is_none(), "the broker runs already");
-        let mut guarded = Guarded::spawn(self.java("kafka.Kafka", "256m", &[self.path("server.properties")])?)?;
-        let served = self.wait_until_it_serves(&mut guarded);
-        *process = Some(guarded);
-        drop(process);
-        served.with_context(|| format!("Kafka did not start; the end of its log:\n{}", self.log_tail()))
+        *process = Some(Guarded::spawn(self.java("kafka.Kafka", "256m", &[self.path("server.properties")])?)?);
+        Ok(())
     }
 
     /// Stops it as an operator does (SIGTERM): it hands over, flushes, and ends.
@@ -182,8 +219,8 @@ impl Broker {
         Ok(command)
     }
 
-    /// Asks for metadata until a broker answers that it is part of the cluster.
-    fn wait_until_it_serves(&self, process: &mut Guarded) -> anyhow::Result<()> {
+    /// Asks for metadata until it answers that it is part of the cluster, and that all others are.
+    fn wait_until_it_serves(&self) -> anyhow::Result<()> {
         let client: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.bootstrap())
             // Nobody listens at first, which is no news.
@@ -192,13 +229,14 @@ impl Broker {
             .set("reconnect.backoff.max.ms", "200")
             .create()
             .context("can't make a Kafka client")?;
-        wait::until_ok("Kafka to serve", START_DEADLINE, || {
-            if let Some(status) = process.ended()? {
+        let served = wait::until_ok("Kafka to serve", START_DEADLINE, || {
+            if let Some(status) = self.process().as_mut().context("the broker does not run")?.ended()? {
                 bail!("the broker has ended ({status})");
             }
             let metadata = client.fetch_metadata(None, Duration::from_secs(1));
-            Ok(metadata.is_ok_and(|metadata| !metadata.brokers().is_empty()).then_some(()))
-        })
+            Ok(metadata.is_ok_and(|metadata| metadata.brokers().len() == self.cluster).then_some(()))
+        });
+        served.with_context(|| format!("Kafka did not start; the end of its log:\n{}", self.log_tail()))
     }
 }
 
@@ -219,13 +257,15 @@ fn free_ports() -> anyhow::Result<(u16, u16)> {
     Ok((listeners.0.local_addr()?.port(), listeners.1.local_addr()?.port()))
 }
 
-fn server_properties(broker: &Broker, controller_port: u16, more: &[(&str, &str)]) -> String {
+fn server_properties(broker: &Broker, node: &Node, more: &[(String, String)]) -> String {
     let bootstrap = broker.bootstrap();
+    let Node { id, controller_port, voters } = node;
+    let (copies, enough) = (broker.cluster, broker.cluster / 2 + 1);
     let data = broker.path("data");
     let mut text = format!(
         "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+         node.id={id}\n\
+         controller.quorum.voters={voters}\n\
          listeners=PLAINTEXT://{bootstrap},CONTROLLER://127.0.0.1:{controller_port}\n\
          advertised.listeners=PLAINTEXT://{bootstrap}\n\
          controller.listener.names=CONTROLLER\n\
@@ -234,15 +274,17 @@ fn server_properties(broker: &Broker, controller_port: u16, more: &[(&str, &str)
          auto.create.topics.enable=false\n\
          group.initial.rebalance.delay.ms=0\n\
          group.min.session.timeout.ms=1000\n\
-         offsets.topic.replication.factor=1\n\
+         offsets.topic.replication.factor={copies}\n\
          offsets.topic.num.partitions=4\n\
-         transaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\n\
+         transaction.state.log.replication.factor={copies}\n\
+         transaction.state.log.min.isr={enough}\n\
          transaction.state.log.num.partitions=4\n\
          transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n\
          log.retention.ms=-1\n\
-         share.coordinator.state.topic.replication.factor=1\n\
-         share.coordinator.state.topic.min.isr=1\n\
+         default.replication.factor={copies}\n\
+         min.insync.replicas={enough}\n\
+         share.coordinator.state.topic.replication.factor={copies}\n\
+         share.coordinator.state.topic.min.isr={enough}\n\
          log.cleaner.dedupe.buffer.size=8388608\n\
          num.network.threads=2\n\
          num.io.threads=4\n",

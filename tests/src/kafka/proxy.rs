@@ -1,5 +1,5 @@
-//! A proxy in front of a broker, that loses single requests or answers, and with them the connection; or holds back a
-//! request that ends a transaction, until the same writer is in the middle of the next.
+//! Proxies in front of brokers, that lose single requests or answers, with their connections or in silence, and make answers wait;
+//! or hold back a request that ends a transaction, until the same writer is in the middle of the next.
 //!
 //! It knows of Kafka's protocol how messages are framed, what kind a request is of, which answer belongs to it, and whose
 //! transaction a request is about.
@@ -9,8 +9,11 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
+
+use crate::wait;
 
 /// Kafka's number for the request that writes records.
 pub const PRODUCE: i16 = 0;
@@ -27,25 +30,32 @@ pub const END_TXN: i16 = 26;
 /// For the one that adds offsets to a transaction.
 pub const TXN_OFFSET_COMMIT: i16 = 28;
 
-/// What is lost, before the connection is cut.
+/// What is lost. The connection is cut then, unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
     /// The request: the broker never sees it.
     Request,
     /// The answer: the broker has done what it was asked for.
     Answer,
+    /// The request, while the connection stays: nobody is told.
+    RequestInSilence,
+    /// The answer, likewise.
+    AnswerInSilence,
 }
 
 /// A proxy. Its connections end when either side does.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    broker: Arc<Mutex<String>>,
+    /// Of all that are [beside](Proxy::beside) each other.
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    broker: String,
+    /// How long each answer waits.
+    delay: Duration,
     /// What becomes of the next requests of a kind: the kind, what is lost, and how often.
     loss: Option<(i16, Lost, u32)>,
     /// How many requests or answers were lost so far.
@@ -62,7 +72,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Watched {
     /// The answer to this request is lost.
-    doomed: Option<[u8; 4]>,
+    doomed: Option<([u8; 4], Lost)>,
     /// The answer to this request says that a transaction has begun: of this writer.
     begun: Option<([u8; 4], Vec<u8>)>,
     /// This one was late.
@@ -74,6 +84,8 @@ enum Way {
     On,
     /// It is lost, and the connection ends.
     Lost,
+    /// It is lost.
+    Nowhere,
     /// It goes on when this comes; to the client the connection ends.
     Later(Receiver<()>),
 }
@@ -84,8 +96,20 @@ impl Proxy {
     /// # Errors
     /// When the system has none.
     pub fn new() -> anyhow::Result<Self> {
+        Self::with(Arc::default())
+    }
+
+    /// Another one, for another broker: what is to be lost of either's requests is lost once.
+    ///
+    /// # Errors
+    /// When the system has no port.
+    pub fn beside(&self) -> anyhow::Result<Self> {
+        Self::with(Arc::clone(&self.state))
+    }
+
+    fn with(state: Arc<Mutex<State>>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("no port for a proxy")?;
-        let proxy = Self { address: listener.local_addr()?, state: Arc::default() };
+        let proxy = Self { address: listener.local_addr()?, broker: Arc::default(), state };
         let serving = proxy.clone();
         thread::spawn(move || {
             for client in listener.incoming() {
@@ -105,7 +129,7 @@ impl Proxy {
 
     /// Passes connections on to the broker at this address.
     pub fn lead_to(&self, broker: &str) {
-        self.state().broker = broker.to_owned();
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = broker.to_owned();
     }
 
     /// From now on, loses something of the next `times` requests of this kind.
@@ -118,6 +142,11 @@ impl Proxy {
         let mut state = self.state();
         state.loss = None;
         state.lost
+    }
+
+    /// From now on, each answer waits so long before it is passed on.
+    pub fn delay(&self, delay: Duration) {
+        self.state().delay = delay;
     }
 
     /// From now on, holds back the next `times` requests that end transactions, each until a next transaction of its writer has
@@ -141,7 +170,8 @@ impl Proxy {
         match self.loss(request) {
             None => {}
             Some(Lost::Request) => return Way::Lost,
-            Some(Lost::Answer) => watched.doomed = id,
+            Some(Lost::RequestInSilence) => return Way::Nowhere,
+            Some(lost @ (Lost::Answer | Lost::AnswerInSilence)) => watched.doomed = id.map(|id| (id, lost)),
         }
         let kind = number::<2>(request).map(i16::from_be_bytes);
         let (Some(ADD_PARTITIONS_TO_TXN | END_TXN), Some(id), Some(writer)) = (kind, id, writer(request)) else {
@@ -160,8 +190,12 @@ impl Proxy {
         Way::On
     }
 
-    /// Whether an answer is passed on.
-    fn passes(&self, answer: &[u8], watched: &Mutex<Watched>) -> bool {
+    /// What becomes of an answer.
+    fn passes(&self, answer: &[u8], watched: &Mutex<Watched>) -> Passes {
+        let delay = self.state().delay;
+        if !delay.is_zero() {
+            wait::pass(delay);
+        }
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
         let id = number::<4>(answer);
         if let Some((_, writer)) = watched.begun.take_if(|(begun, _)| Some(*begun) == id) {
@@ -175,7 +209,11 @@ impl Proxy {
             // The time that the client is to wait, and the code.
             self.state().late.extend(answer.get(8..).and_then(number::<2>).map(i16::from_be_bytes));
         }
-        id.is_none() || watched.doomed != id
+        match watched.doomed.take_if(|(doomed, _)| Some(*doomed) == id) {
+            None => Passes::On,
+            Some((_, Lost::AnswerInSilence)) => Passes::Nowhere,
+            Some(_) => Passes::Ends,
+        }
     }
 
     /// What is lost of a request.
@@ -196,7 +234,7 @@ impl Proxy {
     }
 
     fn connect(&self, client: TcpStream) -> io::Result<()> {
-        let broker = self.state().broker.clone();
+        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Where nobody listens, the client sees its own connection end.
         let Ok(broker) = TcpStream::connect(broker) else { return Ok(()) };
         client.set_nodelay(true)?;
@@ -207,13 +245,14 @@ impl Proxy {
             let (client, broker, proxy, watched) = requests;
             let mut is_late = false;
             let ended = pass(&client, &broker, |request| match proxy.way(request, &watched) {
-                Way::On => true,
-                Way::Lost => false,
+                Way::On => Passes::On,
+                Way::Lost => Passes::Ends,
+                Way::Nowhere => Passes::Nowhere,
                 Way::Later(begun) => {
                     drop(client.shutdown(Shutdown::Both));
                     let goes_on = begun.recv().is_ok();
                     is_late = goes_on;
-                    goes_on
+                    if goes_on { Passes::On } else { Passes::Ends }
                 }
             });
             // What is late is the last, and the answer to it ends the connection.
@@ -248,15 +287,25 @@ fn number<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.first_chunk().copied()
 }
 
-/// Passes messages on, until one is not to be passed or a side ends.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, mut passes: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+/// What becomes of a message.
+enum Passes {
+    On,
+    Nowhere,
+    /// Nowhere, and no other after it.
+    Ends,
+}
+
+/// Passes messages on, until one ends it or a side does.
+fn pass(mut from: &TcpStream, mut to: &TcpStream, mut passes: impl FnMut(&[u8]) -> Passes) -> io::Result<()> {
     loop {
         let mut length = [0; 4];
         from.read_exact(&mut length)?;
         let mut message = vec![0; u32::from_be_bytes(length) as usize];
         from.read_exact(&mut message)?;
-        if !passes(&message) {
-            return Ok(());
+        match passes(&message) {
+            Passes::On => {}
+            Passes::Nowhere => continue,
+            Passes::Ends => return Ok(()),
         }
         to.write_all(&length)?;
         to.write_all(&message)?;

@@ -26,6 +26,9 @@ use crate::wait;
 /// How long one request to the cluster may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// As many copies as the cluster makes by default.
+const DEFAULT: i32 = -1;
+
 /// A topic to make.
 #[derive(Clone, Debug)]
 pub struct TopicSpec<'a> {
@@ -91,7 +94,7 @@ impl Kafka {
         let requests: Vec<NewTopic<'_>> = topics
             .iter()
             .map(|topic| {
-                let request = NewTopic::new(topic.name, topic.partitions, TopicReplication::Fixed(1));
+                let request = NewTopic::new(topic.name, topic.partitions, TopicReplication::Fixed(DEFAULT));
                 topic.config.iter().fold(request, |request, (key, value)| request.set(key, value))
             })
             .collect();
@@ -268,6 +271,24 @@ impl Kafka {
         let consumer: BaseConsumer = self.client().set("isolation.level", "read_uncommitted").create()?;
         let partition = partitions(&consumer, topic)?.into_iter().max().context("a partition")?;
         Ok(consumer.fetch_watermarks(topic, partition, DEADLINE)?.1)
+    }
+
+    /// Whether no transaction is open in any of the topics.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn is_stable<T: AsRef<str>>(&self, topics: &[T]) -> anyhow::Result<bool> {
+        let ends = |isolation: &str| -> anyhow::Result<Vec<i64>> {
+            let consumer: BaseConsumer = self.client().set("isolation.level", isolation).create()?;
+            let mut ends = Vec::new();
+            for topic in topics {
+                for partition in partitions(&consumer, topic.as_ref())? {
+                    ends.push(consumer.fetch_watermarks(topic.as_ref(), partition, DEADLINE)?.1);
+                }
+            }
+            Ok(ends)
+        };
+        Ok(ends("read_committed")? == ends("read_uncommitted")?)
     }
 
     /// What the group has committed for the partition: offset and metadata; `None` where nothing.
