@@ -17,6 +17,7 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::a_killed_router_delivers_exactly_once_on_kafka",
         a_killed_router_delivers_exactly_once_on_kafka,
     ),
+    Trial::shared("flows::a_zombie_commits_nothing", a_zombie_commits_nothing),
     Trial::behind(
         "flows::whatever_goes_wrong_records_are_delivered_once",
         whatever_goes_wrong_records_are_delivered_once,
@@ -91,6 +92,10 @@ fn whatever_goes_wrong_records_are_delivered_once(kafka: &Kafka, proxy: &Proxy) 
 
 fn whatever_goes_wrong_no_record_is_lost(kafka: &Kafka, proxy: &Proxy) -> anyhow::Result<()> {
     flows::whatever_goes_wrong(kafka, proxy, Guarantee::AtLeastOnce)
+}
+
+fn a_zombie_commits_nothing(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_zombie_commits_nothing(kafka)
 }
 
 fn killed_routers_deliver_exactly_once(kafka: &Kafka) -> anyhow::Result<()> {

@@ -375,7 +375,7 @@ impl<'a> Episode<'a> {
         let topics: Vec<_> =
             PLACES.iter().map(|(_, suffix)| format!("{}.{suffix}", self.name)).chain([retry.clone()]).collect();
         wait::until_ok("the transactions of killed routers to be over", DEADLINE, || {
-            Ok(self.kafka.is_stable(&topics).unwrap_or(false).then_some(()))
+            Ok(self.kafka.ends(&topics).is_ok_and(|(stable, all)| stable == all).then_some(()))
         })?;
         let found = PLACES.iter().map(|(place, suffix)| (*place, format!("{}.{suffix}", self.name)));
         let mut seen = Vec::new();

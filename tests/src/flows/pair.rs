@@ -117,6 +117,21 @@ impl<'a> Pair<'a> {
         })
     }
 
+    /// Whether each has some, by its log.
+    pub(super) fn have_partitions(&mut self) -> anyhow::Result<bool> {
+        self.check()?;
+        let lanes = |router: &Router| {
+            let messages = router.log().into_iter().filter_map(|line| Some(line["message"].as_str()?.to_owned()));
+            let changes = messages.filter_map(|message| match message.as_str() {
+                "lane assigned" => Some(1),
+                "lane released" | "lane lost" | "lane undone" => Some(-1),
+                _ => None,
+            });
+            changes.sum::<i32>()
+        };
+        Ok(self.routers.iter().flatten().all(|router| lanes(router) > 0))
+    }
+
     /// Whether the group is known to have committed all of the source topic.
     fn is_source_read(&self) -> bool {
         self.kafka.lag(&self.name, &self.name).is_ok_and(|lag| lag == 0)

@@ -273,22 +273,23 @@ impl Kafka {
         Ok(consumer.fetch_watermarks(topic, partition, DEADLINE)?.1)
     }
 
-    /// Whether no transaction is open in any of the topics.
+    /// How many offsets there are in the topics from their beginnings on: up to what is stable, and in all. They differ while
+    /// transactions are open.
     ///
     /// # Errors
     /// When the cluster does not answer.
-    pub fn is_stable<T: AsRef<str>>(&self, topics: &[T]) -> anyhow::Result<bool> {
-        let ends = |isolation: &str| -> anyhow::Result<Vec<i64>> {
+    pub fn ends<T: AsRef<str>>(&self, topics: &[T]) -> anyhow::Result<(i64, i64)> {
+        let ends = |isolation: &str| -> anyhow::Result<i64> {
             let consumer: BaseConsumer = self.client().set("isolation.level", isolation).create()?;
-            let mut ends = Vec::new();
+            let mut sum = 0;
             for topic in topics {
                 for partition in partitions(&consumer, topic.as_ref())? {
-                    ends.push(consumer.fetch_watermarks(topic.as_ref(), partition, DEADLINE)?.1);
+                    sum += consumer.fetch_watermarks(topic.as_ref(), partition, DEADLINE)?.1;
                 }
             }
-            Ok(ends)
+            Ok(sum)
         };
-        Ok(ends("read_committed")? == ends("read_uncommitted")?)
+        Ok((ends("read_committed")?, ends("read_uncommitted")?))
     }
 
     /// What the group has committed for the partition: offset and metadata; `None` where nothing.

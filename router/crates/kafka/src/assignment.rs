@@ -8,7 +8,7 @@ use pointsman_core::port::{AssignedFeed, Assignment, Commit, LogError, Revocatio
 use pointsman_core::record::TopicPartition;
 
 use crate::admin;
-use crate::classify::group_moved_on;
+use crate::classify::{group_moved_on, timed_out};
 use crate::error::client_error;
 use crate::feed::{KafkaFeed, Tap};
 use crate::membership::{CommitResult, Member};
@@ -282,7 +282,16 @@ impl Member {
             return Ok(());
         }
         // A transaction that is open, of a member that is gone, is waited for.
-        let committed = admin::committed_by(&self.client, &partitions, self.timeout()).map_err(failed)?;
+        let committed = admin::committed_by(&self.client, &partitions, self.timeout()).map_err(|code| {
+            let mut error = failed(code);
+            if self.plan.in_transactions && timed_out(code) {
+                error.message.push_str(
+                    "; or a member that is gone was in the middle of a commit: brokers end that after \
+                     `router.transaction.timeout`",
+                );
+            }
+            error
+        })?;
         findings.starts.extend(committed.into_iter().flatten().map(|commit| (commit.partition.clone(), commit)));
         for lane in &findings.lanes {
             self.tell_if_forgotten(lane, &findings.starts);

@@ -82,6 +82,11 @@ pub(crate) fn group_moved_on(code: Code) -> bool {
     .any(|known| Code::of(known) == code)
 }
 
+/// Whether no answer came in time.
+pub(crate) fn timed_out(code: Code) -> bool {
+    code == Code::of(Known::RD_KAFKA_RESP_ERR__TIMED_OUT)
+}
+
 /// Whether the broker that was asked does not know the group, since another one does or will in a moment.
 pub(crate) fn coordinator_moves(code: Code) -> bool {
     [

@@ -25,6 +25,9 @@ use crate::trimming::Trimming;
 /// How long the control thread waits for an event before it looks around.
 const TICK: Duration = Duration::from_millis(100);
 
+/// What an end at the deadline takes.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Joins a group.
 pub(crate) fn join(
     settings: &KafkaSettings,
@@ -148,7 +151,7 @@ impl Membership for KafkaMembership {
     fn leave(self: Box<Self>, deadline: Duration) -> bool {
         self.signal.end_by(Instant::now() + deadline);
         self.queue.interrupt();
-        self.finished.recv_timeout(deadline).unwrap_or(false)
+        self.finished.recv_timeout(deadline + LAST).unwrap_or(false)
     }
 }
 
@@ -253,6 +256,14 @@ pub(crate) struct Member {
     pub(crate) client: Arc<Client>,
 }
 
+/// Partitions that were given up.
+struct GivenUp {
+    /// What librdkafka has assigned of them.
+    assigned: Vec<TopicPartition>,
+    /// Whether their lanes had come to an end before the deadline, and all of it is committed.
+    in_time: bool,
+}
+
 /// What became of a commit that was waited for.
 pub(crate) type CommitResult = Result<(), (Code, String)>;
 
@@ -345,20 +356,22 @@ impl Member {
             self.host.revoked(&unread, why, Duration::ZERO);
         }
         tracing::info!(group = %self.plan.group, partitions = %names(partitions), ?why, "partitions revoked");
-        let gone = self.give_up(partitions, why, self.plan.revoke_deadline);
-        self.unassign(&gone)
+        let given_up = self.give_up(partitions, why, self.plan.revoke_deadline);
+        self.unassign(&given_up.assigned)
     }
 
     /// Has the router give up partitions, and commits what it says, before anything is said to librdkafka: afterwards the
-    /// broker would not take it. The answer is what librdkafka has assigned of them.
-    fn give_up(&mut self, partitions: &[TopicPartition], why: Revocation, deadline: Duration) -> Vec<TopicPartition> {
+    /// broker would not take it.
+    fn give_up(&mut self, partitions: &[TopicPartition], why: Revocation, deadline: Duration) -> GivenUp {
         let held: Vec<_> = partitions.iter().filter_map(|partition| self.held.remove_entry(partition)).collect();
         let (sources, held): (Vec<_>, Vec<_>) = held.into_iter().unzip();
         self.trimming.end(&sources);
         if sources.is_empty() {
-            return Vec::new();
+            return GivenUp { assigned: Vec::new(), in_time: true };
         }
+        let began = Instant::now();
         let commits = self.host.revoked(&sources, why, deadline);
+        let mut in_time = began.elapsed() < deadline;
         for held in &held {
             held.shut();
         }
@@ -371,8 +384,9 @@ impl Member {
                 group = %self.plan.group, %code,
                 "the last commit of partitions that go failed, their next owner repeats some records: {message}",
             );
+            in_time = false;
         }
-        held.into_iter().map(Held::into_assigned).collect()
+        GivenUp { assigned: held.into_iter().map(Held::into_assigned).collect(), in_time }
     }
 
     fn unassign(&self, partitions: &[TopicPartition]) -> CommitResult {
@@ -392,7 +406,8 @@ impl Member {
         committed(&answer).map_err(|code| (code, code.describe()))
     }
 
-    /// Leaves the group; whether that was done by the deadline.
+    /// Leaves the group; whether all was given up by the deadline. To be told of it may take the broker longer: in the middle of a
+    /// rebalance it answers when that is over, and librdkafka can't pass its own request by. Nothing of ours waits for that.
     fn leave(&mut self) -> bool {
         let Some(deadline) = self.signal.deadline() else { return false };
         let left = || deadline.saturating_duration_since(Instant::now());
@@ -400,14 +415,15 @@ impl Member {
         let why =
             if self.client.assignment_lost() || left().is_zero() { Revocation::Lost } else { Revocation::Revoked };
         // Half of the time is for the lanes, the other half for the group.
-        let mut gone = self.give_up(&all, why, left() / 2);
+        let GivenUp { assigned: mut gone, in_time } = self.give_up(&all, why, left() / 2);
         if let Err(code) = self.queue.close_consumer() {
             tracing::warn!(group = %self.plan.group, %code, "can't leave the group: {}", code.describe());
             return false;
         }
         while !self.client.closed() {
             if left().is_zero() {
-                return false;
+                tracing::warn!(group = %self.plan.group, "the broker has not taken leave of this member in time: it may take it for dead");
+                return in_time;
             }
             if let Some(event) = self.queue.poll(TICK.min(left()))
                 && event.kind() == EventKind::Rebalance
@@ -423,7 +439,7 @@ impl Member {
                 }
             }
         }
-        true
+        in_time
     }
 
     fn fail(&self, code: Code, message: &str) {
