@@ -4,7 +4,7 @@ import { decode, encode } from "./text.js";
 import { JsonError, parse } from "./json.js";
 
 /** The length of what is null. */
-export const NULL = 0xffffffff;
+const NULL = 0xffffffff;
 
 /** A record of a source topic, or what an earlier stage made of it. */
 export class Event {

@@ -56,7 +56,7 @@ test("verdicts become columns", () => {
   const others = [sdk.emit(all, sdk.toPort("q"), {}), sdk.retry("")];
   assert.deepEqual(judged(() => others.shift()), {
     kinds: [2, 3],
-    lengths: [3, 1, NULL, 0, 2, 1, 1, 1, NULL, 1, 0],
+    lengths: [3, 1, -1, 0, 2, 1, 1, 1, -1, 1, 0],
     numbers: [9, -1],
     outputs: [31, 1, 0],
     bytes: new Uint8Array([...bytes("p", "a"), 255, ...bytes("n", "q")]),

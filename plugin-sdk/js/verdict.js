@@ -1,6 +1,6 @@
 // Verdicts, and how they leave by the interface `columns` (wit/pointsman.wit).
 
-import { bytesOf, concat, NULL } from "./event.js";
+import { bytesOf, concat } from "./event.js";
 
 const PASS = Object.freeze({ kind: "pass" });
 
@@ -17,6 +17,9 @@ export const retry = (reason) => ({ kind: "retry", reason });
 export const retryAfter = (delayMs, reason) => ({ kind: "retry", reason, delayMs: Math.max(0, delayMs) });
 
 export const reject = (code, message) => ({ kind: "reject", code, message });
+
+/** The length of what is null, as componentize-qjs takes it: its numbers of 32 bits are signed. */
+const NULL = -1;
 
 /** What an output may name. */
 const FIELDS = new Set(["port", "key", "value", "headers", "timestampMs"]);
