@@ -115,7 +115,7 @@ const TYPESCRIPT: Template = Template {
     sdk: JAVASCRIPT_SDK,
     sdk_folder: "pointsman",
     source: "plugin.ts",
-    native: "npm test",
+    native: "npm install && npm test",
     component: "build/{{name}}.wasm",
 };
 
