@@ -19,7 +19,7 @@ use crate::toolchain::{TARGET, Toolchain};
 
 mod language;
 
-pub use language::{Language, build_c, build_go, build_python};
+pub use language::{Language, build_c, build_go, build_javascript, build_python};
 
 /// Builds the Rust plugin whose `Cargo.toml` is in `source`, and returns the path of the component. `announce` gets what cargo
 /// says, line by line.
@@ -76,7 +76,7 @@ pub enum BuildError {
     /// The folder has no plugin in a language that is known.
     #[error(
         "there is no plugin in {}: it has neither a Cargo.toml (Rust) nor a go.mod (Go) nor a plugin.py (Python) nor a \
-         file *.c (C); name the folder of a plugin",
+         plugin.js (JavaScript) nor a plugin.ts (TypeScript) nor a file *.c (C); name the folder of a plugin",
         .folder.display()
     )]
     NoLanguage {

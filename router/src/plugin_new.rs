@@ -24,7 +24,7 @@ const SAMPLES: &[File] = files!("template/" => "": "samples/events.jsonl", "samp
 const README: &str = include_str!("../../plugin-sdk/template/README.md.in");
 
 /// What git is not to keep.
-const IGNORED: File = (".gitignore", "/build/\n/target/\n/.venv/\n__pycache__/\n");
+const IGNORED: File = (".gitignore", "/build/\n/target/\n/.venv/\n/node_modules/\n__pycache__/\n");
 
 /// What a language brings.
 struct Template {
@@ -84,6 +84,41 @@ const PYTHON: Template = Template {
     component: "build/{{name}}.wasm",
 };
 
+/// The SDK of both languages.
+const JAVASCRIPT_SDK: &[File] = files!("js/" => "pointsman/":
+    "package.json", "event.js", "host.component.js", "host.js", "json.js", "pointsman.d.ts", "pointsman.js", "text.js",
+    "verdict.js",
+);
+
+const JAVASCRIPT: Template = Template {
+    language: "JavaScript",
+    files: &[
+        ("package.json", include_str!("../../plugin-sdk/js/template/js/package.json.in")),
+        ("plugin.js", include_str!("../../plugin-sdk/js/template/js/plugin.js.in")),
+        ("plugin.test.js", include_str!("../../plugin-sdk/js/template/js/plugin.test.js.in")),
+    ],
+    sdk: JAVASCRIPT_SDK,
+    sdk_folder: "pointsman",
+    source: "plugin.js",
+    native: "node --test",
+    component: "build/{{name}}.wasm",
+};
+
+const TYPESCRIPT: Template = Template {
+    language: "TypeScript",
+    files: &[
+        ("package.json", include_str!("../../plugin-sdk/js/template/ts/package.json.in")),
+        ("tsconfig.json", include_str!("../../plugin-sdk/js/template/ts/tsconfig.json.in")),
+        ("plugin.ts", include_str!("../../plugin-sdk/js/template/ts/plugin.ts.in")),
+        ("plugin.test.ts", include_str!("../../plugin-sdk/js/template/ts/plugin.test.ts.in")),
+    ],
+    sdk: JAVASCRIPT_SDK,
+    sdk_folder: "pointsman",
+    source: "plugin.ts",
+    native: "npm install && npm test",
+    component: "build/{{name}}.wasm",
+};
+
 const C: Template = Template {
     language: "C",
     files: &[
@@ -140,6 +175,8 @@ pub fn create(parent: &Path, name: &str, language: Language) -> Result<PathBuf, 
         Language::Rust => RUST,
         Language::Go => GO,
         Language::Python => PYTHON,
+        Language::JavaScript => JAVASCRIPT,
+        Language::TypeScript => TYPESCRIPT,
         Language::C => C,
     };
     let fill = |text: &str| {
@@ -171,14 +208,19 @@ mod tests {
 
     #[test]
     fn a_new_plugin_has_its_name_in_all_its_places() {
-        for language in [Language::Rust, Language::Go, Language::Python, Language::C] {
+        for (language, template) in [
+            (Language::Rust, RUST),
+            (Language::Go, GO),
+            (Language::Python, PYTHON),
+            (Language::JavaScript, JAVASCRIPT),
+            (Language::TypeScript, TYPESCRIPT),
+            (Language::C, C),
+        ] {
             let parent = tempfile::tempdir().unwrap();
             let folder = create(parent.path(), "by-country", language).unwrap();
             assert_eq!(Language::of(&folder).unwrap(), language);
-            for (path, _) in
-                RUST.files.iter().chain(GO.files).chain(PYTHON.files).chain(C.files).chain([&("README.md", "")])
-            {
-                let text = fs::read_to_string(folder.join(path)).unwrap_or_default();
+            for (path, _) in template.files.iter().chain([&("README.md", "")]) {
+                let text = fs::read_to_string(folder.join(path)).unwrap();
                 for place in ["component", "language", "source", "native", "sdk", "crate", "name"] {
                     assert!(!text.contains(&format!("{{{{{place}}}}}")), "{language:?}: {path}: {text}");
                 }
@@ -203,11 +245,11 @@ mod tests {
         for entry in fs::read_dir(folder.join(inside)).unwrap() {
             let name = entry.unwrap().file_name().to_string_lossy().into_owned();
             let path = if inside.is_empty() { name.clone() } else { format!("{inside}/{name}") };
-            let is_left_out =
-                ["template", "target", "bindings", "tests", "Cargo.lock", "__pycache__"].contains(&&*name);
+            let is_left_out = ["template", "target", "bindings", "tests", "Cargo.lock", "__pycache__", "node_modules"]
+                .contains(&&*name);
             if folder.join(&path).is_dir() && !is_left_out {
                 below(folder, &path, found);
-            } else if !is_left_out && !name.ends_with("_test.go") {
+            } else if !is_left_out && !name.ends_with("_test.go") && !name.ends_with(".test.js") {
                 found.insert(path);
             }
         }
@@ -215,7 +257,9 @@ mod tests {
 
     #[test]
     fn the_copy_of_an_sdk_is_whole() {
-        for (template, folder) in [(RUST, "rust"), (GO, "go"), (PYTHON, "python/pointsman"), (C, "c")] {
+        for (template, folder) in
+            [(RUST, "rust"), (GO, "go"), (PYTHON, "python/pointsman"), (JAVASCRIPT, "js"), (C, "c")]
+        {
             let mut files = BTreeSet::new();
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk").join(folder);
             below(&root, "", &mut files);

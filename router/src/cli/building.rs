@@ -24,6 +24,7 @@ impl Builder {
         match Language::of(folder)? {
             Language::Go => Ok(plugin_build::build_go(folder, &mut complain)?),
             Language::Python => Ok(plugin_build::build_python(folder, &mut complain)?),
+            Language::JavaScript | Language::TypeScript => Ok(plugin_build::build_javascript(folder, &mut complain)?),
             Language::C => Ok(plugin_build::build_c(folder, &mut complain)?),
             Language::Rust => {
                 let toolchain = match &mut self.toolchain {

@@ -8,6 +8,10 @@ use std::process::{Command, Stdio};
 
 use super::{BuildError, collect};
 
+mod javascript;
+
+pub use javascript::build_javascript;
+
 /// The SDK for C, for plugins that bring no copy of it.
 pub(crate) const C_SDK: [(&str, &str); 2] = [
     ("pointsman.h", include_str!("../../../plugin-sdk/c/pointsman.h")),
@@ -48,6 +52,10 @@ pub enum Language {
     Go,
     /// A file `plugin.py`.
     Python,
+    /// A file `plugin.js`.
+    JavaScript,
+    /// A file `plugin.ts`.
+    TypeScript,
     /// A file `*.c`.
     C,
 }
@@ -65,6 +73,10 @@ impl Language {
             Ok(Self::Go)
         } else if has("plugin.py") {
             Ok(Self::Python)
+        } else if has("plugin.ts") {
+            Ok(Self::TypeScript)
+        } else if has("plugin.js") {
+            Ok(Self::JavaScript)
         } else if sources(folder).is_ok_and(|sources| !sources.is_empty()) {
             Ok(Self::C)
         } else {
@@ -280,6 +292,8 @@ mod tests {
         assert!(Language::of(folder.path()).is_err(), "tests alone are no plugin");
         for (file, language) in [
             ("plugin.c", Language::C),
+            ("plugin.js", Language::JavaScript),
+            ("plugin.ts", Language::TypeScript),
             ("plugin.py", Language::Python),
             ("go.mod", Language::Go),
             ("Cargo.toml", Language::Rust),

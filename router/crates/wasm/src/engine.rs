@@ -49,6 +49,9 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::RELAXED_SIMD)
+    // For the modules that wasmtime writes between components that call each other, which copy from one's memory to the
+    // other's. The pool refuses a module that defines more than one (`max_memories_per_module`).
+    .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::COMPONENT_MODEL);
 
 /// What the sandbox is sized by.

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,12 +113,6 @@ pub enum LoadErrorReason {
     /// Its nested components would become too much.
     #[error("its nested components are refused: {0}; build it again, of fewer parts")]
     Nesting(String),
-    /// It is made of components that call each other.
-    #[error(
-        "it is made of components that call each other, or can't be compiled for another reason that is told above; build it \
-         as one component, without answers of WASI that are composed in"
-    )]
-    Composed,
     /// The export of the contract is missing.
     #[error("it does not export {PROCESSOR}{}; build it for the world pointsman:plugin/plugin@0.1.0", other_version(.found.as_deref()))]
     World {
@@ -287,10 +280,7 @@ impl Sandbox {
             return Ok(component);
         }
         nesting::check(bytes)?;
-        // Where components inside of it call each other, wasmtime writes modules that join their memories, takes it for
-        // granted that they are valid, and panics where a module may have one memory only.
-        let component = catch_unwind(AssertUnwindSafe(|| Component::from_binary(&self.engine, bytes)))
-            .map_err(|_| LoadErrorReason::Composed)?
+        let component = Component::from_binary(&self.engine, bytes)
             .map_err(|error| LoadErrorReason::Malformed(format!("{error:#}")))?;
         if let Some(cache) = &self.cache {
             cache.put(digest, &component);

@@ -10,7 +10,8 @@ use crate::topology::StartError;
 
 /// Build a component from a plugin's source folder, and print its path.
 ///
-/// The language is told by what is in the folder: Cargo.toml (Rust), go.mod (Go), plugin.py (Python), *.c (C).
+/// The language is told by what is in the folder: Cargo.toml (Rust), go.mod (Go), plugin.py (Python), plugin.js
+/// (JavaScript), plugin.ts (TypeScript), *.c (C).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The plugin's folder.

@@ -22,6 +22,8 @@ enum Chosen {
     Rust,
     Go,
     Python,
+    Js,
+    Ts,
     C,
 }
 
@@ -30,6 +32,8 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
         Chosen::Rust => Language::Rust,
         Chosen::Go => Language::Go,
         Chosen::Python => Language::Python,
+        Chosen::Js => Language::JavaScript,
+        Chosen::Ts => Language::TypeScript,
         Chosen::C => Language::C,
     };
     match plugin_new::create(Path::new(""), &arguments.name, language) {

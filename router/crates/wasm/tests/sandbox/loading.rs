@@ -326,39 +326,6 @@ fn an_examination_tells_what_loading_would_without_an_instance() {
 }
 
 #[test]
-fn components_that_call_each_other_are_refused() {
-    let composed = wat::parse_str(
-        r#"(component
-          (component $callee
-            (core module $m (memory (export "m") 1) (func (export "f") (param i32 i32))
-              (func (export "r") (param i32 i32 i32 i32) (result i32) (i32.const 0)))
-            (core instance $i (instantiate $m))
-            (alias core export $i "f" (core func $f))
-            (alias core export $i "m" (core memory $memory))
-            (alias core export $i "r" (core func $realloc))
-            (func (export "f") (param "s" string)
-              (canon lift (core func $f) (memory $memory) (realloc $realloc))))
-          (component $caller
-            (import "f" (func $f (param "s" string)))
-            (core module $libc (memory (export "m") 1))
-            (core instance $libc (instantiate $libc))
-            (alias core export $libc "m" (core memory $memory))
-            (core func $lowered (canon lower (func $f) (memory $memory)))
-            (core module $m (import "" "f" (func $f (param i32 i32)))
-              (func (export "g") (call $f (i32.const 0) (i32.const 0))))
-            (core instance $i (instantiate $m (with "" (instance (export "f" (func $lowered))))))
-            (alias core export $i "g" (core func $g))
-            (func (export "g") (canon lift (core func $g))))
-          (instance $callee (instantiate $callee))
-          (instance $caller (instantiate $caller (with "f" (func $callee "f"))))
-          (export "g" (func $caller "g")))"#,
-    );
-    let bench = Bench::new(&composed.unwrap());
-    let reason = bench.refusal();
-    assert!(matches!(reason, LoadErrorReason::Composed), "{reason}");
-}
-
-#[test]
 fn plugins_are_called_by_their_index() {
     let bench = Bench::new(&PASS.component());
     let plugins = pointsman_wasm::Plugins::new(vec![bench.load().unwrap(), bench.load().unwrap()]);

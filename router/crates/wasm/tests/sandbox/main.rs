@@ -10,6 +10,7 @@
 
 mod allocations;
 mod cache;
+mod composed;
 mod exchange;
 mod guests;
 mod held;
