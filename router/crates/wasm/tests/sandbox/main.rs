@@ -17,3 +17,4 @@ mod hostile;
 mod loading;
 mod logs;
 mod stand_ins;
+mod usage;
