@@ -13,7 +13,7 @@
 
 use std::error::Error;
 
-use boon::{Compiler, Draft, ErrorKind, SchemaIndex, Schemas, UrlLoader, ValidationError};
+use boon::{CompileError, Compiler, Draft, ErrorKind, SchemaIndex, Schemas, UrlLoader, ValidationError};
 use pointsman_sdk::{Config, Event, Fields, Plugin, Verdict};
 use serde::Deserialize;
 use serde_json::Value;
@@ -51,8 +51,9 @@ impl Plugin for ValidateSchema {
         compiler.enable_format_assertions();
         compiler.use_loader(Box::new(Nowhere));
         let mut schemas = Schemas::new();
-        let compiled = compiler.add_resource(HERE, schema).and_then(|()| compiler.compile(HERE, &mut schemas));
-        let schema = compiled.map_err(|error| format!("`schema` is no JSON Schema: {error:#}"))?;
+        let refused = |error: CompileError| format!("`schema` is no JSON Schema: {error:#}");
+        compiler.add_resource(HERE, schema).map_err(refused)?;
+        let schema = compiler.compile(HERE, &mut schemas).map_err(refused)?;
         Ok(Self { schemas, schema })
     }
 
