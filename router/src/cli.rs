@@ -83,6 +83,8 @@ pub fn main() -> ExitCode {
         Command::Dev(_) if io::stdout().is_terminal() => "error",
         // What lanes say of records that are given in order to fail is no news.
         Command::Test(_) => "off",
+        // To write lines would be measured, too.
+        Command::Plugin(plugin::Command::Bench(_)) => "error",
         _ => "info",
     };
     if let Err(message) = logging::start(&logging, level) {

@@ -17,6 +17,7 @@ mod lane;
 pub mod lanes;
 pub mod offsets;
 mod parking;
+pub mod plugin_bench;
 pub mod plugin_build;
 pub mod plugin_new;
 pub mod plugin_test;

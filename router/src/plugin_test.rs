@@ -60,10 +60,7 @@ pub enum Trouble {
 /// # Errors
 /// [`Trouble`].
 pub fn judge(host: &mut dyn PluginHost, lines: &[RecordLine], now_ms: i64) -> Result<Vec<String>, Trouble> {
-    if let Some(index) = lines.iter().position(|line| line.headers.iter().any(|header| !is_text(&header.name))) {
-        return Err(Trouble::HeaderName { number: index + 1 });
-    }
-    let events: Vec<Event<'_>> = lines.iter().zip(0..).map(|(line, offset)| event(line, offset)).collect();
+    let events = events(lines)?;
     let mut said = Vec::with_capacity(events.len());
     let mut clean = true;
     for event in &events {
@@ -90,6 +87,17 @@ pub fn judge(host: &mut dyn PluginHost, lines: &[RecordLine], now_ms: i64) -> Re
         }
     }
     Ok(said)
+}
+
+/// The events of these lines, each with what its line leaves out.
+///
+/// # Errors
+/// [`Trouble::HeaderName`].
+pub(crate) fn events(lines: &[RecordLine]) -> Result<Vec<Event<'_>>, Trouble> {
+    if let Some(index) = lines.iter().position(|line| line.headers.iter().any(|header| !is_text(&header.name))) {
+        return Err(Trouble::HeaderName { number: index + 1 });
+    }
+    Ok(lines.iter().zip(0..).map(|(line, offset)| event(line, offset)).collect())
 }
 
 fn is_text(name: &[u8]) -> bool {

@@ -46,7 +46,7 @@ fn in_language(language: &str) -> anyhow::Result<Option<PathBuf>> {
 
 /// Says that something is missing, or fails where it must not be.
 #[expect(clippy::print_stderr, reason = "whoever runs the tests is to read it")]
-fn skipped(missing: &dyn std::fmt::Display) -> anyhow::Result<()> {
+pub(crate) fn skipped(missing: &dyn std::fmt::Display) -> anyhow::Result<()> {
     ensure!(std::env::var_os("POINTSMAN_TEST_REQUIRE_LANGUAGES").is_none(), "{missing}");
     eprintln!("SKIPPED: {missing}");
     Ok(())

@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 mod allocator;
 mod architecture;
+mod documentation;
+mod examples;
 mod flows;
 mod hostile;
 mod languages;

@@ -134,3 +134,78 @@ fn check_says_what_a_plugin_asks_for_beyond_its_grants() -> anyhow::Result<()> {
     ensure!(code == Some(2) && short.contains("limit"), "{short}");
     Ok(())
 }
+
+/// Runs `plugin bench` over these events: exit code, and its JSON.
+fn bench(folder: &Path, component: &[u8], events: &str) -> anyhow::Result<(Option<i32>, Value)> {
+    fs::write(folder.join("judge.wasm"), component)?;
+    fs::write(folder.join("some.jsonl"), events)?;
+    let arguments = ["plugin", "bench", "judge.wasm", "--events", "some.jsonl", "--seconds", "0", "--json"];
+    let (code, said, complained) = run(folder, &arguments)?;
+    Ok((code, serde_json::from_str(&said).with_context(|| complained)?))
+}
+
+/// A plugin that traps at an event whose value begins with `t`, and else gives memory up for good with each call.
+const LEAKING: &str = r#"(module
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (memory.grow (i32.add (i32.div_u (local.get $size) (i32.const 65536)) (i32.const 1))))
+    (if (i32.eq (local.get $at) (i32.const -1)) (then (unreachable)))
+    (i32.mul (local.get $at) (i32.const 65536)))
+  (func (export "pointsman:plugin/processor@0.1.0#configure") (param i32 i32) (result i32) (i32.const 2048))
+  (func (export "pointsman:plugin/processor@0.1.0#process") (param $events i32) (param $count i32) (result i32)
+    (local $left i32)
+    (local.set $left (local.get $count))
+    (loop $next
+      (if (i32.eq (i32.load8_u (i32.load offset=48 (local.get $events))) (i32.const 0x74)) (then (unreachable)))
+      (local.set $events (i32.add (local.get $events) (i32.const 72)))
+      (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+      (br_if $next (local.get $left)))
+    (i32.store (i32.const 1024) (i32.const 4096))
+    (i32.store (i32.const 1028) (local.get $count))
+    (i32.const 1024)))"#;
+
+#[test]
+fn a_bench_tells_what_a_plugin_costs_and_which_event_it_fails_on() -> anyhow::Result<()> {
+    let folder = Scratch::new("bench-")?;
+    let good = "{\"value\":\"a\"}\n{\"value\":\"b\"}\n";
+    let leaking = componentize(&wat::parse_str(LEAKING)?)?;
+    let (code, figures) = bench(folder.path(), &leaking, good)?;
+    ensure!(code == Some(0), "{figures:#}");
+    assert_eq!((&figures["samples"], &figures["bytes"]), (&2.into(), &leaking.len().into()));
+    let calls = figures["calls"].as_array().context("there are calls")?;
+    for (calls, size) in calls.iter().zip([1, 16, 256]) {
+        let of = |of: &str| calls[of]["median"].as_f64().unwrap_or_default();
+        ensure!(calls["events"] == size && of("event_ns") > 0.0 && of("empty_event_ns") > 0.0, "{calls:#}");
+    }
+    // Its limit is 64 MiB, and each call takes a page at least.
+    let replaced = calls.iter().filter_map(|calls| calls["replaced"].as_u64()).sum::<u64>();
+    ensure!(replaced > 0, "{figures:#}");
+    let (code, said, _) =
+        run(folder.path(), &["plugin", "bench", "judge.wasm", "--events", "some.jsonl", "--seconds", "0"])?;
+    ensure!(code == Some(0) && said.contains("instances were replaced"), "{said}");
+
+    let (code, figures) = bench(folder.path(), &leaking, &format!("{good}{{\"value\":\"trap\"}}\n"))?;
+    ensure!(code == Some(1), "{figures:#}");
+    for calls in figures["calls"].as_array().context("there are calls")? {
+        let (failure, timed) = (&calls["failure"], &calls["event_ns"]);
+        ensure!(failure["event"] == 3 && failure["class"] == "trap" && timed.is_null(), "{calls:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_bench_needs_events_and_a_plugin() -> anyhow::Result<()> {
+    let folder = Scratch::new("bench-")?;
+    fs::write(folder.path().join("judge.wasm"), modest()?)?;
+    fs::write(folder.path().join("some.jsonl"), "{\"value\":1}")?;
+    for (arguments, exit, why) in [
+        (["judge.wasm", "--events", "none.jsonl"], 2, "none.jsonl"),
+        (["none.wasm", "--events", "some.jsonl"], 3, "none.wasm"),
+        (["judge.wasm", "--seconds", "4000"], 2, "from 0 to 3600"),
+    ] {
+        let (code, _, complained) = run(folder.path(), &[&["plugin", "bench"], &arguments[..]].concat())?;
+        ensure!(code == Some(exit) && complained.contains(why), "{arguments:?}: {code:?}: {complained}");
+    }
+    Ok(())
+}

@@ -80,7 +80,7 @@ mod tests {
         for (value, expected) in [
             (
                 r#"{"z":1,"country":"DE","amount":1.50}"#,
-                Output::to_port("eu").value(r#"{"z":1,"country":"DE","amount":1.5,"currency":"EUR"}"#),
+                Output::to_port("eu").value(r#"{"z":1,"country":"DE","amount":1.50,"currency":"EUR"}"#),
             ),
             (r#"{"country":"GB"}"#, Output::unchanged().value(r#"{"country":"GB","currency":"GBP"}"#)),
         ] {

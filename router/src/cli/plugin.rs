@@ -2,9 +2,11 @@
 
 use super::Exit;
 
+mod bench;
 mod build;
 mod inspect;
 mod new;
+mod samples;
 mod test;
 
 /// For those who write plugins.
@@ -14,6 +16,7 @@ pub(crate) enum Command {
     Build(build::Arguments),
     Inspect(inspect::Arguments),
     Test(test::Arguments),
+    Bench(bench::Arguments),
 }
 
 pub(crate) fn execute(command: &Command) -> Exit {
@@ -22,5 +25,6 @@ pub(crate) fn execute(command: &Command) -> Exit {
         Command::Build(arguments) => build::execute(arguments),
         Command::Inspect(arguments) => inspect::execute(arguments),
         Command::Test(arguments) => test::execute(arguments),
+        Command::Bench(arguments) => bench::execute(arguments),
     }
 }

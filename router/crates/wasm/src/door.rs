@@ -15,7 +15,7 @@ use crate::spec::Limits;
 
 /// Names of the interfaces.
 pub(crate) const PROCESSOR: &str = "pointsman:plugin/processor@0.1.0";
-const COLUMNS: &str = "pointsman:plugin/columns@0.1.0";
+pub(crate) const COLUMNS: &str = "pointsman:plugin/columns@0.1.0";
 
 /// The name under which the component exports some version of the contract; this router's, if it has that.
 pub(crate) fn exported(engine: &Engine, component: &Component) -> Option<String> {

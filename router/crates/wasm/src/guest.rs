@@ -121,7 +121,7 @@ pub(crate) struct Limiter {
     memory_limit: usize,
     table_limit: usize,
     /// Of all the instance's memories together.
-    memory_bytes: usize,
+    pub(crate) memory_bytes: usize,
     pub(crate) refused: Option<Refused>,
 }
 

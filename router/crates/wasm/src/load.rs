@@ -20,6 +20,7 @@ use crate::nesting;
 use crate::said::Heard;
 use crate::spec::{GrantError, Grants, Limits, PluginSpec};
 use crate::stand_in::{self, Provision};
+use crate::usage::{Meter, Usage};
 use crate::worker::{Instance, StartError};
 
 /// Largest component file, in bytes. Python's and JavaScript's are near 20 MiB.
@@ -36,6 +37,7 @@ pub struct LoadedPlugin {
     limits: Limits,
     grants: Arc<Grants>,
     door: DoorPre,
+    meter: Arc<Meter>,
 }
 
 impl LoadedPlugin {
@@ -67,6 +69,16 @@ impl LoadedPlugin {
 
     pub(crate) fn door(&self) -> &DoorPre {
         &self.door
+    }
+
+    /// What its instances use.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.meter.usage()
+    }
+
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 }
 
@@ -228,6 +240,7 @@ impl Sandbox {
             limits: spec.limits.clone(),
             grants: Arc::new(grants),
             door: self.link(&component)?,
+            meter: Arc::default(),
         };
         // The trial's instance is not kept: which thread will need one first is not known yet.
         Instance::start(&plugin, 0)?.hear(&plugin, &mut Heard::default(), 0);

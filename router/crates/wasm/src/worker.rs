@@ -16,6 +16,7 @@ use crate::fault::Fault;
 use crate::guest::{Guest, HANDLES};
 use crate::load::LoadedPlugin;
 use crate::said::{Heard, printable};
+use crate::usage::Metered;
 
 /// Bytes kept of the text with which a plugin refuses its configuration.
 const REFUSAL_BYTES: usize = 1024;
@@ -74,10 +75,7 @@ impl PluginHost for WorkerPlugins {
     fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError> {
         let Self { plugins, slots, scratch, took } = self;
         *took = None;
-        let known = plugins.get(plugin).zip(usize::try_from(plugin.0).ok().and_then(|index| slots.get_mut(index)));
-        let Some((plugin, slot)) = known else {
-            return Err(CallError::Unavailable { message: format!("there is no plugin number {}", plugin.0) });
-        };
+        let (plugin, slot) = known(plugins, slots, plugin)?;
         let used = slot.instance.is_some();
         let ended = match slot.call(plugin, scratch, events, now_ms) {
             // Alone in its call, but not on its instance: what other events left behind there may be to blame.
@@ -105,6 +103,40 @@ impl PluginHost for WorkerPlugins {
     }
 }
 
+impl WorkerPlugins {
+    /// Puts a new instance of the plugin in the place of the one that is there, if any, as the next call would after one
+    /// that failed. For measuring.
+    ///
+    /// # Errors
+    /// [`CallError::Unavailable`].
+    pub fn renew(&mut self, plugin: PluginId, now_ms: i64) -> Result<(), CallError> {
+        let (loaded, slot) = known(&self.plugins, &mut self.slots, plugin)?;
+        slot.instance = None;
+        slot.instance = Some(start(loaded, now_ms)?);
+        Ok(())
+    }
+
+    /// Linear memory of the plugin's instance here, in bytes; 0 where there is none.
+    #[must_use]
+    pub fn memory_bytes(&self, plugin: PluginId) -> u64 {
+        let slot = usize::try_from(plugin.0).ok().and_then(|index| self.slots.get(index));
+        slot.and_then(|slot| slot.instance.as_ref()).map_or(0, |instance| instance.metered.memory_bytes())
+    }
+}
+
+/// The plugin with this id, and what there is of it on this worker.
+fn known<'a>(
+    plugins: &'a Plugins,
+    slots: &'a mut [Slot],
+    plugin: PluginId,
+) -> Result<(&'a LoadedPlugin, &'a mut Slot), CallError> {
+    let slot = usize::try_from(plugin.0).ok().and_then(|index| slots.get_mut(index));
+    plugins
+        .get(plugin)
+        .zip(slot)
+        .ok_or_else(|| CallError::Unavailable { message: format!("there is no plugin number {}", plugin.0) })
+}
+
 impl Slot {
     /// Calls the plugin, on the instance that the last call left or on a new one.
     fn call(
@@ -116,15 +148,23 @@ impl Slot {
     ) -> Result<Verdicts, CallError> {
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
-            None => Instance::start(plugin, now_ms)
-                .map_err(|error| CallError::Unavailable { message: error.message(plugin) })?,
+            None => start(plugin, now_ms)?,
         };
-        let verdicts = instance.process(plugin, scratch, events, now_ms)?;
+        let verdicts = instance.process(plugin, scratch, events, now_ms).inspect_err(|error| {
+            if let CallError::Guest { class, .. } = error {
+                plugin.meter().failed(*class);
+            }
+        })?;
         // Only here, after a clean return, is what the call said heard, and its instance kept.
         instance.hear(plugin, &mut self.heard, now_ms);
+        instance.metered.has(instance.store.data().limiter.memory_bytes);
         self.instance = Some(instance);
         Ok(verdicts)
     }
+}
+
+fn start(plugin: &LoadedPlugin, now_ms: i64) -> Result<Instance, CallError> {
+    Instance::start(plugin, now_ms).map_err(|error| CallError::Unavailable { message: error.message(plugin) })
 }
 
 fn undecodable(plugin: &LoadedPlugin) -> CallError {
@@ -178,6 +218,7 @@ fn again_after_a_deadline<T>(mut start: impl FnMut() -> Result<T, StartError>) -
 pub(crate) struct Instance {
     store: Store<Guest>,
     door: Door,
+    metered: Metered,
 }
 
 impl Instance {
@@ -205,7 +246,9 @@ impl Instance {
         door.configure(&mut store, plugin.config())
             .map_err(|error| StartError::Configure(fault(&store, plugin, &error)))?
             .map_err(|message| StartError::Refused(printable(&message, REFUSAL_BYTES).into_owned()))?;
-        Ok(Self { store, door })
+        let mut metered = Metered::new(Arc::clone(plugin.meter()));
+        metered.has(store.data().limiter.memory_bytes);
+        Ok(Self { store, door, metered })
     }
 
     /// Has what was said in the last call logged and counted. Of a start this is done once, when the plugin is loaded: a

@@ -18,3 +18,4 @@ mod hostile;
 mod loading;
 mod logs;
 mod stand_ins;
+mod usage;
