@@ -84,6 +84,7 @@ fn each_example_in_another_language_passes_its_unit_test() -> anyhow::Result<()>
             Language::Go => command("go", &["test", "./..."]),
             Language::Python => command("python3", &["-m", "unittest"]),
             Language::C => command("make", &["test"]),
+            Language::JavaScript | Language::TypeScript => command("npm", &["test"]),
         };
         test.env("PYTHONPATH", places::workspace().join("plugin-sdk/python"));
         run(test, &folder().join(name))?;
