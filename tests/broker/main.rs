@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 mod client;
+mod doctor;
 mod flows;
 mod harness;
 mod offsets;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             client::starts::TRIALS,
             client::topics::TRIALS,
             client::trouble::TRIALS,
+            doctor::TRIALS,
             offsets::TRIALS,
             record_text::TRIALS,
             transactions::TRIALS,
