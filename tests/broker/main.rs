@@ -10,6 +10,7 @@ mod doctor;
 mod flows;
 mod harness;
 mod offsets;
+mod produce;
 mod record_text;
 mod transactions;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             client::trouble::TRIALS,
             doctor::TRIALS,
             offsets::TRIALS,
+            produce::TRIALS,
             record_text::TRIALS,
             transactions::TRIALS,
         ],
