@@ -12,6 +12,7 @@ pub(crate) mod configuration;
 mod consume;
 mod dead_letter;
 mod dev;
+mod doctor;
 mod interrupt;
 mod lanes;
 mod log;
@@ -46,6 +47,7 @@ enum Command {
     Consume(consume::Arguments),
     #[command(subcommand)]
     DeadLetter(Box<dead_letter::Command>),
+    Doctor(doctor::Arguments),
     Lanes(lanes::Arguments),
     #[command(subcommand)]
     Offsets(offsets::Command),
@@ -81,8 +83,8 @@ pub fn main() -> ExitCode {
     let Cli { logging, command } = Cli::parse();
     let level = match command {
         Command::Dev(_) if io::stdout().is_terminal() => "error",
-        // What lanes say of records that are given in order to fail is no news.
-        Command::Test(_) => "off",
+        // What lanes say of records that are given in order to fail is no news, and what an examination is told is in its answer.
+        Command::Test(_) | Command::Doctor(_) => "off",
         // To write lines would be measured, too.
         Command::Plugin(plugin::Command::Bench(_)) => "error",
         _ => "info",
@@ -99,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Produce(arguments) => produce::execute(&arguments),
         Command::Consume(arguments) => consume::execute(&arguments),
         Command::DeadLetter(command) => dead_letter::execute(&command),
+        Command::Doctor(arguments) => doctor::execute(&arguments),
         Command::Lanes(arguments) => lanes::execute(&arguments),
         Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),

@@ -10,6 +10,7 @@ mod credit;
 pub mod dead_letter;
 mod demo;
 mod dispatch;
+pub mod doctor;
 mod hurry;
 mod intake;
 mod judge;

@@ -1,10 +1,11 @@
 //! From the plan to what it needs: plugins loaded, the log opened, topics there.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pointsman_config::plan::{BrokerPlan, ComponentPlan, Plan, PluginLimits, PluginPlan};
+use pointsman_config::plan::{BrokerPlan, ComponentPlan, Plan, PluginLimits, PluginPlan, Secret};
 use pointsman_core::port::{Log, LogError};
 use pointsman_embedded::{EmbeddedLog, OpenError, Options};
 use pointsman_kafka::{KafkaLog, KafkaSettings};
@@ -17,7 +18,7 @@ use crate::admin::DoorError;
 use crate::plugin_build::BuildError;
 use crate::toolchain::ToolchainError;
 
-mod topics;
+pub(crate) mod topics;
 
 pub use topics::prepare_topics;
 
@@ -187,23 +188,27 @@ pub(crate) fn cache_directory() -> Option<PathBuf> {
 pub fn open_log(plan: &Plan, directory: &Path) -> Result<Arc<dyn Log>, StartError> {
     Ok(match &plan.broker {
         BrokerPlan::Embedded { directory: log, max_bytes, .. } => {
-            let options = Options {
-                max_record_bytes: plan.router.max_record_bytes,
-                max_file_bytes: *max_bytes,
-                ..Options::default()
-            };
-            Arc::new(EmbeddedLog::open(&directory.join(log), options)?)
+            Arc::new(EmbeddedLog::open(&directory.join(log), embedded_options(plan, *max_bytes))?)
         }
         BrokerPlan::Kafka { bootstrap, librdkafka } => {
-            let properties = librdkafka.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect();
-            Arc::new(KafkaLog::new(KafkaSettings {
-                properties,
-                client_id: plan.router.name.to_string(),
-                max_record_bytes: plan.router.max_record_bytes,
-                ..KafkaSettings::new(bootstrap.clone())
-            })?)
+            Arc::new(KafkaLog::new(kafka_settings(plan, bootstrap, librdkafka))?)
         }
     })
+}
+
+/// How the plan's embedded log is opened.
+pub(crate) fn embedded_options(plan: &Plan, max_bytes: u64) -> Options {
+    Options { max_record_bytes: plan.router.max_record_bytes, max_file_bytes: max_bytes, ..Options::default() }
+}
+
+/// How the plan's cluster is reached.
+pub(crate) fn kafka_settings(plan: &Plan, bootstrap: &str, librdkafka: &BTreeMap<String, Secret>) -> KafkaSettings {
+    KafkaSettings {
+        properties: librdkafka.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
+        client_id: plan.router.name.to_string(),
+        max_record_bytes: plan.router.max_record_bytes,
+        ..KafkaSettings::new(bootstrap)
+    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 mod client;
+mod doctor;
 mod flows;
 mod harness;
 mod offsets;
+mod produce;
 mod record_text;
 mod transactions;
 
@@ -23,7 +25,9 @@ fn main() -> ExitCode {
             client::starts::TRIALS,
             client::topics::TRIALS,
             client::trouble::TRIALS,
+            doctor::TRIALS,
             offsets::TRIALS,
+            produce::TRIALS,
             record_text::TRIALS,
             transactions::TRIALS,
         ],

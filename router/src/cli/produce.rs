@@ -2,6 +2,7 @@
 
 mod input;
 mod lines;
+mod together;
 mod writing;
 
 use std::fs::File;
@@ -9,11 +10,13 @@ use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pointsman_config::plan::DeliveryPlan;
 use pointsman_core::port::{Log, NewTopic};
 use pointsman_core::record::OwnedHeader;
 use serde_json::json;
 
 use self::input::{Input, InputError, Numbered, Overrides, Shape};
+use self::together::write_together;
 use self::writing::{Written, write_all};
 use super::interrupt::Interrupts;
 use super::log::{self, Opened, TopicError};
@@ -25,6 +28,10 @@ use crate::record_text::{LineError, RecordLine, parse_time};
 /// A line is {"key": …, "value": …} and, where wanted, "headers", "timestamp" and "partition": what `consume` prints. It
 /// returns when the log has acknowledged every record. The first line that is no record ends it, with exit code 2, and what
 /// was written before it stays written.
+///
+/// With --transaction, who reads committed records sees all of them, or none: also where a line is no record, and after
+/// Ctrl-C. Records that are too many for one transaction (16 MiB of them on the embedded log, 32 MiB on Kafka, with 128 bytes for each on top) are written in
+/// several, and it is said in how many.
 ///
 /// Ctrl-C stops reading, and waits for what was read; a second one stops waiting.
 #[derive(Debug, clap::Args)]
@@ -66,6 +73,12 @@ pub(crate) struct Arguments {
     /// Go on behind a line that is no record.
     #[arg(long)]
     skip_bad: bool,
+    /// Write in a transaction; so it is, too, where the configuration has `delivery = "exactly-once"`.
+    #[arg(long, conflicts_with = "no_transaction")]
+    transaction: bool,
+    /// Write record by record, whatever the configuration has.
+    #[arg(long)]
+    no_transaction: bool,
     /// Create the topic with this many partitions, if it is not there.
     #[arg(long, value_name = "PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     create: Option<u32>,
@@ -75,7 +88,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn execute(arguments: &Arguments) -> Exit {
-    let Opened { log, max_record_bytes, .. } = match log::open(&arguments.file) {
+    let Opened { log, plan, max_record_bytes } = match log::open(&arguments.file) {
         Ok(opened) => opened,
         Err(exit) => return exit,
     };
@@ -97,7 +110,15 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
     let topic = arguments.topic.clone();
     let records = records(arguments, source, max_record_bytes)
         .map(move |record| record.and_then(|numbered| numbered.within(&topic, partitions)));
-    match write_all(&*log, &arguments.topic, records, arguments.skip_bad, &interrupts, &mut complain) {
+    let is_due = matches!(plan.router.delivery, DeliveryPlan::ExactlyOnce(_)) && !arguments.no_transaction;
+    let written = if arguments.transaction || is_due {
+        // One of those that a router of this name may use.
+        let id = format!("{}.produce.{:032x}", plan.router.name, fastrand::u128(..)).into();
+        write_together(&*log, &arguments.topic, id, records, arguments.skip_bad, &interrupts, &mut complain)
+    } else {
+        write_all(&*log, &arguments.topic, records, arguments.skip_bad, &interrupts, &mut complain)
+    };
+    match written {
         Ok(written) => report(arguments, &written, interrupts.any()),
         Err(error) => {
             complain_of(&error);
@@ -158,7 +179,7 @@ fn records(
 
 /// Says what was written, and what was not.
 fn report(arguments: &Arguments, written: &Written, interrupted: bool) -> Exit {
-    let Written { written: count, skipped, unacknowledged, failed } = written;
+    let Written { written: count, skipped, unacknowledged, transactions, failed } = written;
     if let Some(failed) = failed {
         complain_of(failed);
     }
@@ -168,12 +189,17 @@ fn report(arguments: &Arguments, written: &Written, interrupted: bool) -> Exit {
             "written": count,
             "skipped": skipped,
             "unacknowledged": unacknowledged,
+            "transactions": transactions,
             "error": failed.as_ref().map(ToString::to_string),
         })
         .to_string());
     } else {
         let noun = if *count == 1 { "record" } else { "records" };
         let mut text = format!("{count} {noun} written to {}", arguments.topic);
+        if let Some(transactions) = transactions {
+            let noun = if *transactions == 1 { "transaction" } else { "transactions" };
+            text.push_str(&format!(", in {transactions} {noun}"));
+        }
         if *skipped > 0 {
             text.push_str(&format!(", {skipped} bad lines skipped"));
         }

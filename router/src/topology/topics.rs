@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pointsman_config::plan::{BrokerPlan, OutputPlan, Plan, RoutePlan, TopicPlan, TopicRole};
 use pointsman_core::port::{Log, NewTopic, TopicInfo, TopicSettings};
+use thiserror::Error;
 
 use super::StartError;
 
@@ -137,13 +138,7 @@ impl<'a> Topics<'a> {
             move |(output, source): (&OutputPlan, &Arc<str>)| {
                 let output = &self.plan.topics.get(output.topic.0 as usize)?.name;
                 let (wide, narrow) = (self.partitions(source), self.partitions(output));
-                (narrow < wide).then(|| {
-                    format!(
-                        "{output} has {narrow} partitions, and {source} has {wide}, which route {:?} wants to keep: add partitions \
-                         (kafka-topics.sh --alter --topic {output} --partitions {wide}), or choose `partition = \"key\"`",
-                        route.name
-                    )
-                })
+                Some(format!("{output} {}", too_narrow(output, narrow, source, wide, &route.name)?))
             },
         )
     }
@@ -151,26 +146,9 @@ impl<'a> Topics<'a> {
     /// What is wrong with a retry or dead-letter topic.
     fn faults(&self, topic: &TopicPlan, settings: &TopicSettings) -> Vec<String> {
         let name = &topic.name;
-        let alter = |setting: &str| {
-            format!("(kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {setting})")
-        };
-        let mut faults = Vec::new();
-        if settings.compacted {
-            faults.push(format!(
-                "{name} is compacted, so that of records with one key all but the last are lost: set its cleanup.policy {}",
-                alter("cleanup.policy=delete")
-            ));
-        }
+        let faults = unfit(topic, settings).into_iter().map(|unfit| format!("{name} {unfit}")).collect();
         match &topic.role {
-            TopicRole::Output => {}
-            TopicRole::Retry { .. } => {
-                if settings.retention.is_some() || settings.retention_bytes.is_some() {
-                    faults.push(format!(
-                        "{name} does not keep its records for ever, so that parked records may be lost: set its retention {}",
-                        alter("retention.ms=-1,retention.bytes=-1")
-                    ));
-                }
-            }
+            TopicRole::Output | TopicRole::Retry { .. } => {}
             TopicRole::DeadLetter { retention } => {
                 if settings.retention != *retention {
                     tracing::warn!(
@@ -188,4 +166,50 @@ impl<'a> Topics<'a> {
         }
         faults
     }
+}
+
+/// Why a topic can't be used as it is.
+#[derive(Clone, Debug, Error)]
+#[error("{cause}: {remedy}")]
+pub(crate) struct Unfit {
+    /// The topic is the subject.
+    pub(crate) cause: String,
+    pub(crate) remedy: String,
+}
+
+/// An output that keeps the partition of the origin, and has fewer.
+pub(crate) fn too_narrow(output: &str, narrow: u32, source: &str, wide: u32, route: &str) -> Option<Unfit> {
+    (narrow < wide).then(|| Unfit {
+        cause: format!("has {narrow} partitions, and {source} has {wide}, which route {route:?} wants to keep"),
+        remedy: format!("{}, or choose `partition = \"key\"`", add_partitions(output, wide)),
+    })
+}
+
+/// What gives a topic more partitions.
+pub(crate) fn add_partitions(topic: &str, partitions: u32) -> String {
+    format!("add partitions (kafka-topics.sh --alter --topic {topic} --partitions {partitions})")
+}
+
+/// What is wrong with how a retry or dead-letter topic keeps its records.
+pub(crate) fn unfit(topic: &TopicPlan, settings: &TopicSettings) -> Vec<Unfit> {
+    let mut faults = Vec::new();
+    if topic.role != TopicRole::Output && settings.compacted {
+        faults.push(Unfit {
+            cause: "is compacted, so that of records with one key all but the last are lost".to_owned(),
+            remedy: format!("set its cleanup.policy {}", alter(&topic.name, "cleanup.policy=delete")),
+        });
+    }
+    let is_bounded = settings.retention.is_some() || settings.retention_bytes.is_some();
+    if matches!(topic.role, TopicRole::Retry { .. }) && is_bounded {
+        faults.push(Unfit {
+            cause: "does not keep its records for ever, so that parked records may be lost".to_owned(),
+            remedy: format!("set its retention {}", alter(&topic.name, "retention.ms=-1,retention.bytes=-1")),
+        });
+    }
+    faults
+}
+
+/// The command that changes a setting of a topic.
+pub(crate) fn alter(topic: &str, setting: &str) -> String {
+    format!("(kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {setting})")
 }

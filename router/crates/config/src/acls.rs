@@ -190,24 +190,29 @@ impl fmt::Display for Acl {
     }
 }
 
+/// The command for a shell that gives one right.
+#[must_use]
+pub fn command(acl: &Acl, bootstrap: &str, principal: &str) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let (bootstrap, principal) = (quoted(bootstrap), quoted(principal));
+    format!("kafka-acls.sh --bootstrap-server {bootstrap} --add --allow-principal {principal} {acl}")
+}
+
 /// Commands for a shell, one right a line with its reason, a heading for each route. `bootstrap` is the cluster,
 /// `principal` who is to be allowed, such as `User:pointsman`.
 #[must_use]
 pub fn render(routes: &[RouteAcls], bootstrap: &str, principal: &str) -> String {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let command =
-        format!("kafka-acls.sh --bootstrap-server {} --add --allow-principal {}", quoted(bootstrap), quoted(principal));
     let mut text = String::new();
     for route in routes {
         text.push_str(&format!("# route {}\n", route.route));
         for acl in &route.acls {
-            text.push_str(&format!("{command} {acl}  # {}\n", acl.why));
+            text.push_str(&format!("{}  # {}\n", command(acl, bootstrap, principal), acl.why));
         }
         if !route.handling.is_empty() {
             text.push_str(&format!("# to replay or discard the dead letters of route {}\n", route.route));
         }
         for acl in &route.handling {
-            text.push_str(&format!("{command} {acl}  # {}\n", acl.why));
+            text.push_str(&format!("{}  # {}\n", command(acl, bootstrap, principal), acl.why));
         }
     }
     text

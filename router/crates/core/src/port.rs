@@ -17,6 +17,7 @@ mod feed;
 mod group;
 mod plugins;
 mod sink;
+pub mod survey;
 mod transactions;
 
 pub use feed::{Batch, Feed, FeedError};

@@ -172,7 +172,8 @@ impl Database {
     }
 }
 
-fn connect(file: &Path, options: &Options, cache_kib: i64) -> Result<Connection, Fault> {
+/// A connection to a file that exists and is ours.
+pub(crate) fn connect(file: &Path, options: &Options, cache_kib: i64) -> Result<Connection, Fault> {
     // Without SQLITE_OPEN_CREATE: a file that is gone must not become an empty one. Without its mutex: a connection is
     // never used by two threads at a time.
     let mut connection =

@@ -83,6 +83,19 @@ fn holder(transaction: &Connection, group: &str, me: &Owner, now_ms: i64) -> Res
     Ok(Some((holder, expires_ms)))
 }
 
+/// The groups that have a member, each with who that is, for people.
+pub(crate) fn holders(snapshot: &Connection, me: &Owner, now_ms: i64) -> Result<Vec<(String, String)>, Fault> {
+    let mut statement = snapshot.prepare("SELECT name FROM consumer_groups ORDER BY name")?;
+    let groups = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let mut held = Vec::new();
+    for group in groups {
+        if let Some((holder, _)) = holder(snapshot, &group, me, now_ms)? {
+            held.push((group, holder));
+        }
+    }
+    Ok(held)
+}
+
 /// The row of a group that has no member, which is made where there is none.
 pub(crate) fn memberless(
     transaction: &Connection,

@@ -21,7 +21,7 @@ const FORMAT: i64 = 1;
 /// Fits a batch of small records, and leaves large ones few overflow pages.
 const PAGE_BYTES: i64 = 8192;
 
-const FILE_NAME: &str = "pointsman.db";
+pub(crate) const FILE_NAME: &str = "pointsman.db";
 const LOCK_NAME: &str = "pointsman.lock";
 
 /// Why a log was not opened. Nothing in an existing file was changed.
@@ -157,7 +157,7 @@ fn write_schema(new: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn check_header(file: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_header(file: &Path) -> Result<(), OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let header = Connection::open_with_flags(file, flags).and_then(|connection| {
         let application_id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -185,7 +185,7 @@ fn check_contents(snapshot: &Connection) -> Result<(), Fault> {
     if torn == 0 { Ok(()) } else { Err(Fault::damaged(format_args!("{torn} partitions lack records"))) }
 }
 
-fn refuse(file: &Path, fault: Fault) -> OpenError {
+pub(crate) fn refuse(file: &Path, fault: Fault) -> OpenError {
     let (file, message) = (file.to_owned(), fault.message);
     match fault.kind {
         FaultKind::Damaged => OpenError::Damaged { file, message },

@@ -116,7 +116,7 @@ pub(crate) fn settings(
         .collect()
 }
 
-fn topic_settings(entries: &[(String, String)]) -> TopicSettings {
+pub(crate) fn topic_settings(entries: &[(String, String)]) -> TopicSettings {
     let value = |name: &str| entries.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
     // -1 stands for no bound, and does not parse.
     let bound = |name| value(name).and_then(|value| value.parse::<u64>().ok());
@@ -245,6 +245,7 @@ pub(crate) fn set_committed(
     })
 }
 
-fn coded(what: String, code: Code, message: String) -> LogError {
+/// An error with a broker's own sentence, and what can be done about it.
+pub(crate) fn coded(what: String, code: Code, message: String) -> LogError {
     LogError { what, code: code.to_string(), message: format!("{message}{}", remedy(code)) }
 }

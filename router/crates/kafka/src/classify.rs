@@ -98,6 +98,23 @@ pub(crate) fn coordinator_moves(code: Code) -> bool {
     .any(|known| Code::of(known) == code)
 }
 
+/// Whether nobody answered.
+pub(crate) fn did_not_answer(code: Code) -> bool {
+    [
+        Known::RD_KAFKA_RESP_ERR__TIMED_OUT,
+        Known::RD_KAFKA_RESP_ERR__TRANSPORT,
+        Known::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
+        Known::RD_KAFKA_RESP_ERR__RESOLVE,
+    ]
+    .into_iter()
+    .any(|known| Code::of(known) == code)
+}
+
+/// Whether a group is said not to be there.
+pub(crate) fn no_such_group(code: Code) -> bool {
+    code == Code::of(Known::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND)
+}
+
 /// Whether a topic is said not to be there.
 pub(crate) fn no_such_topic(code: Code) -> bool {
     [Known::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, Known::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC]

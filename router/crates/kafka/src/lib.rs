@@ -19,6 +19,7 @@ mod native;
 mod reader;
 mod settings;
 mod sink;
+mod survey;
 mod transactions;
 mod trimming;
 
@@ -34,6 +35,7 @@ use crate::error::log_error;
 use crate::native::{Client, Kind};
 use crate::reader::Readers;
 pub use crate::settings::{KafkaSettings, OWNED};
+pub use crate::survey::survey;
 
 /// A Kafka cluster.
 pub struct KafkaLog {

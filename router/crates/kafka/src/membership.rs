@@ -321,6 +321,9 @@ impl Member {
             EventKind::Reports
             | EventKind::TopicsCreated
             | EventKind::ConfigsDescribed
+            | EventKind::ClusterDescribed
+            | EventKind::TopicsDescribed
+            | EventKind::GroupsDescribed
             | EventKind::GroupOffsetsAltered
             | EventKind::Other => Ok(()),
         }

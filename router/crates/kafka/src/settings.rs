@@ -150,6 +150,14 @@ impl KafkaSettings {
         properties
     }
 
+    /// A client that asks the cluster how it is, and tells of each broker which requests it takes.
+    pub(crate) fn examiner(&self) -> Properties {
+        let mut properties = self.reader();
+        // librdkafka has no call that tells; it writes them into its log.
+        properties.set("debug", "feature");
+        properties
+    }
+
     /// A member of a group.
     pub(crate) fn member(&self, plan: &GroupPlan) -> Properties {
         // The control thread is away from its queue while a revocation drains: no reason to be thought dead.

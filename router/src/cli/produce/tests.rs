@@ -419,3 +419,53 @@ fn errors_never_quote_a_record() {
     assert_eq!(errors.len(), 4);
     assert!(errors.iter().all(|error| !error.contains("hush")), "{errors:?}");
 }
+
+#[test]
+fn a_transaction_is_written_whole_or_not_at_all() {
+    let place = Place::with_topic("t", 1);
+    let count = || lines_of(&place.log(), "t").len();
+    let good = "{\"value\":1}\n{\"value\":2}\n";
+    assert_eq!(place.produce(&["t", "--transaction"], format!("{good}no record\n").as_bytes()), Exit::Configuration);
+    assert_eq!(count(), 0, "a line is no record");
+    let large = format!("{good}{{\"value\":\"{}\"}}\n", "x".repeat(2000));
+    assert_eq!(place.produce(&["t", "--transaction"], large.as_bytes()), Exit::No);
+    assert_eq!(count(), 0, "a record is refused");
+    assert_eq!(
+        place.produce(&["t", "--transaction", "--skip-bad"], format!("{good}no record\n").as_bytes()),
+        Exit::Fine
+    );
+    assert_eq!(count(), 2);
+    assert_eq!(place.produce(&["t"], format!("{good}no record\n").as_bytes()), Exit::Configuration);
+    assert_eq!(count(), 4, "without one, what was before it stays");
+}
+
+/// Writes values of 100 bytes, where a transaction takes three of them.
+fn together(place: &Place, values: usize, bad: bool, interrupts: &Interrupts) -> Written {
+    let line = format!("{{\"value\":\"{}\"}}\n", "x".repeat(100));
+    written_together(place, line.repeat(values) + if bad { "no record" } else { "" }, interrupts)
+}
+
+fn written_together(place: &Place, text: String, interrupts: &Interrupts) -> Written {
+    let log = open(&place.path("data"), Options { sink_queue_bytes: 3 * (100 + 128), ..Options::default() });
+    let input = Input::new(Box::new(std::io::Cursor::new(text)), Shape::JsonLines, Overrides::default(), 1 << 20);
+    write_together(&log, "t", "id".into(), input, false, interrupts, &mut |_| {}).unwrap()
+}
+
+#[test]
+fn what_is_too_much_for_one_transaction_is_written_in_several() {
+    let place = Place::with_topic("t", 1);
+    let written = together(&place, 10, false, &Interrupts::default());
+    assert_eq!((written.written, written.transactions, lines_of(&place.log(), "t").len()), (10, Some(4), 10));
+    let written = together(&place, 8, true, &Interrupts::default());
+    assert_eq!(
+        (written.written, written.transactions, lines_of(&place.log(), "t").len()),
+        (6, Some(2), 16),
+        "two are with the bad line"
+    );
+    assert!(matches!(written.failed, Some(Failed::Input(InputError::Line { line: 9, .. }))), "{written:?}");
+    let large = format!("{{\"value\":1,\"headers\":{{\"h\":\"{}\"}}}}\n", "x".repeat(300)).repeat(3);
+    let written = written_together(&place, large, &Interrupts::default());
+    assert_eq!((written.written, written.transactions), (3, Some(3)), "headers count");
+    let written = together(&place, 2, false, &Interrupts::simulated(1));
+    assert_eq!((written.written, written.transactions, lines_of(&place.log(), "t").len()), (0, Some(0), 19));
+}

@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pointsman_core::delivery::TopicId;
-use pointsman_core::port::{DeliveryError, Log, LogError, ProduceError, Report, Sink, SinkFailed, Token, Waker};
+use pointsman_core::port::{
+    DeliveryError, Log, LogError, ProduceError, Report, Sink, SinkFailed, Token, TransactionError, Waker,
+};
 use thiserror::Error;
 
 use super::input::{InputError, Numbered};
@@ -21,12 +23,12 @@ const READ_AHEAD: usize = 256;
 /// Records that are handed over before reports are looked at.
 const ROUND: usize = 4096;
 /// Wake-ups may be lost: look anyway.
-const LOOK_ANYWAY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_ANYWAY: Duration = Duration::from_millis(100);
 /// The user is told when nothing was acknowledged for so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of the input.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Written {
     /// Records that the log has acknowledged.
     pub(super) written: u64,
@@ -34,6 +36,8 @@ pub(super) struct Written {
     pub(super) skipped: u64,
     /// Records that the log was given, and may or may not have taken.
     pub(super) unacknowledged: u64,
+    /// Transactions that the records were written in, where they were.
+    pub(super) transactions: Option<u64>,
     /// Why not all of the input was written.
     pub(super) failed: Option<Failed>,
 }
@@ -55,6 +59,9 @@ pub(super) enum Failed {
     /// The log.
     #[error("the log can't be written any more: {0}")]
     Sink(#[from] SinkFailed),
+    /// A transaction.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
 }
 
 impl Failed {
@@ -62,7 +69,7 @@ impl Failed {
     fn line(&self) -> u64 {
         match self {
             Self::Input(InputError::Line { line, .. }) | Self::Delivery { line, .. } => *line,
-            Self::Input(InputError::Read(_)) | Self::Sink(_) => u64::MAX,
+            Self::Input(InputError::Read(_)) | Self::Sink(_) | Self::Transaction(_) => u64::MAX,
         }
     }
 
@@ -72,7 +79,8 @@ impl Failed {
             Self::Delivery { error: DeliveryError::Refused { .. }, .. } => Exit::No,
             Self::Input(InputError::Read(_))
             | Self::Delivery { error: DeliveryError::Unavailable { .. }, .. }
-            | Self::Sink(_) => Exit::Fatal,
+            | Self::Sink(_)
+            | Self::Transaction(_) => Exit::Fatal,
         }
     }
 }
@@ -104,6 +112,29 @@ pub(super) fn write_to(
     interrupts: &Interrupts,
     note: &mut dyn FnMut(&str),
 ) -> Result<Written, LogError> {
+    let received = read_ahead(input)?;
+    let mut writing = Writing {
+        sink,
+        skip_bad,
+        waiting: None,
+        outstanding: 0,
+        written: 0,
+        skipped: 0,
+        failed: None,
+        progress: Instant::now(),
+    };
+    writing.run(&received, interrupts, note);
+    let Writing { written, skipped, outstanding, failed, .. } = writing;
+    Ok(Written { written, skipped, unacknowledged: outstanding, transactions: None, failed })
+}
+
+/// Reads in a thread of its own, which wakes this one.
+///
+/// # Errors
+/// [`LogError`]: the system gives no thread.
+pub(super) fn read_ahead(
+    input: impl Iterator<Item = Result<Numbered, InputError>> + Send + 'static,
+) -> Result<Receiver<Result<Numbered, InputError>>, LogError> {
     let writer = thread::current();
     let (items, received) = mpsc::sync_channel(READ_AHEAD);
     let read = move || {
@@ -122,19 +153,7 @@ pub(super) fn write_to(
         code: "thread".into(),
         message: format!("the system gives no thread: {error}"),
     })?;
-    let mut writing = Writing {
-        sink,
-        skip_bad,
-        waiting: None,
-        outstanding: 0,
-        written: 0,
-        skipped: 0,
-        failed: None,
-        progress: Instant::now(),
-    };
-    writing.run(&received, interrupts, note);
-    let Writing { written, skipped, outstanding, failed, .. } = writing;
-    Ok(Written { written, skipped, unacknowledged: outstanding, failed })
+    Ok(received)
 }
 
 struct Writing {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::findings::Findings;
+use crate::plan::DeliveryPlan;
 use crate::raw::{Breaker, Broker, Plugin, Route, Router, Stage};
 use crate::units::{show_duration, show_size};
 
@@ -40,8 +41,10 @@ pub(super) fn check(
     }
     let (Some(router), Some(broker)) = (router, broker) else { return };
     check_drain(router, broker, findings);
+    check_interval(router, broker, findings);
     for route in routes {
         check_step(route, plugins, router, broker, findings);
+        check_transaction(route, plugins, router, broker, findings);
     }
     let stages: Vec<&Plugin> =
         plugins.iter().filter(|plugin| routes.iter().any(|route| is_stage(route, plugin))).collect();
@@ -160,12 +163,61 @@ fn check_breaker(route: &Route, findings: &Findings) {
     }
 }
 
+/// How long a step of a lane of this route may take, at most.
+fn longest_step(route: &Route, plugins: &[Plugin]) -> Duration {
+    let stages = plugins.iter().filter(|plugin| is_stage(route, plugin));
+    let deadlines = stages.fold(Duration::ZERO, |sum, plugin| sum.saturating_add(plugin.limits.deadline.value));
+    STEP.saturating_add(deadlines.saturating_mul(STEP_DEADLINES))
+}
+
+/// How long brokers leave a transaction open; the embedded log holds none open.
+fn patience_of_brokers(router: &Router, broker: &Broker) -> Option<Duration> {
+    match (&router.delivery.value, broker) {
+        (DeliveryPlan::ExactlyOnce(transaction), Broker::Kafka { .. }) => Some(transaction.timeout),
+        _ => None,
+    }
+}
+
+/// A transaction is open while the records of all lanes of a worker are judged: one step alone must not outlast it. Without
+/// plugins a step is short.
+fn check_transaction(route: &Route, plugins: &[Plugin], router: &Router, broker: &Broker, findings: &Findings) {
+    let Some(timeout) = patience_of_brokers(router, broker) else { return };
+    let step = longest_step(route, plugins);
+    if plugins.iter().any(|plugin| is_stage(route, plugin)) && step > timeout {
+        findings.conflict(
+            &route.name.span,
+            (&router.delivery.span, "in a transaction"),
+            format!(
+                "a step of a lane of route `{}` can take {}, longer than the {} of `router.transaction.timeout`: brokers would abort its transaction, again and again",
+                route.name.value,
+                show_duration(step),
+                show_duration(timeout)
+            ),
+            "that is 5s and ten deadlines of its plugins: lower a `limits.deadline`, or raise `timeout` in `router.transaction`",
+        );
+    }
+}
+
+/// Half of the time is for the records, the other half for having them acknowledged.
+fn check_interval(router: &Router, broker: &Broker, findings: &Findings) {
+    let Some(timeout) = patience_of_brokers(router, broker) else { return };
+    if router.commit_interval > timeout / 2 {
+        findings.mistake(
+            &router.delivery.span,
+            format!(
+                "a transaction is open for the `router.commit_interval` of {}, which is more than half of the {} of `router.transaction.timeout`, after which brokers abort it",
+                show_duration(router.commit_interval),
+                show_duration(timeout)
+            ),
+            "shorten `commit_interval`, or raise `timeout` in `router.transaction`",
+        );
+    }
+}
+
 /// A lane waits for the steps of its worker's other lanes, and then has a step of its own to end before its partition can
 /// be given up. So a step must be over in less than half of the time after which the group expels a process.
 fn check_step(route: &Route, plugins: &[Plugin], router: &Router, broker: &Broker, findings: &Findings) {
-    let stages = plugins.iter().filter(|plugin| is_stage(route, plugin));
-    let deadlines = stages.fold(Duration::ZERO, |sum, plugin| sum.saturating_add(plugin.limits.deadline.value));
-    let step = STEP.saturating_add(deadlines.saturating_mul(STEP_DEADLINES));
+    let step = longest_step(route, plugins);
     let (name, default) = MAX_POLL_INTERVAL;
     let patience = property(broker, (name, default.max(router.drain_deadline.value.saturating_mul(2))));
     if matches!(broker, Broker::Kafka { .. }) && step.saturating_mul(2) >= patience {

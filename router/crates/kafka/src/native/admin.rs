@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pointsman_core::record::TopicPartition;
 use rdkafka_sys as sys;
+use rdkafka_sys::rd_kafka_ResourceType_t as ResourceType;
 
 use super::partitions::elements;
 use super::{
@@ -35,12 +36,12 @@ pub(crate) struct CreatedTopic {
     pub(crate) message: String,
 }
 
-/// The settings of one topic, or why they can't be had.
+/// The settings of one topic or broker, or why they can't be had.
 #[derive(Clone, Debug)]
 pub(crate) struct TopicConfig {
-    /// The topic's name.
+    /// The topic's name, or the broker's number.
     pub(crate) name: String,
-    /// The topic's own error, as code and sentence.
+    /// Its own error, as code and sentence.
     pub(crate) error: Option<(Code, String)>,
     /// Names and values, defaults included.
     pub(crate) entries: Vec<(String, String)>,
@@ -102,9 +103,27 @@ impl Client {
         topics: &[&str],
         timeout: Duration,
     ) -> Result<Vec<TopicConfig>, (Code, String)> {
+        let resources = topics.iter().filter_map(|topic| Resource::of(ResourceType::RD_KAFKA_RESOURCE_TOPIC, topic));
+        self.configs(&resources.collect::<Vec<_>>(), timeout)
+    }
+
+    /// Reads the settings of a broker, from itself.
+    pub(crate) fn broker_config(
+        self: &Arc<Self>,
+        id: i32,
+        timeout: Duration,
+    ) -> Result<Vec<TopicConfig>, (Code, String)> {
+        let resource = Resource::of(ResourceType::RD_KAFKA_RESOURCE_BROKER, &id.to_string());
+        self.configs(&resource.into_iter().collect::<Vec<_>>(), timeout)
+    }
+
+    fn configs(
+        self: &Arc<Self>,
+        resources: &[Resource],
+        timeout: Duration,
+    ) -> Result<Vec<TopicConfig>, (Code, String)> {
         let no_queue = Code::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FAIL);
         let queue = Queue::temporary(self).ok_or_else(|| (no_queue, "no queue".to_owned()))?;
-        let resources: Vec<_> = topics.iter().filter_map(|topic| Resource::of_topic(topic)).collect();
         let mut pointers: Vec<_> = resources.iter().map(|resource| resource.0.as_ptr()).collect();
         let options = self.admin_options(sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout);
         // SAFETY: live pointers; options and resources are copied by the request.
@@ -147,7 +166,7 @@ impl Client {
         }
     }
 
-    fn admin_options(&self, operation: sys::rd_kafka_admin_op_t, timeout: Duration) -> Options {
+    pub(super) fn admin_options(&self, operation: sys::rd_kafka_admin_op_t, timeout: Duration) -> Options {
         let mut reason = ErrorText::new();
         // SAFETY: live pointers and the buffer's length; the options are ours. A timeout in this range is never refused.
         unsafe {
@@ -170,7 +189,7 @@ impl Client {
 }
 
 /// Options of an administrative request.
-struct Options(*mut sys::rd_kafka_AdminOptions_t);
+pub(super) struct Options(pub(super) *mut sys::rd_kafka_AdminOptions_t);
 
 impl Drop for Options {
     fn drop(&mut self) {
@@ -180,7 +199,7 @@ impl Drop for Options {
 }
 
 /// Waits for the answer to an administrative request.
-fn answer(queue: &Queue, timeout: Duration, kind: EventKind) -> Result<Event, (Code, String)> {
+pub(super) fn answer(queue: &Queue, timeout: Duration, kind: EventKind) -> Result<Event, (Code, String)> {
     let timed_out = Code::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT);
     // librdkafka answers in its own time; the second that is added lets it say more than that time is up.
     let event = queue
@@ -191,17 +210,14 @@ fn answer(queue: &Queue, timeout: Duration, kind: EventKind) -> Result<Event, (C
     Ok(event)
 }
 
-/// A topic whose settings are asked for.
+/// A topic or a broker whose settings are asked for.
 struct Resource(NonNull<sys::rd_kafka_ConfigResource_t>);
 
 impl Resource {
-    fn of_topic(name: &str) -> Option<Self> {
+    fn of(kind: ResourceType, name: &str) -> Option<Self> {
         let name = c_string(name);
         // SAFETY: a live pointer, copied.
-        NonNull::new(unsafe {
-            sys::rd_kafka_ConfigResource_new(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, name.as_ptr())
-        })
-        .map(Self)
+        NonNull::new(unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) }).map(Self)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rdkafka_sys as sys;
 
+use super::requests::Requests;
 use super::transactions::Ends;
 use super::{Code, ErrorText, PartitionList, c_string, milliseconds, text};
 use crate::settings::Properties;
@@ -41,6 +42,7 @@ impl Complaint {
 struct Context {
     complaint: Mutex<Complaint>,
     ends: Ends,
+    requests: Requests,
 }
 
 /// One librdkafka instance, with its threads and connections. Thread-safe, as librdkafka is.
@@ -61,7 +63,8 @@ unsafe impl Sync for Client {}
 impl Client {
     /// Starts a client; connecting is left to librdkafka's threads, so that this does not fail for an unreachable broker.
     pub(crate) fn new(kind: Kind, properties: &Properties) -> Result<Self, String> {
-        let context = Box::new(Context { complaint: Mutex::default(), ends: Ends::default() });
+        let context =
+            Box::new(Context { complaint: Mutex::default(), ends: Ends::default(), requests: Requests::default() });
         let mut reason = ErrorText::new();
         // SAFETY: a new configuration object, ours until `rd_kafka_new` takes it, or destroyed below.
         let conf = unsafe { sys::rd_kafka_conf_new() };
@@ -118,6 +121,11 @@ impl Client {
     /// The requests that have ended transactions.
     pub(super) fn ends(&self) -> &Ends {
         &self.0.context.ends
+    }
+
+    /// The requests that brokers have said they take, where the client was made to tell.
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.0.context.requests
     }
 
     /// The last complaint in its log.
@@ -241,11 +249,16 @@ unsafe extern "C" fn log(rk: *const sys::rd_kafka_t, level: c_int, facility: *co
         5..=6 => tracing::info!(target: "librdkafka", facility, "{line}"),
         _ => tracing::debug!(target: "librdkafka", facility, "{line}"),
     }
-    if level > WARNING || rk.is_null() {
+    let tells_requests = facility == Requests::FACILITY;
+    if (level > WARNING && !tells_requests) || rk.is_null() {
         return;
     }
     // SAFETY: a live client's opaque pointer is the context that `Client::new` has set; it outlives the client.
     let context = unsafe { sys::rd_kafka_opaque(rk).cast::<Context>().as_ref() };
+    if tells_requests {
+        context.into_iter().for_each(|context| context.requests.note(&line));
+        return;
+    }
     if let Some(mut complaint) = context.and_then(|context| context.complaint.lock().ok()) {
         *complaint = Complaint(Some(line));
     }

@@ -10,16 +10,19 @@
 mod admin;
 mod client;
 mod code;
+mod describe;
 mod member;
 mod message;
 mod partitions;
 mod queue;
+mod requests;
 mod topic;
 mod transactions;
 
 pub(crate) use admin::{Removed, TopicConfig, TopicMetadata};
 pub(crate) use client::{Client, Kind};
 pub(crate) use code::Code;
+pub(crate) use describe::{DescribedTopic, Node};
 pub(crate) use message::{Borrowed, Message, UNREADABLE_HEADERS};
 pub(crate) use partitions::PartitionList;
 pub(crate) use queue::{Event, EventKind, Queue};

@@ -172,8 +172,14 @@ pub(crate) enum EventKind {
     StrayRecord,
     /// The result of a request to create topics.
     TopicsCreated,
-    /// The settings of topics.
+    /// The settings of topics or brokers.
     ConfigsDescribed,
+    /// The brokers of the cluster.
+    ClusterDescribed,
+    /// What topics are made of.
+    TopicsDescribed,
+    /// Who is in consumer groups.
+    GroupsDescribed,
     /// The result of a request to set the offsets of a group.
     GroupOffsetsAltered,
     /// The result of a request to remove records.
@@ -198,6 +204,9 @@ impl Event {
             sys::RD_KAFKA_EVENT_FETCH => EventKind::StrayRecord,
             sys::RD_KAFKA_EVENT_CREATETOPICS_RESULT => EventKind::TopicsCreated,
             sys::RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT => EventKind::ConfigsDescribed,
+            sys::RD_KAFKA_EVENT_DESCRIBECLUSTER_RESULT => EventKind::ClusterDescribed,
+            sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT => EventKind::TopicsDescribed,
+            sys::RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT => EventKind::GroupsDescribed,
             sys::RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT => EventKind::GroupOffsetsAltered,
             sys::RD_KAFKA_EVENT_DELETERECORDS_RESULT => EventKind::RecordsRemoved,
             _ => EventKind::Other,
