@@ -115,7 +115,6 @@ pub fn start(
             // Twice a batch: one to be judged, and one on its way.
             fetch_ahead_bytes: routes.iter().map(|(_, route)| 2 * route.batch_bytes.get()).max().unwrap_or(1 << 21),
             revoke_deadline: plan.router.drain_deadline,
-            in_transactions: matches!(plan.router.delivery, DeliveryPlan::ExactlyOnce(_)),
         };
         match topology.log.join(group_plan, dispatcher) {
             Ok(membership) => {

@@ -49,7 +49,6 @@ pub(crate) fn plan(group: &str, topics: &[(&str, Option<&str>)], start: StartAt)
             .collect(),
         fetch_ahead_bytes: 1 << 20,
         revoke_deadline: Duration::from_secs(10),
-        in_transactions: false,
     }
 }
 

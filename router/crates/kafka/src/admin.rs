@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use pointsman_core::port::{Commit, LogError, NewTopic, TopicInfo, TopicSettings};
 use pointsman_core::record::TopicPartition;
 
+use rdkafka_sys::rd_kafka_resp_err_t as Known;
+
 use crate::classify::{coordinator_moves, group_in_use, no_such_topic, remedy, topic_exists, topic_in_the_making};
 use crate::error::{client_error, log_error};
 use crate::native::{Client, Code, Kind, PartitionList, Topic, TopicConfig, TopicMetadata};
@@ -139,6 +141,27 @@ pub(crate) fn watermarks(
     client
         .watermarks(&partition.topic, partition.partition, timeout)
         .map_err(|code| client_error(format!("can't learn what {partition} holds"), code, client))
+}
+
+/// One past the last record of each partition, in one request for each leader.
+pub(crate) fn ends(client: &Client, partitions: &[TopicPartition], timeout: Duration) -> Result<Vec<i64>, Code> {
+    let mut list = PartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        // Kafka's protocol asks for ends as for times.
+        list.push(&partition.topic, partition.partition, Client::OFFSET_END, "");
+    }
+    client.offsets_for_times(&mut list, timeout)?;
+    // librdkafka keeps the order of the list.
+    list.iter()
+        .map(|found| {
+            found.code.ok()?;
+            if found.offset >= 0 {
+                Ok(found.offset)
+            } else {
+                Err(Code::of(Known::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE))
+            }
+        })
+        .collect()
 }
 
 /// The first offset at or after a time, or the end of the partition.

@@ -54,7 +54,7 @@ struct Lane {
     source: TopicPartition,
     start: StartAt,
     retry: Option<TopicPartition>,
-    /// One past the last record that may have been parked before the assignment, where the feed can't find that by itself.
+    /// One past the last record that may have been parked before the assignment.
     retry_end: Option<i64>,
 }
 
@@ -284,9 +284,9 @@ impl Member {
         // A transaction that is open, of a member that is gone, is waited for.
         let committed = admin::committed_by(&self.client, &partitions, self.timeout()).map_err(|code| {
             let mut error = failed(code);
-            if self.plan.in_transactions && timed_out(code) {
+            if timed_out(code) {
                 error.message.push_str(
-                    "; or a member that is gone was in the middle of a commit: brokers end that after \
+                    "; or a member that is gone was in the middle of a transaction's commit: brokers end that after \
                      `router.transaction.timeout`",
                 );
             }
@@ -298,9 +298,8 @@ impl Member {
         }
         let mut first = Vec::new();
         let mut trouble: Option<LogError> = None;
-        for mut lane in std::mem::take(&mut findings.lanes) {
-            let commits = self.first_commits(&lane, &findings.starts, trouble.as_ref());
-            match commits.and_then(|commits| self.find_end(&mut lane).map(|()| commits)) {
+        for lane in std::mem::take(&mut findings.lanes) {
+            match self.first_commits(&lane, &findings.starts, trouble.as_ref()) {
                 Ok(commits) => {
                     first.extend(commits);
                     findings.lanes.push(lane);
@@ -323,7 +322,7 @@ impl Member {
             }
         }
         findings.starts.extend(first.into_iter().map(|commit| (commit.partition.clone(), commit)));
-        Ok(())
+        self.find_ends(&mut findings.lanes)
     }
 
     /// Kafka forgets what was committed for a topic with the topic.
@@ -364,11 +363,14 @@ impl Member {
             .collect()
     }
 
-    /// What was parked in a transaction that is committed, and of which the retry partition has not been told yet, is behind
-    /// what can be read. So it is asked, after the commits, how far the partition goes whatever its transactions come to.
-    fn find_end(&self, lane: &mut Lane) -> Result<(), LogError> {
-        if let Some(retry) = lane.retry.as_ref().filter(|_| self.plan.in_transactions) {
-            lane.retry_end = Some(self.readers.uncommitted_end(retry, self.timeout())?);
+    /// How far the retry partitions go, after the commits: all that was parked before them is in front of that, be it in a transaction of
+    /// which the partition has not been told yet that it is committed, or on a leader that is new and does not give all of it out
+    /// yet ([KIP-207](https://cwiki.apache.org/confluence/x/FqiMBQ)). What is read there ends too early in both cases.
+    fn find_ends(&self, lanes: &mut [Lane]) -> Result<(), LogError> {
+        let retries: Vec<_> = lanes.iter().filter_map(|lane| lane.retry.clone()).collect();
+        let mut ends = self.readers.uncommitted_ends(&retries, self.timeout())?.into_iter();
+        for lane in lanes.iter_mut().filter(|lane| lane.retry.is_some()) {
+            lane.retry_end = ends.next();
         }
         Ok(())
     }

@@ -37,21 +37,28 @@ impl Readers {
         Self { settings: settings.clone(), clients: Mutex::new(vec![Arc::new(first)]), uncommitted: Mutex::default() }
     }
 
-    /// One past the last record, be its transaction over or not.
-    pub(crate) fn uncommitted_end(&self, partition: &TopicPartition, timeout: Duration) -> Result<i64, LogError> {
+    /// One past the last record of each partition, be its transaction over or not.
+    pub(crate) fn uncommitted_ends(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<i64>, LogError> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let what = "can't ask for the ends of retry partitions";
         let client = {
             let mut client = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner);
             match &*client {
                 Some(client) => Arc::clone(client),
                 None => {
-                    let made = Client::new(Kind::Reader, &self.settings.uncommitted()).map_err(|message| {
-                        log_error(format!("can't ask for the end of {partition}"), "client", message)
-                    })?;
+                    let made = Client::new(Kind::Reader, &self.settings.uncommitted())
+                        .map_err(|message| log_error(what, "client", message))?;
                     Arc::clone(client.insert(Arc::new(made)))
                 }
             }
         };
-        admin::watermarks(&client, partition, timeout).map(|(_, end)| end)
+        admin::ends(&client, partitions, timeout).map_err(|code| client_error(what, code, &client))
     }
 
     /// Reads a partition from an offset on, which must not be negative.

@@ -136,9 +136,6 @@ pub struct GroupPlan {
     pub fetch_ahead_bytes: usize,
     /// How long a revocation may take.
     pub revoke_deadline: Duration,
-    /// Whether members commit in transactions. Those of a member that is gone may not be over yet when its partitions are
-    /// assigned, and the end of a retry partition is behind what they hold.
-    pub in_transactions: bool,
 }
 
 /// One source topic of a group.

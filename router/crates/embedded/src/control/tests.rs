@@ -52,7 +52,6 @@ fn leave(options: Options, revoked: impl Fn(&Shared, Duration) -> Vec<Commit> + 
         sources: vec![source],
         fetch_ahead_bytes: 1,
         revoke_deadline: PATIENCE,
-        in_transactions: false,
     };
     let seen = Arc::clone(&shared);
     let host = Arc::new(Draining(move |deadline| revoked(&seen, deadline)));

@@ -143,7 +143,6 @@ pub(crate) fn plan(group: &str, sources: &[(&str, Option<&str>, StartAt)]) -> Gr
         sources: sources.collect(),
         fetch_ahead_bytes: 1 << 20,
         revoke_deadline: Duration::from_secs(1),
-        in_transactions: false,
     }
 }
 

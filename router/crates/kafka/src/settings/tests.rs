@@ -12,7 +12,6 @@ fn plan() -> GroupPlan {
         sources: Vec::new(),
         fetch_ahead_bytes: 3 << 20,
         revoke_deadline: Duration::from_secs(400),
-        in_transactions: false,
     }
 }
 
