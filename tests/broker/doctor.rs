@@ -36,8 +36,7 @@ topic = "{output}"
         kafka.bootstrap()
     );
     fs::write(&file, text)?;
-    let answer =
-        router::command()?.arg("doctor").arg(&file).arg("--json").env("POINTSMAN_UNSTABLE", "exactly-once").output()?;
+    let answer = router::command()?.arg("doctor").arg(&file).arg("--json").output()?;
     let said: Value =
         serde_json::from_slice(&answer.stdout).with_context(|| String::from_utf8_lossy(&answer.stderr).into_owned())?;
     let findings = said["findings"].as_array().context("there are no findings")?;

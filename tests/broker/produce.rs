@@ -26,7 +26,7 @@ fn produce(kafka: &Kafka, topic: &str, lines: &str, more: &[&str]) -> anyhow::Re
     fs::write(&input, lines)?;
     let mut command = router::command()?;
     command.arg("produce").arg(file).arg(topic).arg("--input").arg(input).args(more);
-    Ok(command.env("POINTSMAN_UNSTABLE", "exactly-once").output()?)
+    Ok(command.output()?)
 }
 
 /// By default where delivery is exactly-once.

@@ -50,8 +50,6 @@ impl Router {
             .arg(&file)
             // For an `instance_id`, which has to come from a variable.
             .env("ROUTER", name)
-            // Where a configuration asks for it, it is to be had.
-            .env("POINTSMAN_UNSTABLE", "exactly-once")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr);

@@ -33,8 +33,7 @@ fn plan(broker: &str) -> Plan {
         partition = "same"
         "#
     );
-    let variables = BTreeMap::from([("POINTSMAN_UNSTABLE".to_owned(), "exactly-once".to_owned())]);
-    compile(&text, "test.toml", &variables).unwrap().0
+    compile(&text, "test.toml", &BTreeMap::new()).unwrap().0
 }
 
 const RETRY: &str = "demo.orders.in.retry";

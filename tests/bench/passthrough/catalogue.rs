@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use crate::bare::Work;
-use crate::subject::{BARE, Backlog, CONTROL, Component, Count, End, Program, Subject};
+use crate::subject::{BARE, Backlog, CONTROL, Component, Count, Delivery, End, Program, Subject};
 
 /// Where records end, unless something else is said.
 const SINK: End = End { suffix: "", count: Count::All, is_own: false };
 
 /// The limit.
 pub(crate) fn bare() -> Subject {
-    Subject { name: BARE.into(), program: Program::Bare(Work::Copy), ends: vec![SINK], baseline: None, backlog: None }
+    let program = Program::Bare(Work::Copy);
+    Subject { name: BARE.into(), program, ends: vec![SINK], baseline: None, backlog: None, delivery: None }
 }
 
 /// The limit once more. As far as it is from the first, so little do the other figures say.
@@ -43,6 +44,11 @@ topic = "${SINK}"
 /// A plugin that looks at nothing: what the border costs.
 pub(crate) fn identity() -> Subject {
     one_stage("identity", "identity", "", "")
+}
+
+/// The same, that delivers so.
+pub(crate) fn identity_delivered(name: &'static str, delivery: Delivery) -> Subject {
+    Subject { name: name.into(), delivery: Some(delivery), ..identity() }
 }
 
 /// The same, of records that have their partition from their key, as is the default.
@@ -194,5 +200,5 @@ partition = "same"
 fn router(name: &'static str, plugins: &[&'static str], configuration: impl Into<Cow<'static, str>>) -> Subject {
     let components = plugins.iter().map(|plugin| Component { plugin, copy: None }).collect();
     let program = Program::Router { configuration: configuration.into(), components };
-    Subject { name: name.into(), program, ends: vec![SINK], baseline: None, backlog: None }
+    Subject { name: name.into(), program, ends: vec![SINK], baseline: None, backlog: None, delivery: None }
 }

@@ -104,6 +104,8 @@ enum Name {
     Partitions,
     /// Shares of records that are rejected or trap.
     Failures,
+    /// Exactly once against at least once.
+    Delivery,
     /// A million records that wait for their retry.
     Backlog,
     /// Latency at half load.
@@ -116,12 +118,13 @@ enum Name {
     All,
 }
 
-const ALL: [Name; 9] = [
+const ALL: [Name; 10] = [
     Name::Short,
     Name::Subjects,
     Name::Batches,
     Name::Partitions,
     Name::Failures,
+    Name::Delivery,
     Name::Backlog,
     Name::Latency,
     Name::Scaling,
@@ -171,6 +174,7 @@ impl Options {
             Name::Batches => parts::batches(extent),
             Name::Partitions => parts::partitions(extent),
             Name::Failures => parts::failures(extent),
+            Name::Delivery => parts::delivery(extent),
             Name::Backlog => parts::backlog(extent),
             Name::Scaling => parts::scaling(extent),
             Name::Latency => {

@@ -2,11 +2,11 @@
 
 use crate::catalogue::{
     bare, bare_json, behind, control, fan_out, faulty, header_filter, header_filter_half, identity, identity_by,
-    identity_by_key, json_filter, json_transform, no_stage, plugins, routes,
+    identity_by_key, identity_delivered, json_filter, json_transform, no_stage, plugins, routes,
 };
 use crate::figure::Bound;
 use crate::part::{Goal, Group, Kind, Part, Picture};
-use crate::subject::{BARE, Subject};
+use crate::subject::{BARE, Delivery, Subject};
 use crate::workload::Workload;
 
 /// What the command line says of the extent.
@@ -143,6 +143,28 @@ pub(crate) fn failures(extent: Extent) -> Part {
             goal("1 % rejected: throughput, × no failures", "1 % rejected", Bound::AtLeast(0.95)),
             goal("0.1 % trap: throughput, × no failures", "0.1 % trap", Bound::AtLeast(0.85)),
         ],
+        picture: Picture::CpuAndRate,
+    }
+}
+
+pub(crate) fn delivery(extent: Extent) -> Part {
+    const AT_LEAST: &str = "at least once";
+    let exactly = identity_delivered("exactly once", Delivery::ExactlyOnce);
+    Part {
+        name: "delivery",
+        title: "What it costs to deliver exactly once, with a commit every 100 ms",
+        repetitions: extent.repetitions(5),
+        groups: vec![Group {
+            label: SMALL.into(),
+            workload: extent.workload(1_000_000),
+            subjects: vec![
+                bare(),
+                identity_delivered(AT_LEAST, Delivery::AtLeastOnce),
+                Subject { baseline: Some(AT_LEAST), ..exactly },
+            ],
+            point: None,
+        }],
+        goals: Vec::new(),
         picture: Picture::CpuAndRate,
     }
 }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use pointsman_tests::kafka::{Lag, Watermarks};
+use pointsman_tests::kafka::{Kafka, Lag, Watermarks};
 use pointsman_tests::wait;
 
 use crate::process::Process;
 use crate::setting::{Bench, Setting};
-use crate::subject::Subject;
+use crate::subject::{Delivery, Subject};
 use crate::workload::Source;
 
 /// How long a process may take for the records.
@@ -79,6 +79,16 @@ pub(crate) fn start(bench: &Bench, subject: &Subject, empty: &Source) -> anyhow:
     Ok(cpu)
 }
 
+/// The records of a topic.
+fn count(kafka: &Kafka, subject: &Subject, topic: &str) -> anyhow::Result<i64> {
+    if subject.delivery != Some(Delivery::ExactlyOnce) {
+        return Watermarks::new(kafka, &[topic])?.count();
+    }
+    let mut count = 0;
+    kafka.read_each(topic, |_| count += 1)?;
+    Ok(count)
+}
+
 fn measure(
     bench: &Bench,
     subject: &Subject,
@@ -111,7 +121,7 @@ fn measure(
     wait::until_ok("all to be committed", COMMIT_DEADLINE, || Ok((lag.records()? == 0).then_some(())))?;
     for (end, topic) in subject.ends.iter().zip(&ends) {
         let expected = i64::try_from(end.count.of(&source.workload))?;
-        let count = Watermarks::new(kafka, &[topic])?.count()?;
+        let count = count(kafka, subject, topic)?;
         ensure!(count == expected, "{count} records are in {topic}, where {expected} were to come");
     }
     let share = (deliveries - first) as f64 / deliveries as f64;

@@ -11,7 +11,7 @@ use pointsman_tests::{plugins, router, wait};
 
 use crate::bare::{self, Work};
 use crate::process::Process;
-use crate::subject::{Backlog, Component, Program, Subject};
+use crate::subject::{Backlog, Component, Delivery, Program, Subject};
 use crate::workload::{Source, delete, spec};
 
 /// What all runs share.
@@ -52,7 +52,8 @@ impl<'a> Setting<'a> {
         // A partition has a leader some time before that leader takes records: whoever can be asked for its end is there.
         Watermarks::new(&bench.kafka, &given)?.count()?;
         if let Program::Router { configuration, components } = &subject.program {
-            setting.write(ROUTER, format!("{HEAD}{configuration}").as_bytes())?;
+            let keys = subject.delivery.map_or("", Delivery::keys);
+            setting.write(ROUTER, format!("{HEAD}{keys}{BROKER}{configuration}").as_bytes())?;
             for component in components {
                 setting.write(&component.file_name(), &bytes(component)?)?;
             }
@@ -86,7 +87,7 @@ impl<'a> Setting<'a> {
     /// Has a router of the same name park records of the source, until it has no more.
     pub(crate) fn park(&self, Backlog { records, parking }: &Backlog) -> anyhow::Result<()> {
         self.source.fill_others(&self.bench.kafka, *records)?;
-        self.write(PARKING, format!("{HEAD}{parking}").as_bytes())?;
+        self.write(PARKING, format!("{HEAD}{BROKER}{parking}").as_bytes())?;
         let mut process = Process::start(self.router(PARKING)?, self.folder.path().join("parking-log"))?;
         process.telling(|process| {
             process.wait_until_assigned(1)?;
@@ -145,7 +146,9 @@ const PARKING_DEADLINE: Duration = Duration::from_secs(900);
 const HEAD: &str = r#"version = 1
 [router]
 name = "${SINK}"
-[broker]
+"#;
+
+const BROKER: &str = r#"[broker]
 bootstrap = "${BOOTSTRAP}"
 "#;
 

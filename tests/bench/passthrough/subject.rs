@@ -17,6 +17,26 @@ pub(crate) struct Subject {
     pub(crate) baseline: Option<&'static str>,
     /// What waits in its retry topic when a run begins.
     pub(crate) backlog: Option<Backlog>,
+    /// How a router delivers, where that is what is measured.
+    pub(crate) delivery: Option<Delivery>,
+}
+
+/// How a router delivers. Both commit as often.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    AtLeastOnce,
+    /// Its transactions leave markers between the records.
+    ExactlyOnce,
+}
+
+impl Delivery {
+    /// Lines of `[router]`.
+    pub(crate) const fn keys(self) -> &'static str {
+        match self {
+            Self::AtLeastOnce => "delivery = \"at-least-once\"\ncommit_interval = \"100ms\"\n",
+            Self::ExactlyOnce => "delivery = \"exactly-once\"\ncommit_interval = \"100ms\"\n",
+        }
+    }
 }
 
 /// Records that are parked before a run, and not due while it lasts.

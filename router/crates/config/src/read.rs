@@ -187,12 +187,6 @@ impl<'t> Field<'t> {
         self.reading.findings
     }
 
-    /// A variable of the environment that the value's meaning depends on.
-    #[must_use]
-    pub fn variable(&self, name: &str) -> Option<String> {
-        self.reading.variables.get(name)
-    }
-
     /// A mistake in this value.
     pub fn wrong(&self, cause: &str, remedy: impl Into<String>) {
         self.findings().mistake(&self.span, format!("{} {cause}", self.title()), remedy);

@@ -18,8 +18,7 @@ fn a_route_gets_the_rights_it_needs_and_no_more() {
 fn with_exactly_once_delivery_a_router_writes_transactions() {
     let text = "version = 1\n[router]\nname = \"demo\"\ndelivery = \"exactly-once\"\n[broker]\nbootstrap = \"kafka:9092\"\n\
                 [[routes]]\nname = \"copy\"\nfrom = [\"a\"]\nretry = false\n[[routes.outputs]]\ntopic = \"b\"\n";
-    let variables = BTreeMap::from([("POINTSMAN_UNSTABLE".to_owned(), "exactly-once".to_owned())]);
-    let (plan, _) = compile(text, "exactly-once.toml", &variables).unwrap();
+    let (plan, _) = compile(text, "exactly-once.toml", &BTreeMap::new()).unwrap();
     insta::assert_snapshot!(render(&acls(&plan), "kafka:9092", "User:pointsman"));
 }
 

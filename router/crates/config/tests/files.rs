@@ -1,6 +1,5 @@
 //! Every file in `tests/config/valid` compiles to the plan in the snapshot beside it, every file in
 //! `tests/config/invalid` to the errors there. To add a case, drop a file in, run the tests, and look at the snapshot.
-//! A line `# environment: NAME=VALUE` of a file gives it that variable.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -13,13 +12,11 @@ use pointsman_config::{Variables, compile};
 /// Not to be seen in any plan, warning or error.
 const SECRETS: [&str; 3] = ["hunter2", "swordfish", "topsecret"];
 
-/// The variables of every file, and those that this one asks for.
-fn variables(text: &str) -> impl Variables {
-    let own = text.lines().filter_map(|line| line.strip_prefix("# environment: ")?.split_once('='));
+/// The variables of every file.
+fn variables() -> impl Variables {
     [("HOSTNAME", "host-1"), ("KAFKA_PASSWORD", "swordfish"), ("ENRICH_TOKEN", "topsecret")]
-        .into_iter()
-        .chain(own)
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into_iter()
         .collect::<BTreeMap<_, _>>()
 }
 
@@ -46,7 +43,7 @@ fn each_file(kind: &str, check: impl Fn(&str, &str) -> String) {
 #[test]
 fn valid_files_compile_to_their_plans() {
     each_file("valid", |name, text| {
-        let (plan, warnings) = compile(text, name, &variables(text)).unwrap_or_else(|errors| panic!("{errors}"));
+        let (plan, warnings) = compile(text, name, &variables()).unwrap_or_else(|errors| panic!("{errors}"));
         let warnings: String = warnings.iter().map(|warning| warning.render(false)).collect();
         format!("{plan:#?}\n{warnings}")
     });
@@ -54,7 +51,7 @@ fn valid_files_compile_to_their_plans() {
 
 #[test]
 fn invalid_files_report_all_their_mistakes() {
-    each_file("invalid", |name, text| match compile(text, name, &variables(text)) {
+    each_file("invalid", |name, text| match compile(text, name, &variables()) {
         Ok(_) => panic!("{name} compiles"),
         Err(errors) => {
             assert!(!SECRETS.iter().any(|secret| format!("{errors:?}").contains(secret)), "{errors:?}");
@@ -72,7 +69,7 @@ fn every_example_compiles_without_a_warning() {
         // Route tests are of another kind, and run by tests of their own.
         if name.ends_with(".toml") && !name.ends_with(".test.toml") {
             let text = fs::read_to_string(&path).unwrap();
-            let (_, warnings) = compile(&text, &name, &variables(&text)).unwrap_or_else(|errors| panic!("{errors}"));
+            let (_, warnings) = compile(&text, &name, &variables()).unwrap_or_else(|errors| panic!("{errors}"));
             assert!(warnings.is_empty(), "{warnings:?}");
         }
     }

@@ -105,19 +105,8 @@ fn instance_id(field: &Field<'_>) -> Option<At<String>> {
     Some(At::new(text.value, text.span))
 }
 
-/// What is promised only where the environment asks for what is not finished.
-const UNSTABLE: (&str, &str) = ("POINTSMAN_UNSTABLE", "exactly-once");
-
 /// Whether it is exactly-once.
 fn delivery(field: &Field<'_>) -> Option<bool> {
-    let is_offered = field.variable(UNSTABLE.0).as_deref() == Some(UNSTABLE.1);
-    if field.value.as_str() == Some("exactly-once") && !is_offered {
-        field.wrong(
-            "can't be \"exactly-once\": this version does not offer it",
-            "use \"at-least-once\"; `origin_headers = true` on a route lets consumers drop duplicates",
-        );
-        return None;
-    }
     field.choice(&[("at-least-once", false), ("exactly-once", true)])
 }
 
