@@ -70,6 +70,8 @@ impl Trial {
 
     fn failed(self, error: &anyhow::Error) -> Failed {
         let why = format!("{error:#}");
+        // Others may take long yet.
+        eprintln!("FAILED {}: {why}", self.name);
         FAILURES.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{}: {why}", self.name));
         why.into()
     }

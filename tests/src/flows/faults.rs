@@ -54,6 +54,8 @@ bootstrap = "BOOTSTRAP"
 # So that the partitions of a killed router come free soon.
 "session.timeout.ms" = "6000"
 "heartbeat.interval.ms" = "500"
+# What is lost without a word is to be asked for again soon.
+"socket.timeout.ms" = "6000"
 [plugins.wayward]
 component = "WAYWARD"
 [plugins.mirror]

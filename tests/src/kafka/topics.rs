@@ -179,6 +179,8 @@ impl Kafka {
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "5")
             .set("message.timeout.ms", "60000")
+            // What is lost without a word is sent again soon.
+            .set("socket.timeout.ms", "6000")
             .create_with_context(Reporter(Arc::clone(&reports)))?;
         let mut sent = 0;
         for (topic, sample) in samples {
