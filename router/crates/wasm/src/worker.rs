@@ -21,6 +21,11 @@ use crate::usage::Metered;
 /// Bytes kept of the text with which a plugin refuses its configuration.
 const REFUSAL_BYTES: usize = 1024;
 
+/// After so many calls an instance that has come to three quarters of its memory limit is not called any more: what grows and
+/// grows, as runtimes of some languages do, makes room for the next before a call fails for it. What needs that much at once pays
+/// for a start in so many calls.
+const CALLS: u32 = 64;
+
 /// The loaded plugins of a plan. Cheap to clone, and shared by the workers.
 #[derive(Clone)]
 pub struct Plugins(Arc<[LoadedPlugin]>);
@@ -48,7 +53,8 @@ impl Plugins {
 
 /// What one worker runs its plugins with.
 ///
-/// An instance is made at a plugin's first call, and again after each call that did not return cleanly (I6). It serves all
+/// An instance is made at a plugin's first call, and again after each call that did not return cleanly (I6), or when it has come near
+/// its memory limit. It serves all
 /// routes and partitions of its worker, one call at a time: what a plugin remembers of one it can mix into another.
 pub struct WorkerPlugins {
     plugins: Plugins,
@@ -157,8 +163,12 @@ impl Slot {
         })?;
         // Only here, after a clean return, is what the call said heard, and its instance kept.
         instance.hear(plugin, &mut self.heard, now_ms);
-        instance.metered.has(instance.store.data().limiter.memory_bytes);
-        self.instance = Some(instance);
+        let memory_bytes = instance.store.data().limiter.memory_bytes;
+        instance.metered.has(memory_bytes);
+        instance.calls += 1;
+        if instance.calls < CALLS || memory_bytes <= plugin.limits().memory_bytes / 4 * 3 {
+            self.instance = Some(instance);
+        }
         Ok(verdicts)
     }
 }
@@ -219,6 +229,8 @@ pub(crate) struct Instance {
     store: Store<Guest>,
     door: Door,
     metered: Metered,
+    /// That returned cleanly.
+    calls: u32,
 }
 
 impl Instance {
@@ -248,7 +260,7 @@ impl Instance {
             .map_err(|message| StartError::Refused(printable(&message, REFUSAL_BYTES).into_owned()))?;
         let mut metered = Metered::new(Arc::clone(plugin.meter()));
         metered.has(store.data().limiter.memory_bytes);
-        Ok(Self { store, door, metered })
+        Ok(Self { store, door, metered, calls: 0 })
     }
 
     /// Has what was said in the last call logged and counted. Of a start this is done once, when the plugin is loaded: a

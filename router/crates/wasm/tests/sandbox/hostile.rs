@@ -297,6 +297,21 @@ const TIRED: Guest<'static> = Guest {
     ..PASS
 };
 
+/// Takes a page more in each call, and never gives one back.
+const LEAKING: Guest<'static> = Guest {
+    process: "(if (i32.lt_s (memory.grow (i32.const 1)) (i32.const 0)) (then (unreachable)))
+        (call $pass (local.get $count))",
+    ..PASS
+};
+
+#[test]
+fn an_instance_whose_memory_grows_is_replaced_before_a_call_fails_for_it() {
+    let mut worker = worker(LEAKING);
+    for number in 0..1000 {
+        assert!(call(&mut worker).is_ok(), "call {number}");
+    }
+}
+
 #[test]
 fn an_instance_is_reused_after_a_clean_return_and_only_then() {
     let mut worker = worker(COUNTING);
