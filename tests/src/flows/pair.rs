@@ -56,6 +56,7 @@ impl<'a> Pair<'a> {
 
     /// Kills one of them, and starts it again at once.
     pub(super) fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+        self.check()?;
         if let Some(router) = self.routers[number].take() {
             router.kill()?;
         }
@@ -79,6 +80,7 @@ impl<'a> Pair<'a> {
 
     /// Kills both, does `work`, and starts them again.
     pub(super) fn stand_still(&mut self, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.check()?;
         for router in &mut self.routers {
             router.take().map_or(Ok(()), Router::kill)?;
         }
@@ -137,8 +139,20 @@ impl<'a> Pair<'a> {
         self.kafka.lag(&self.name, &self.name).is_ok_and(|lag| lag == 0)
     }
 
+    /// Whether both run. One that was thrown out by itself is started again, as whoever looks after processes does: where a static
+    /// member has joined anew after its session, a commit that it had sent before comes in under the name of its old self, and
+    /// librdkafka ends for it.
     fn check(&mut self) -> anyhow::Result<()> {
-        self.routers.iter_mut().flatten().try_for_each(Router::check)
+        for number in 0..self.routers.len() {
+            let Some(router) = &mut self.routers[number] else { continue };
+            let Err(ended) = router.check() else { continue };
+            if !router.log_tail().contains("\"FENCED_INSTANCE_ID\"") {
+                return Err(ended);
+            }
+            eprintln!("router {number} has fenced itself, and is started again");
+            self.start_again(number)?;
+        }
+        Ok(())
     }
 
     /// Records that the group has not committed, of the source topic and of the retry topic.
