@@ -7,8 +7,9 @@
 // it, with its zone, or a whole number: of seconds since 1970-01-01 UTC, or of milliseconds from 100,000,000,000 on. It becomes
 // UTC with milliseconds, and what is finer is cut off; null stays.
 //
-// Fields keep their order and numbers their digits. What is not a JSON object, or nested deeper than 100 levels, is rejected as `bad-json`;
-// two fields of one object that get the same name as `name-collision`; a time in another form as `bad-time`. A tombstone passes.
+// Fields keep their order and numbers their digits. What is not a JSON object, is nested deeper than 100 levels, or has half of a
+// surrogate pair among its escapes, which is no character, is rejected as `bad-json`; two fields of one object that get the same
+// name as `name-collision`; a time in another form as `bad-time`. A tombstone passes.
 package main
 
 import (
@@ -17,7 +18,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"pointsman"
@@ -81,6 +84,9 @@ func (plugin normaliseEvents) normalise(value []byte) ([]byte, error) {
 	if !utf8.Valid(value) {
 		return nil, errors.New("it is not UTF-8")
 	}
+	if hasHalfPair(value) {
+		return nil, errors.New("an escape is half of a surrogate pair")
+	}
 	out := rewriting{plugin: plugin, decoder: json.NewDecoder(bytes.NewReader(value))}
 	out.decoder.UseNumber()
 	token, err := out.decoder.Token()
@@ -97,6 +103,39 @@ func (plugin normaliseEvents) normalise(value []byte) ([]byte, error) {
 		return nil, errors.New("something follows the object")
 	}
 	return out.written.Bytes(), nil
+}
+
+// hasHalfPair is whether a surrogate stands without its other half among the escapes of JSON.
+func hasHalfPair(value []byte) bool {
+	for {
+		at := bytes.IndexByte(value, '\\')
+		if at < 0 {
+			return false
+		}
+		value = value[at:]
+		first := escapedUnit(value)
+		if !utf16.IsSurrogate(first) {
+			// Of a longer escape the rest has no backslash.
+			value = value[min(2, len(value)):]
+			continue
+		}
+		if utf16.DecodeRune(first, escapedUnit(value[6:])) == utf8.RuneError {
+			return true
+		}
+		value = value[12:]
+	}
+}
+
+// escapedUnit is the unit of UTF-16 in the escape that a text begins with, such as \ud83d; -1 if that is another, or none.
+func escapedUnit(value []byte) rune {
+	if len(value) < 6 || value[0] != '\\' || value[1] != 'u' {
+		return -1
+	}
+	unit, err := strconv.ParseUint(string(value[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(unit)
 }
 
 // The end of the text, where there is no end of the JSON.

@@ -26,6 +26,7 @@ func TestNamesAndTimesBecomeTheSame(t *testing.T) {
 		`{"ts": 1767225600123, "Items": [{"unitPrice": 1.50}]}`:   `{"ts":"2026-01-01T00:00:00.123Z","items":[{"unit_price":1.50}]}`,
 		`{"ts": "2026-01-01T01:00:00.9999+01:00", "a": "<é\n>"}`:  `{"ts":"2026-01-01T00:00:00.999Z","a":"<é\n>"}`,
 		`{"ts": [0, null, -1], "n": 123456789012345678901e400}`:   `{"ts":["1970-01-01T00:00:00.000Z",null,"1969-12-31T23:59:59.000Z"],"n":123456789012345678901e400}`,
+		`{"a": "\ud83d\udc34", "b": "\\ud83d", "c": "\u00e9"}`:    `{"a":"🐴","b":"\\ud83d","c":"é"}`,
 		`{"ts": {"Ts": null}, "ok": true, "no": false, "o": {} }`: `{"ts":{"ts":null},"ok":true,"no":false,"o":{}}`,
 	} {
 		got := normalise.Process(&pointsman.Event{Value: []byte(value)})
@@ -53,6 +54,14 @@ func TestWhatCannotBeNormalisedIsRejectedWithItsCode(t *testing.T) {
 		`{"a":1}}`:                               "bad-json",
 		`{"a" 1}`:                                "bad-json",
 		"{\"a\":\"\xff\"}":                       "bad-json",
+		`{"a":"\ud83d"}`:                         "bad-json",
+		`{"a":"\udc34"}`:                         "bad-json",
+		`{"a":"\ud83d\ud83d"}`:                   "bad-json",
+		`{"a":"\ud83d\n"}`:                       "bad-json",
+		`{"\uDC34\uD83D":1}`:                     "bad-json",
+		`{"a":"\\\ud83d"}`:                       "bad-json",
+		`{"a":"\ud83d`:                           "bad-json",
+		`{"a":"\`:                                "bad-json",
 		`{"a":` + strings.Repeat("[", 1_000_000): "bad-json",
 		`{"orderId":1,"order_id":2}`:             "name-collision",
 		`{"a":1,"a":1}`:                          "name-collision",

@@ -370,6 +370,19 @@ fn the_sdk_for_javascript_passes_its_tests() -> anyhow::Result<()> {
 
 #[test]
 fn the_types_of_the_sdk_for_javascript_fit() -> anyhow::Result<()> {
-    let options = ["--noEmit", "--strict", "--target", "es2023", "--module", "esnext", "--moduleResolution", "bundler"];
-    passes("tests/languages/ts", &[&["tsc"], &options[..], &["plugin.ts"]].concat())
+    let options = [
+        "--ignoreConfig",
+        "--noEmit",
+        "--strict",
+        "--target",
+        "es2023",
+        "--module",
+        "esnext",
+        "--moduleResolution",
+        "bundler",
+    ];
+    for folder in ["tests/languages/ts", "plugins/route-by-type"] {
+        passes(folder, &[&["tsc"], &options[..], &["plugin.ts"]].concat())?;
+    }
+    Ok(())
 }
