@@ -15,6 +15,11 @@ use crate::wait;
 const GO_ON_DEADLINE: Duration = Duration::from_secs(120);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(240);
 
+/// What librdkafka can't go on after, though nothing is wrong: a static member has joined anew after its session, and a commit that it
+/// had sent before comes in under the name of its old self; several requests of an idempotent producer were lost, and it does not find
+/// where to go on.
+const ENDS: [&str; 2] = ["\"FENCED_INSTANCE_ID\"", "rewound sequence number"];
+
 /// The seed of a flow, which it prints: `POINTSMAN_TEST_SEED`, or any.
 pub(super) fn seed(flow: &str) -> anyhow::Result<u64> {
     let seed = number("POINTSMAN_TEST_SEED")?.unwrap_or_else(|| fastrand::u64(..));
@@ -139,17 +144,15 @@ impl<'a> Pair<'a> {
         self.kafka.lag(&self.name, &self.name).is_ok_and(|lag| lag == 0)
     }
 
-    /// Whether both run. One that was thrown out by itself is started again, as whoever looks after processes does: where a static
-    /// member has joined anew after its session, a commit that it had sent before comes in under the name of its old self, and
-    /// librdkafka ends for it.
+    /// Whether both run. One that has ended since librdkafka could not [go on](ENDS) is started again, as whoever looks after
+    /// processes does.
     fn check(&mut self) -> anyhow::Result<()> {
         for number in 0..self.routers.len() {
             let Some(router) = &mut self.routers[number] else { continue };
             let Err(ended) = router.check() else { continue };
-            if !router.log_tail().contains("\"FENCED_INSTANCE_ID\"") {
-                return Err(ended);
-            }
-            eprintln!("router {number} has fenced itself, and is started again");
+            let log = router.log_tail();
+            let Some(why) = ENDS.iter().find(|why| log.contains(**why)) else { return Err(ended) };
+            eprintln!("router {number} has ended ({why}), and is started again");
             self.start_again(number)?;
         }
         Ok(())
