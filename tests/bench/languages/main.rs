@@ -4,6 +4,7 @@
 //! cargo bench --locked -p pointsman-tests --bench languages                  # ten minutes of load
 //! cargo bench --locked -p pointsman-tests --bench languages -- --minutes 1
 //! cargo bench --locked -p pointsman-tests --bench languages -- --only go,c --save
+//! cargo bench --locked -p pointsman-tests --bench languages -- --part load    # or `alone`
 //! ```
 //!
 //! The plugins are those of `tests/languages`, a folder each, and the one in Rust that they are compared with
@@ -26,7 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use pointsman_tests::{places, plugins};
 
 /// What each plugin is configured with: it repeats it in its answers.
@@ -50,12 +51,24 @@ struct Options {
     /// Only these languages, by the names of their folders.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Keep the tables in tests/bench/results/languages.md.
+    /// What is measured; both without it.
+    #[arg(long)]
+    part: Option<Part>,
+    /// Keep the tables in tests/bench/results: languages.md, and languages-load.md.
     #[arg(long)]
     save: bool,
     /// What Cargo says to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// A part of what is measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What each plugin costs alone.
+    Alone,
+    /// What becomes of them in one router.
+    Load,
 }
 
 /// A plugin that does what all of them do.
@@ -69,18 +82,31 @@ fn main() -> anyhow::Result<()> {
     let [time, load] = [options.seconds, options.minutes * 60.0].map(Duration::try_from_secs_f64);
     let (time, load) = (time.context("--seconds")?, load.context("--minutes")?);
     let subjects = subjects(&options.only)?;
+    if options.part != Some(Part::Load) {
+        let circumstances = circumstances();
+        let costs = alone::table(&subjects, time)?;
+        let text = format!("# What a plugin of each language costs\n\n{costs}\n{circumstances}\n");
+        tell("languages.md", &text, options.save)?;
+    }
+    if options.part == Some(Part::Alone) {
+        return Ok(());
+    }
     let circumstances = circumstances();
-    println!("{circumstances}\n");
-    let costs = alone::table(&subjects, time)?;
-    println!("{costs}");
     let under_load = load::run(&subjects, load)?;
-    println!("{}", under_load.text());
-    if options.save {
-        let file = places::workspace().join("tests/bench/results/languages.md");
-        let text = format!("# Plugins of each language\n\n{costs}\n{}\n{circumstances}\n", under_load.text());
+    let text =
+        format!("# Plugins of each language under load, in one router\n\n{}\n{circumstances}\n", under_load.text());
+    tell("languages-load.md", &text, options.save)?;
+    under_load.verdict()
+}
+
+/// Prints what was measured, and keeps it if that is wanted.
+fn tell(name: &str, text: &str, save: bool) -> anyhow::Result<()> {
+    println!("{text}");
+    if save {
+        let file = places::workspace().join("tests/bench/results").join(name);
         fs::write(&file, text).with_context(|| format!("can't write {}", file.display()))?;
     }
-    under_load.verdict()
+    Ok(())
 }
 
 /// The one in Rust, and one for each folder of `tests/languages`.

@@ -4,11 +4,16 @@
 //! user, and nobody else may be able to write to them. The check and the reading go through the same open descriptors:
 //! nothing can be exchanged in between. A file ends with the SHA-256 of what is before it, against torn writes and failing
 //! disks. Routers may share a directory. What was not used for the longest time makes room for what is new.
+//!
+//! What runs is not the file but a copy in memory, of the very bytes that had the checksum: whatever later becomes of the file,
+//! be it truncated, removed by a router on another machine that shares the directory, or on a disk that fails, can't
+//! reach code that runs.
 
 use std::ffi::CString;
 use std::fs::{DirBuilder, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,10 +29,16 @@ use tracing::{debug, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Digester};
 
 /// Bytes that all files of the directory may have together: some dozens of plugins in other languages, thousands in Rust.
 const TOTAL_BYTES: u64 = 1 << 30;
+
+/// Of the SHA-256 at the end of a file.
+const CHECKSUM_BYTES: u64 = 32;
+
+/// What is read of a file at once: it fits in a processor's cache.
+const PART_BYTES: usize = 256 << 10;
 
 /// How the names of compiled plugins end.
 const SUFFIX: &str = ".cwasm";
@@ -69,16 +80,17 @@ impl Cache {
     /// The compiled component, if it is here and can be trusted.
     pub(crate) fn get(&self, engine: &Engine, digest: Digest) -> Option<Component> {
         let name = self.file_name(digest);
-        match self.read(&name) {
-            Ok(Some(code)) => {
-                // SAFETY: the code was written by `put`, by this user, from a component with this digest: neither the
-                // directory nor the file can be written to by anybody else, and the bytes have the checksum that they
-                // were written with. wasmtime itself checks that its version and settings are the same.
-                match unsafe { Component::deserialize(engine, &code) } {
-                    Ok(component) => return Some(component),
-                    Err(error) => self.complain(&name, &format!("{error:#}")),
+        match self.entry(&name) {
+            Ok(Some(mut entry)) => match entry.load(engine) {
+                Ok(component) => {
+                    // What was used stays the longest. Where the time can't be set, what was written last does.
+                    if let Err(error) = futimens(&entry.file, &USED_NOW) {
+                        debug!(name, %error, "the time at which a compiled plugin was used can't be noted");
+                    }
+                    return Some(component);
                 }
-            }
+                Err(error) => self.complain(&name, &format!("{error:#}")),
+            },
             Ok(None) => {}
             Err(error) => self.complain(&name, &error.to_string()),
         }
@@ -101,28 +113,19 @@ impl Cache {
         );
     }
 
-    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+    fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = match openat(&*self.directory, name, flags, Mode::empty()) {
+        let file = match openat(&*self.directory, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        only_ours(&fstat(&file)?)?;
-        let mut code = Vec::new();
-        file.read_to_end(&mut code)?;
-        let Some((body, checksum)) = code.split_last_chunk::<32>() else {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is too short"));
-        };
-        if Digest::of(body).0 != *checksum {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file does not have its checksum"));
+        let stat = fstat(&file)?;
+        only_ours(&stat)?;
+        match u64::try_from(stat.st_size).unwrap_or(0).checked_sub(CHECKSUM_BYTES) {
+            Some(code_bytes) => Ok(Some(Entry { file, code_bytes })),
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is too short")),
         }
-        code.truncate(body.len());
-        // What was used stays the longest. Where the time can't be set, what was written last does.
-        if let Err(error) = futimens(&file, &USED_NOW) {
-            debug!(name, %error, "the time at which a compiled plugin was used can't be noted");
-        }
-        Ok(Some(code))
     }
 
     /// Writes to a name of its own, then renames: a reader sees all of the file or none. The name is random, since routers
@@ -185,6 +188,72 @@ impl Cache {
         }
         Ok(files)
     }
+}
+
+/// The file of a compiled component, open, which nobody else can write to.
+struct Entry {
+    file: File,
+    /// What is before the checksum.
+    code_bytes: u64,
+}
+
+impl Entry {
+    fn load(&mut self, engine: &Engine) -> wasmtime::Result<Component> {
+        // wasmtime maps a file, and copies what it gets otherwise. It finds the one in memory by its descriptor, since it has
+        // no name. Where there is no such file, or no /proc, or what is in it may not be run, there is the copy.
+        if let Ok(mut memory) = memory_file() {
+            self.copy_to(&mut memory)?;
+            let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+            // SAFETY: as below; and nobody else has this file.
+            match unsafe { Component::deserialize_file(engine, path) } {
+                Ok(component) => return Ok(component),
+                Err(error) => debug!("compiled code can't be mapped: {error:#}"),
+            }
+        }
+        let mut code = Vec::new();
+        self.copy_to(&mut code)?;
+        // SAFETY: the code was written by `put`, by this user, from a component with this digest: neither the
+        // directory nor the file can be written to by anybody else, and the bytes have the checksum that they
+        // were written with. wasmtime itself checks that its version and settings are the same.
+        unsafe { Component::deserialize(engine, &code) }
+    }
+
+    /// Copies the code, and only succeeds if that has its checksum.
+    fn copy_to(&mut self, copy: &mut impl Write) -> io::Result<()> {
+        self.file.rewind()?;
+        let mut checksum = Digester::default();
+        // Each part is digested while it is at hand.
+        let mut part = vec![0; PART_BYTES];
+        let mut code = (&self.file).take(self.code_bytes);
+        loop {
+            match code.read(&mut part) {
+                Ok(0) => break,
+                Ok(bytes) => {
+                    checksum.add(&part[..bytes]);
+                    copy.write_all(&part[..bytes])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut expected = Digest([0; CHECKSUM_BYTES as usize]);
+        self.file.read_exact(&mut expected.0)?;
+        if checksum.finish() != expected {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file does not have its checksum"));
+        }
+        Ok(())
+    }
+}
+
+/// A file that is nowhere but in memory, and ends with its last user.
+#[cfg(target_os = "linux")]
+fn memory_file() -> io::Result<File> {
+    Ok(rustix::fs::memfd_create("compiled-plugin", rustix::fs::MemfdFlags::CLOEXEC)?.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn memory_file() -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A file of the cache.

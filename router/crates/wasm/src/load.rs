@@ -339,7 +339,12 @@ impl Sandbox {
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadErrorReason> {
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(COMPONENT_MAX_BYTES + 1).read_to_end(&mut bytes))
+        .and_then(|file| {
+            // Room at once, where the size is known: what grows is copied.
+            let size = file.metadata()?.len().min(COMPONENT_MAX_BYTES);
+            bytes.reserve_exact(usize::try_from(size).unwrap_or(0).saturating_add(1));
+            file.take(COMPONENT_MAX_BYTES + 1).read_to_end(&mut bytes)
+        })
         .map_err(LoadErrorReason::Read)?;
     if bytes.len() as u64 > COMPONENT_MAX_BYTES {
         return Err(LoadErrorReason::TooLarge);

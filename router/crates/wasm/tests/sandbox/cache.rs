@@ -125,6 +125,17 @@ fn a_damaged_file_is_not_used() {
 }
 
 #[test]
+fn what_becomes_of_a_file_does_not_reach_the_code_that_runs() {
+    let mut exchanged = Exchanged::new();
+    let settings = SandboxSettings { cache: Some(exchanged.cache.clone()), ..settings() };
+    exchanged.bench.sandbox = Sandbox::new(&settings).unwrap();
+    let mut worker = exchanged.bench.worker();
+    fs::File::options().write(true).open(&exchanged.file).unwrap().set_len(0).unwrap();
+    let verdicts = call(&mut worker).unwrap();
+    assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Reject { .. })), "{verdicts:?}");
+}
+
+#[test]
 fn what_is_beyond_the_room_of_the_cache_goes_oldest_first() {
     const THIRD: u64 = 400 << 20;
     let folder = tempfile::tempdir().unwrap();
