@@ -58,7 +58,12 @@ impl Readers {
                 }
             }
         };
-        admin::ends(&client, partitions, timeout).map_err(|code| client_error(what, code, &client))
+        admin::ends(&client, partitions, timeout).or_else(|_| {
+            // Of partitions that are new, or have another leader, the client may not know yet: it learns that by asking.
+            let names: Vec<_> = partitions.iter().map(|partition| Arc::clone(&partition.topic)).collect();
+            admin::topics(&client, Some(&names), timeout)?;
+            admin::ends(&client, partitions, timeout).map_err(|code| client_error(what, code, &client))
+        })
     }
 
     /// Reads a partition from an offset on, which must not be negative.
