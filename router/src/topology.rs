@@ -108,7 +108,7 @@ pub fn component(
 
 /// How many workers the plan has on this machine.
 pub(crate) fn workers(plan: &Plan) -> NonZeroUsize {
-    plan.router.workers_on(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+    plan.workers_on(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }
 
 /// Loads the plan's plugins from `components`.

@@ -96,6 +96,15 @@ fn every_block_of_the_guides_is_what_it_seems() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The guide has the table that was kept last.
+#[test]
+fn costs_in_the_guide_are_those_that_were_measured() {
+    let (guide, measured) = (sources::read("plugin-sdk/README.md"), sources::read("tests/bench/results/languages.md"));
+    for line in measured.lines().filter(|line| line.starts_with('|')) {
+        assert!(guide.lines().any(|other| other == line), "the guide lacks {line}");
+    }
+}
+
 /// Verdicts in the guide have the form that the program reads.
 #[test]
 fn the_verdicts_of_the_guide_are_those_that_there_are() -> anyhow::Result<()> {

@@ -17,7 +17,11 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::a_killed_router_delivers_exactly_once_on_kafka",
         a_killed_router_delivers_exactly_once_on_kafka,
     ),
-    Trial::shared("flows::a_zombie_commits_nothing", a_zombie_commits_nothing),
+    Trial::shared(
+        "flows::a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody",
+        a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody,
+    ),
+    Trial::behind("flows::a_zombie_commits_nothing", a_zombie_commits_nothing),
     Trial::behind(
         "flows::whatever_goes_wrong_records_are_delivered_once",
         whatever_goes_wrong_records_are_delivered_once,
@@ -94,8 +98,12 @@ fn whatever_goes_wrong_no_record_is_lost(kafka: &Kafka, proxy: &Proxy) -> anyhow
     flows::whatever_goes_wrong(kafka, proxy, Guarantee::AtLeastOnce)
 }
 
-fn a_zombie_commits_nothing(kafka: &Kafka) -> anyhow::Result<()> {
-    flows::a_zombie_commits_nothing(kafka)
+fn a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody(kafka)
+}
+
+fn a_zombie_commits_nothing(kafka: &Kafka, proxy: &Proxy) -> anyhow::Result<()> {
+    flows::a_zombie_commits_nothing(kafka, proxy)
 }
 
 fn killed_routers_deliver_exactly_once(kafka: &Kafka) -> anyhow::Result<()> {

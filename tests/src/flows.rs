@@ -16,6 +16,7 @@ mod replay;
 mod strangers;
 mod transactions;
 mod trimming;
+mod unowned;
 mod zombie;
 
 pub use deleted::a_deleted_retry_topic_is_told_and_made_good;
@@ -37,4 +38,5 @@ pub use transactions::{
     senseless_transactions_are_refused, transactions_are_aborted_whole, transactions_are_committed_whole,
 };
 pub use trimming::{a_retry_topic_that_cannot_be_trimmed_does_no_harm, retry_topics_are_trimmed};
+pub use unowned::a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody;
 pub use zombie::a_zombie_commits_nothing;

@@ -149,14 +149,15 @@ pub(crate) fn failures(extent: Extent) -> Part {
 
 pub(crate) fn delivery(extent: Extent) -> Part {
     const AT_LEAST: &str = "at least once";
-    let exactly = identity_delivered("exactly once", Delivery::ExactlyOnce);
+    const EXACTLY: &str = "exactly once";
+    let exactly = identity_delivered(EXACTLY, Delivery::ExactlyOnce);
     Part {
         name: "delivery",
         title: "What it costs to deliver exactly once, with a commit every 100 ms",
         repetitions: extent.repetitions(5),
         groups: vec![Group {
             label: SMALL.into(),
-            workload: extent.workload(1_000_000),
+            workload: extent.workload(3_000_000),
             subjects: vec![
                 bare(),
                 identity_delivered(AT_LEAST, Delivery::AtLeastOnce),
@@ -164,7 +165,13 @@ pub(crate) fn delivery(extent: Extent) -> Part {
             ],
             point: None,
         }],
-        goals: Vec::new(),
+        goals: vec![Goal {
+            what: "exactly once: throughput, × at least once",
+            figure: Kind::Rate,
+            of: (SMALL, EXACTLY),
+            against: (SMALL, AT_LEAST),
+            bound: Bound::AtLeast(0.85),
+        }],
         picture: Picture::CpuAndRate,
     }
 }

@@ -94,6 +94,8 @@ enum Trouble {
     Standstill,
     /// A router stands still for longer than its session.
     Pause,
+    /// A router believes that its session goes on, and works on partitions that are the other's by now.
+    Zombie,
     /// A request to end a transaction comes in when its writer is in the middle of the next.
     LateEnd,
     /// All answers are late.
@@ -150,6 +152,9 @@ fn troubles(guarantee: Guarantee, all: bool, random: &mut Rng) -> Vec<Trouble> {
     troubles.extend([Trouble::Kill, Trouble::Pause, Trouble::Standstill, Trouble::Delay, Trouble::KillBroker]);
     if all {
         troubles.extend([Trouble::RebalanceStorm, Trouble::StopBroker, Trouble::PauseBroker]);
+    }
+    if all && guarantee == Guarantee::ExactlyOnce {
+        troubles.push(Trouble::Zombie);
     }
     if guarantee == Guarantee::ExactlyOnce {
         troubles.extend(both.map(|what| Trouble::KillAndLose { what }));
@@ -267,6 +272,15 @@ impl<'a> Episode<'a> {
             Trouble::Pause => {
                 feed()?;
                 routers.pause(victim)
+            }
+            Trouble::Zombie => {
+                routers.until_both_have_partitions()?;
+                proxy.deceive_one();
+                routers.until_one_has(PARTITIONS, || Ok(()))?;
+                feed()?;
+                let waited = routers.wait_for(&output, goal);
+                proxy.deceive_nobody();
+                waited
             }
             Trouble::LateEnd => {
                 proxy.hold_ends(1);

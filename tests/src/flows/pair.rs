@@ -96,11 +96,12 @@ impl<'a> Pair<'a> {
 
     /// Has one of them stand still (SIGSTOP), until the other has done all that there is of the source topic.
     pub(super) fn pause(&mut self, number: usize) -> anyhow::Result<()> {
-        let paused = self.routers[number].as_ref().context("it is being started")?;
-        paused.pause()?;
-        let done =
-            wait::until_ok("the other router to do it all", GO_ON_DEADLINE, || Ok(self.is_source_read().then_some(())));
-        paused.resume()?;
+        self.routers[number].as_ref().context("it is being started")?.pause()?;
+        let done = wait::until_ok("the other router to do it all", GO_ON_DEADLINE, || {
+            self.check()?;
+            Ok(self.is_source_read().then_some(()))
+        });
+        self.routers[number].as_ref().context("it is being started")?.resume()?;
         done
     }
 
@@ -124,19 +125,50 @@ impl<'a> Pair<'a> {
         })
     }
 
-    /// Whether each has some, by its log.
-    pub(super) fn have_partitions(&mut self) -> anyhow::Result<bool> {
+    /// Waits until each has partitions.
+    pub(super) fn until_both_have_partitions(&mut self) -> anyhow::Result<()> {
+        wait::until_ok("both routers to have partitions", GO_ON_DEADLINE, || {
+            Ok(self.partitions()?.iter().all(|count| *count > 0).then_some(()))
+        })
+    }
+
+    /// Waits until one has all partitions, so many, and does `work` again and again meanwhile. The answer is which one.
+    pub(super) fn until_one_has(
+        &mut self,
+        all: i32,
+        mut work: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<usize> {
+        wait::until_ok("one router to have all partitions", GO_ON_DEADLINE, || {
+            work()?;
+            Ok(self.partitions()?.iter().position(|count| *count == all))
+        })
+    }
+
+    /// How many partitions each has, by its log since it was started.
+    fn partitions(&mut self) -> anyhow::Result<[i32; 2]> {
         self.check()?;
-        let lanes = |router: &Router| {
-            let messages = router.log().into_iter().filter_map(|line| Some(line["message"].as_str()?.to_owned()));
-            let changes = messages.filter_map(|message| match message.as_str() {
-                "lane assigned" => Some(1),
-                "lane released" | "lane lost" | "lane undone" => Some(-1),
-                _ => None,
+        Ok([0, 1].map(|number| {
+            let messages = self.messages(number);
+            let since = messages.iter().rposition(|message| message == "running").unwrap_or(0);
+            let changes = messages[since..].iter().map(|message| match message.as_str() {
+                "lane assigned" => 1,
+                "lane released" | "lane lost" | "lane undone" => -1,
+                _ => 0,
             });
-            changes.sum::<i32>()
-        };
-        Ok(self.routers.iter().flatten().all(|router| lanes(router) > 0))
+            changes.sum()
+        }))
+    }
+
+    /// How many transactions of one of them were undone, by its log.
+    pub(super) fn undone(&self, number: usize) -> usize {
+        let messages = self.messages(number).into_iter();
+        messages.filter(|message| message.starts_with("a transaction was undone")).count()
+    }
+
+    /// What one of them has logged.
+    fn messages(&self, number: usize) -> Vec<String> {
+        let lines = self.routers[number].iter().flat_map(Router::log);
+        lines.filter_map(|line| Some(line["message"].as_str()?.to_owned())).collect()
     }
 
     /// Whether the group is known to have committed all of the source topic.

@@ -1,4 +1,4 @@
-//! A router that has stood still for so long that others have its partitions, and does not know yet.
+//! A router that others have taken the partitions from, and that does not know it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,23 +7,24 @@ use anyhow::{Context as _, ensure};
 use pointsman_core::record::OwnedHeader;
 
 use super::pair::{self, Pair};
+use crate::kafka::proxy::Proxy;
 use crate::kafka::{Kafka, Sample};
 use crate::{plugins, wait};
 
-/// How often it is paused.
-const PAUSES: u64 = 3;
-const PORTION: u64 = 20_000;
+/// How often one is made.
+const ZOMBIES: usize = 2;
+/// Records that are written at a time.
+const PORTION: u64 = 500;
 const PARTITIONS: i32 = 6;
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Its transactions may be open for longer than it is paused, so that the broker does not abort them; and they are open most of the
-/// time, so that it stands still in the middle of one, with all in it to be committed.
+/// Its transactions may be open for longer than its session, so that the broker does not abort them.
 const TEMPLATE: &str = r#"version = 1
 [router]
 name = "NAME"
 delivery = "exactly-once"
 transaction = { timeout = "20s" }
-commit_interval = "3s"
+commit_interval = "1s"
 drain_deadline = "3s"
 [broker]
 bootstrap = "BOOTSTRAP"
@@ -40,12 +41,16 @@ stages = ["mirror"]
 topic = "NAME.out"
 "#;
 
-/// One of two routers is paused in the middle of a transaction, until the other has done all that there was. What it would
-/// commit when it goes on is refused, since its group has moved on; in the end every record is there once.
+/// One of two routers is made to believe that its session goes on, while the broker hears nothing of it, and the other gets its partitions.
+/// Both do the same records then. What the first would commit is refused, since its group has moved on; in the end
+/// every record is there once.
+///
+/// (A router that stands still, SIGSTOP, is none: librdkafka's own clock tells it that its session is over before it comes to
+/// commit anything.)
 ///
 /// # Errors
 /// When one is there twice, or not at all.
-pub fn a_zombie_commits_nothing(kafka: &Kafka) -> anyhow::Result<()> {
+pub fn a_zombie_commits_nothing(kafka: &Kafka, proxy: &Proxy) -> anyhow::Result<()> {
     let name = Kafka::unique("zombie");
     let output = format!("{name}.out");
     for topic in [&name, &output] {
@@ -56,28 +61,45 @@ pub fn a_zombie_commits_nothing(kafka: &Kafka) -> anyhow::Result<()> {
         .replace("BOOTSTRAP", kafka.bootstrap())
         .replace("MIRROR", &plugins::component("mirror")?.display().to_string());
     let mut routers = Pair::start(kafka, &name, [config.clone(), config])?;
-    for portion in 0..PAUSES {
-        wait::until_ok("both routers to have partitions", DEADLINE, || Ok(routers.have_partitions()?.then_some(())))?;
-        kafka.fill(&name, (portion * PORTION..(portion + 1) * PORTION).map(sample))?;
-        let written = i64::try_from((portion + 1) * PORTION)?;
-        wait::until_ok("all to be written, and not to be committed", DEADLINE, || {
-            let (stable, all) = kafka.ends(&[&output])?;
-            Ok((all >= written && stable < all).then_some(()))
-        })?;
-        routers.pause(usize::try_from(portion % 2)?)?;
-    }
-    let done = routers.drain().with_context(|| routers.whereabouts());
+    let mut written = 0;
+    let mut write = || {
+        kafka.fill(&name, (written..written + PORTION).map(sample))?;
+        written += PORTION;
+        anyhow::Ok(())
+    };
+    let refused = (0..ZOMBIES).try_for_each(|_| make_one(&mut routers, proxy, &mut write));
+    proxy.deceive_nobody();
+    let done = refused.and_then(|()| routers.drain()).with_context(|| routers.whereabouts());
     let stopped = routers.stop_well();
-    pair::verdict(account(kafka, &output), done, stopped)
+    pair::verdict(account(kafka, &output, written), done, stopped)
 }
 
-fn account(kafka: &Kafka, output: &str) -> anyhow::Result<()> {
+/// Writes records, and makes one of the routers a zombie, until what it would commit is refused.
+fn make_one(
+    routers: &mut Pair<'_>,
+    proxy: &Proxy,
+    write: &mut impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    routers.until_both_have_partitions()?;
+    proxy.deceive_one();
+    let heir = routers.until_one_has(PARTITIONS, &mut *write)?;
+    let zombie = 1 - heir;
+    let before = routers.undone(zombie);
+    wait::until_ok("the zombie's commit to be refused", DEADLINE, || {
+        write()?;
+        Ok((routers.undone(zombie) > before).then_some(()))
+    })?;
+    proxy.deceive_nobody();
+    Ok(())
+}
+
+fn account(kafka: &Kafka, output: &str, written: u64) -> anyhow::Result<()> {
     let mut counts: BTreeMap<u64, u32> = BTreeMap::new();
     for (_, record) in kafka.read_all(output)? {
         let value = record.value.context("a value is lost")?;
         *counts.entry(str::from_utf8(&value)?.parse()?).or_default() += 1;
     }
-    let missing = (0..PAUSES * PORTION).filter(|number| !counts.contains_key(number)).count();
+    let missing = (0..written).filter(|number| !counts.contains_key(number)).count();
     let twice = counts.values().filter(|count| **count > 1).count();
     ensure!(missing == 0 && twice == 0, "{missing} records are missing, {twice} are there more often than once");
     Ok(())

@@ -1,11 +1,13 @@
 //! Proxies in front of brokers, that lose single requests or answers, with their connections or in silence, and make answers wait;
-//! or hold back a request that ends a transaction, until the same writer is in the middle of the next.
+//! or hold back a request that ends a transaction, until the same writer is in the middle of the next; or make a member of a group
+//! believe that it still is one.
 //!
 //! It knows of Kafka's protocol how messages are framed, what kind a request is of, which answer belongs to it, and whose
 //! transaction a request is about.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -19,6 +21,8 @@ use crate::wait;
 pub const PRODUCE: i16 = 0;
 /// For the one that says how far a group has come.
 pub const OFFSET_COMMIT: i16 = 8;
+/// For the one by which a member of a group says that it is alive.
+const HEARTBEAT: i16 = 12;
 /// For the one that opens a writer of transactions, and ends what another has left.
 pub const INIT_PRODUCER_ID: i16 = 22;
 /// For the one that begins a transaction, by what it is going to write to.
@@ -66,6 +70,18 @@ struct State {
     held: Vec<(Vec<u8>, Sender<()>)>,
     /// The error codes that they were answered with.
     late: Vec<i16>,
+    /// Which member is to believe that it still is one.
+    deceived: Deceived,
+}
+
+/// Whose heartbeats do not come to the broker, and are answered as if they did.
+#[derive(Debug, Default)]
+enum Deceived {
+    #[default]
+    Nobody,
+    /// The member that the next one is of.
+    Next,
+    Member(Vec<u8>),
 }
 
 /// What is watched for in the answers of one connection.
@@ -77,6 +93,8 @@ struct Watched {
     begun: Option<([u8; 4], Vec<u8>)>,
     /// This one was late.
     late: Option<[u8; 4]>,
+    /// The answer to this one is to say that all is well.
+    forged: Option<[u8; 4]>,
 }
 
 /// What becomes of a request.
@@ -163,10 +181,24 @@ impl Proxy {
         state.late.clone()
     }
 
+    /// From now on, the member of a group whose heartbeat is the next believes that it still is one, while the broker hears nothing of
+    /// it: as if the answers had been on their way for as long.
+    pub fn deceive_one(&self) {
+        self.state().deceived = Deceived::Next;
+    }
+
+    /// Deceives nobody any more.
+    pub fn deceive_nobody(&self) {
+        self.state().deceived = Deceived::Nobody;
+    }
+
     /// What is to be done with a request.
-    fn way(&self, request: &[u8], watched: &Mutex<Watched>) -> Way {
+    fn way(&self, request: &mut [u8], watched: &Mutex<Watched>) -> Way {
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
         let id = request.get(4..).and_then(number::<4>);
+        if self.deceives(request) {
+            watched.forged = id;
+        }
         match self.loss(request) {
             None => {}
             Some(Lost::Request) => return Way::Lost,
@@ -190,8 +222,28 @@ impl Proxy {
         Way::On
     }
 
+    /// Whether a request is a heartbeat of the member that is deceived. It then is about a member that nobody knows: the broker refuses it,
+    /// and so answers in its turn.
+    fn deceives(&self, request: &mut [u8]) -> bool {
+        let mut state = self.state();
+        if matches!(state.deceived, Deceived::Nobody) || number::<2>(request).map(i16::from_be_bytes) != Some(HEARTBEAT)
+        {
+            return false;
+        }
+        let Some(member) = member(request) else { return false };
+        let named = &mut request[member];
+        if matches!(state.deceived, Deceived::Next) {
+            state.deceived = Deceived::Member(named.to_vec());
+        }
+        let is_deceived = matches!(&state.deceived, Deceived::Member(member) if member == named);
+        if is_deceived {
+            named.fill(b'-');
+        }
+        is_deceived
+    }
+
     /// What becomes of an answer.
-    fn passes(&self, answer: &[u8], watched: &Mutex<Watched>) -> Passes {
+    fn passes(&self, answer: &mut [u8], watched: &Mutex<Watched>) -> Passes {
         let delay = self.state().delay;
         if !delay.is_zero() {
             wait::pass(delay);
@@ -208,6 +260,9 @@ impl Proxy {
         if watched.late.is_some() && watched.late == id {
             // The time that the client is to wait, and the code.
             self.state().late.extend(answer.get(8..).and_then(number::<2>).map(i16::from_be_bytes));
+        }
+        if watched.forged.take_if(|forged| Some(*forged) == id).is_some() {
+            answer[4..].fill(0);
         }
         match watched.doomed.take_if(|(doomed, _)| Some(*doomed) == id) {
             None => Passes::On,
@@ -271,15 +326,24 @@ impl Proxy {
 /// Whose transaction a request is about, of those that name the writer first: all but the newest versions, which begin in
 /// another way.
 fn writer(request: &[u8]) -> Option<&[u8]> {
-    let text = |bytes: &[u8]| -> Option<(usize, usize)> {
-        let length = i16::from_be_bytes(number::<2>(bytes)?);
-        Some((2, 2 + usize::try_from(length).unwrap_or(0)))
-    };
-    let rest = request.get(8..)?;
-    let (_, after) = text(rest)?;
-    let rest = rest.get(after..)?;
-    let (from, to) = text(rest)?;
-    rest.get(from..to)
+    request.get(text(request, body(request)?)?)
+}
+
+/// Where a heartbeat says whose it is: behind the group and its generation.
+fn member(heartbeat: &[u8]) -> Option<Range<usize>> {
+    text(heartbeat, text(heartbeat, body(heartbeat)?)?.end + 4)
+}
+
+/// Where a request begins, behind its kind, version and number, and the name of the client.
+fn body(request: &[u8]) -> Option<usize> {
+    Some(text(request, 8)?.end)
+}
+
+/// Where the text is that is at this place, behind its length; one that is null is empty.
+fn text(request: &[u8], at: usize) -> Option<Range<usize>> {
+    let length = i16::from_be_bytes(number::<2>(request.get(at..)?)?);
+    let range = at + 2..at + 2 + usize::try_from(length).unwrap_or(0);
+    (range.end <= request.len()).then_some(range)
 }
 
 /// The first bytes of a message.
@@ -296,13 +360,13 @@ enum Passes {
 }
 
 /// Passes messages on, until one ends it or a side does.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, mut passes: impl FnMut(&[u8]) -> Passes) -> io::Result<()> {
+fn pass(mut from: &TcpStream, mut to: &TcpStream, mut passes: impl FnMut(&mut [u8]) -> Passes) -> io::Result<()> {
     loop {
         let mut length = [0; 4];
         from.read_exact(&mut length)?;
         let mut message = vec![0; u32::from_be_bytes(length) as usize];
         from.read_exact(&mut message)?;
-        match passes(&message) {
+        match passes(&mut message) {
             Passes::On => {}
             Passes::Nowhere => continue,
             Passes::Ends => return Ok(()),

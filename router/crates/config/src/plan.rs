@@ -35,6 +35,19 @@ pub struct Plan {
     pub admin: Option<AdminPlan>,
 }
 
+impl Plan {
+    /// Worker threads on a machine with so many processors. One processor is left to the client library's own threads: with
+    /// as many workers as processors, both get less done. But a worker stands still while its transaction on Kafka ends, and then another
+    /// is to go on.
+    #[must_use]
+    pub fn workers_on(&self, processors: NonZeroUsize) -> NonZeroUsize {
+        let waits =
+            matches!((&self.router.delivery, &self.broker), (DeliveryPlan::ExactlyOnce(_), BrokerPlan::Kafka { .. }));
+        let spare = (processors.get() - usize::from(!waits)).min(RouterPlan::WORKERS_MAX);
+        self.router.workers.or(NonZeroUsize::new(spare)).unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
 /// `[admin]`.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -51,7 +64,7 @@ pub struct RouterPlan {
     pub name: Arc<str>,
     /// Static membership, unique for each process: `group.instance.id`.
     pub instance_id: Option<String>,
-    /// Worker threads; `None` is as many as [fit](Self::workers_on) the machine.
+    /// Worker threads; `None` is as many as [fit](Plan::workers_on) the machine.
     pub workers: Option<NonZeroUsize>,
     /// What is promised of each record.
     pub delivery: DeliveryPlan,
@@ -85,21 +98,13 @@ pub struct TransactionPlan {
 
 impl Default for TransactionPlan {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), records: 50_000, bytes: 8 << 20 }
+        Self { timeout: Duration::from_secs(30), records: 500_000, bytes: 64 << 20 }
     }
 }
 
 impl RouterPlan {
     /// Most workers that a router may have.
     pub const WORKERS_MAX: usize = 64;
-
-    /// Worker threads on a machine with so many processors. One processor is left to the client library's own threads: with
-    /// as many workers as processors, both get less done.
-    #[must_use]
-    pub fn workers_on(&self, processors: NonZeroUsize) -> NonZeroUsize {
-        let spare = (processors.get() - 1).min(Self::WORKERS_MAX);
-        self.workers.or(NonZeroUsize::new(spare)).unwrap_or(NonZeroUsize::MIN)
-    }
 }
 
 /// `[broker]`.

@@ -22,6 +22,7 @@ mod sink;
 mod survey;
 mod transactions;
 mod trimming;
+mod unowned;
 
 use std::sync::Arc;
 

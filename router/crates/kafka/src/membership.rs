@@ -21,6 +21,7 @@ use crate::native::{Client, Code, Event, EventKind, GroupMetadata, Kind, Partiti
 use crate::reader::Readers;
 use crate::settings::KafkaSettings;
 use crate::trimming::Trimming;
+use crate::unowned;
 
 /// How long the control thread waits for an event before it looks around.
 const TICK: Duration = Duration::from_millis(100);
@@ -68,9 +69,19 @@ pub(crate) fn join(
         queue: Arc::clone(&queue),
         client,
     };
+    // Its end is the watch's, too.
+    let (watched, unwatched) = mpsc::channel::<()>();
+    if member.plan.instance_id.is_some() {
+        let (settings, plan, asking) = (settings.clone(), member.plan.clone(), Arc::clone(&asking));
+        std::thread::Builder::new()
+            .name("kafka:unowned".to_owned())
+            .spawn(move || unowned::watch(&settings, &plan, &asking, &unwatched))
+            .map_err(|error| log_error(what.as_str(), "thread", format!("the system gives no thread: {error}")))?;
+    }
     std::thread::Builder::new()
         .name(name)
         .spawn(move || {
+            let _watched = watched;
             let left = catch_unwind(AssertUnwindSafe(|| member.run())).unwrap_or_else(|_| {
                 // Without this thread nobody would answer rebalances, and the lanes would stand still in silence.
                 let message = "the group's control thread panicked, which is a bug of Pointsman".to_owned();

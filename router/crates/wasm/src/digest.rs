@@ -16,20 +16,6 @@ impl Digest {
     }
 }
 
-/// A digest of what comes in parts.
-#[derive(Default)]
-pub(crate) struct Digester(Sha256);
-
-impl Digester {
-    pub(crate) fn add(&mut self, part: &[u8]) {
-        self.0.update(part);
-    }
-
-    pub(crate) fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
-    }
-}
-
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

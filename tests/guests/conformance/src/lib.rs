@@ -67,7 +67,12 @@ impl Conformance {
 
 /// Null is a dash.
 fn hex(bytes: Option<&[u8]>) -> String {
-    bytes.map_or_else(|| "-".into(), |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let Some(bytes) = bytes else { return "-".into() };
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.extend([byte >> 4, byte & 0xf].into_iter().filter_map(|digit| char::from_digit(digit.into(), 16)));
+    }
+    text
 }
 
 pointsman_sdk::export!(Conformance);
