@@ -54,10 +54,8 @@ fn unowned(settings: &KafkaSettings, plan: &GroupPlan, asking: &Arc<Client>) -> 
     let names: Vec<_> = plan.sources.iter().map(|source| Arc::clone(&source.topic)).collect();
     let there: BTreeMap<_, _> =
         admin::topics(asking, Some(&names), timeout)?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
-    let what = format!("can't describe the group {}", plan.group);
-    let shares = asking
-        .shared_out(&plan.group, timeout)
-        .map_err(|(code, message)| log_error(what, &code.to_string(), message))?;
+    let what = format!("can't ask for the members of the group {}", plan.group);
+    let shares = asking.shares(&plan.group, timeout).map_err(|code| client_error(what, code, asking))?;
     Ok(shares.map(|shares| {
         let missing =
             |(topic, count): (&Arc<str>, &u32)| count.saturating_sub(shares.get(&**topic).copied().unwrap_or(0));

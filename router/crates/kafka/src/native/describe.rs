@@ -1,6 +1,6 @@
 //! Descriptions: brokers, topics and groups, with what whoever asks may do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,20 +81,6 @@ impl Client {
 
     /// Asks for one group.
     pub(crate) fn describe_group(self: &Arc<Self>, name: &str, timeout: Duration) -> Result<GroupSurvey, Failed> {
-        described_group(&self.group_description(name, timeout)?)
-    }
-
-    /// How many partitions of each topic the members of a group have together. `None` while the group is in the middle of a
-    /// rebalance, or has none.
-    pub(crate) fn shared_out(
-        self: &Arc<Self>,
-        group: &str,
-        timeout: Duration,
-    ) -> Result<Option<BTreeMap<String, u32>>, Failed> {
-        shared_out(&self.group_description(group, timeout)?)
-    }
-
-    fn group_description(self: &Arc<Self>, name: &str, timeout: Duration) -> Result<Event, Failed> {
         let queue = self.queue()?;
         let options = self.admin_options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, timeout);
         options.include_rights();
@@ -104,7 +90,8 @@ impl Client {
         unsafe {
             sys::rd_kafka_DescribeConsumerGroups(self.ptr(), names.as_mut_ptr(), names.len(), options.0, queue.ptr());
         }
-        answer(&queue, timeout, EventKind::GroupsDescribed)
+        let event = answer(&queue, timeout, EventKind::GroupsDescribed)?;
+        described_group(&event)
     }
 
     fn queue(self: &Arc<Self>) -> Result<Queue, Failed> {
@@ -177,34 +164,6 @@ fn described_group(event: &Event) -> Result<GroupSurvey, Failed> {
             rights: rights_of(rights, count),
         })
     }
-}
-
-fn shared_out(event: &Event) -> Result<Option<BTreeMap<String, u32>>, Failed> {
-    let mut count = 0;
-    let mut shares = BTreeMap::new();
-    // SAFETY: a live event of this kind, which owns the result and all that is in it; arrays are as long as they say.
-    unsafe {
-        let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.ptr());
-        let groups = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count);
-        let group = (count > 0).then(|| *groups).ok_or_else(no_answer)?;
-        failure(sys::rd_kafka_ConsumerGroupDescription_error(group))?;
-        let state = sys::rd_kafka_ConsumerGroupDescription_state(group);
-        if state != sys::rd_kafka_consumer_group_state_t::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE {
-            return Ok(None);
-        }
-        for index in 0..sys::rd_kafka_ConsumerGroupDescription_member_count(group) {
-            let member = sys::rd_kafka_ConsumerGroupDescription_member(group, index);
-            let assignment = sys::rd_kafka_MemberDescription_assignment(member);
-            let partitions = sys::rd_kafka_MemberAssignment_partitions(assignment);
-            if partitions.is_null() {
-                continue;
-            }
-            for index in 0..usize::try_from((*partitions).cnt).unwrap_or(0) {
-                *shares.entry(text((*(*partitions).elems.add(index)).topic)).or_default() += 1;
-            }
-        }
-    }
-    Ok(Some(shares))
 }
 
 fn no_answer() -> Failed {

@@ -16,6 +16,7 @@ mod message;
 mod partitions;
 mod queue;
 mod requests;
+mod shares;
 mod topic;
 mod transactions;
 
