@@ -244,6 +244,8 @@ impl World {
         let assignment =
             Assignment { source: feed(partition.clone()), retry: has_retry.then(|| feed(retry(partition.partition))) };
         self.assigned.insert(partition.clone());
+        // A backend does what it was told of a lane before it assigns its partition again.
+        self.group.lock().rewinds.remove(partition);
         let order = Order::Adopt { route: 0, assignment: Box::new(assignment), committer: Arc::clone(&self.committer) };
         self.orders.send(order).unwrap();
     }
