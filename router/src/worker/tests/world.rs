@@ -12,6 +12,7 @@ use pointsman_core::event::Event;
 use pointsman_core::metadata::Metadata;
 use pointsman_core::port::{AssignedFeed, Assignment, CallError, Commit, PluginHost, PluginId, Revocation};
 use pointsman_core::record::{OwnedRecord, TopicPartition};
+use pointsman_core::unclean::Ends;
 use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
 
 use super::sink::{SharedGroup, TroubledSink, is_refused};
@@ -293,7 +294,7 @@ impl World {
             return;
         }
         match self.random.u16(..1000) {
-            0..4 if !is_alone => self.crash(),
+            0..4 if !is_alone && !self.is_suspected() => self.crash(),
             4..10 => {
                 if let Some(partition) = self.any_assigned() {
                     let until = self.now().instant + Duration::from_millis(self.random.u64(0..300));
@@ -355,6 +356,16 @@ impl World {
             Self::start(&self.shared, &self.log, &self.group, &self.calm, &self.clock, &mut self.random, self.seed);
         (self.orders, self.worker) = (orders, worker);
         (0..PARTITIONS).for_each(|partition| self.assign(&source(partition)));
+    }
+
+    /// Whether one more end during its trial would find a record guilty: it then became a dead letter, by chance.
+    fn is_suspected(&self) -> bool {
+        let group = self.group.lock();
+        let mut ends = group
+            .committed
+            .values()
+            .map(|commit| Metadata::decode(&commit.metadata, commit.offset).expect("ours").ends);
+        ends.any(|ends| ends.trials.values().any(|during| *during + 1 >= Ends::GUILTY))
     }
 
     fn is_settled(&self, partition: &TopicPartition, offset: i64) -> bool {
