@@ -15,10 +15,10 @@ use crate::wait;
 const GO_ON_DEADLINE: Duration = Duration::from_secs(120);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(240);
 
-/// What librdkafka can't go on after, though nothing is wrong: a static member has joined anew after its session, and a commit that it
-/// had sent before comes in under the name of its old self; several requests of an idempotent producer were lost, and it does not find
-/// where to go on.
-const ENDS: [&str; 2] = ["\"FENCED_INSTANCE_ID\"", "rewound sequence number"];
+/// What a router can't go on after, though nothing is wrong with it: a static member has joined anew after its session, and a commit that
+/// it had sent before comes in under the name of its old self; several requests of an idempotent producer were lost, and librdkafka does
+/// not find where to go on; and where brokers are away while one starts, it says so and ends.
+const ENDS: [&str; 3] = ["\"FENCED_INSTANCE_ID\"", "rewound sequence number", "can't open the writer"];
 
 /// The seed of a flow, which it prints: `POINTSMAN_TEST_SEED`, or any.
 pub(super) fn seed(flow: &str) -> anyhow::Result<u64> {
@@ -178,7 +178,7 @@ impl<'a> Pair<'a> {
         self.kafka.lag(&self.name, &self.name).is_ok_and(|lag| lag == 0)
     }
 
-    /// Whether both run. One that has ended since librdkafka could not [go on](ENDS) is started again, as whoever looks after
+    /// Whether both run. One that has ended since it could not [go on](ENDS) is started again, as whoever looks after
     /// processes does.
     fn check(&mut self) -> anyhow::Result<()> {
         for number in 0..self.routers.len() {
