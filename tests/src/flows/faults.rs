@@ -1,15 +1,17 @@
 //! Routers between which and their brokers all sorts of things go wrong.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use fastrand::Rng;
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::metadata::Metadata;
 use pointsman_core::port::{Log as _, Token, WriterPlan};
+use pointsman_core::provenance::name;
 use pointsman_core::record::{Headers, OwnedHeader, TopicPartition};
 use pointsman_core::settled::Settled;
+use pointsman_core::unclean::Ends;
 use pointsman_kafka::{KafkaLog, KafkaSettings};
 use rdkafka::Message as _;
 
@@ -19,7 +21,7 @@ use crate::kafka::proxy::{
     ADD_OFFSETS_TO_TXN, ADD_PARTITIONS_TO_TXN, END_TXN, INIT_PRODUCER_ID, Lost, OFFSET_COMMIT, PRODUCE, Proxy,
     TXN_OFFSET_COMMIT,
 };
-use crate::kafka::{Kafka, Sample, TopicSpec};
+use crate::kafka::{Kafka, Sample, TopicSpec, header_text};
 use crate::{plugins, wait};
 
 /// Records that are written for each trouble.
@@ -33,6 +35,8 @@ const PILLS: u32 = 2;
 const DROPS: u32 = 20;
 const SPLITS: u32 = 100;
 const FAILS: u32 = 50;
+/// How often routers are killed in a storm: once less than finds a record guilty that was there each time.
+const STORM: usize = (Ends::MANY + Ends::GUILTY - 1) as usize;
 /// How long a broker stands still, and how long answers wait where that is the trouble.
 const BROKER_PAUSE: Duration = Duration::from_secs(3);
 const DELAYS: std::ops::Range<u64> = 50..400;
@@ -256,7 +260,7 @@ impl<'a> Episode<'a> {
             }
             Trouble::RebalanceStorm => {
                 routers.kill_in_the_middle(victim, (&output, goal), feed)?;
-                (0..4).try_for_each(|number| routers.kill((victim + number) % 2))
+                (1..STORM).try_for_each(|number| routers.kill((victim + number) % 2))
             }
             Trouble::Standstill => {
                 feed()?;
@@ -438,9 +442,22 @@ impl<'a> Episode<'a> {
         let is_allowed =
             |anomaly: &Anomaly| matches!(anomaly, Anomaly::Duplicated(..)) && self.guarantee == Guarantee::AtLeastOnce;
         let (allowed, wrong): (Vec<_>, Vec<_>) = self.history.anomalies().into_iter().partition(is_allowed);
+        if wrong.is_empty() {
+            return Ok(allowed.len());
+        }
         let shown: Vec<_> = wrong.iter().take(EXAMPLES).map(ToString::to_string).collect();
-        ensure!(wrong.is_empty(), "{} anomalies, such as {}", wrong.len(), shown.join("; "));
-        Ok(allowed.len())
+        let classes = self.classes()?;
+        bail!("{} anomalies, such as {}; dead letters by class: {classes:?}", wrong.len(), shown.join("; "))
+    }
+
+    /// How many dead letters there are of each class.
+    fn classes(&self) -> anyhow::Result<BTreeMap<String, usize>> {
+        let mut classes = BTreeMap::new();
+        for (_, record) in self.kafka.read_all(&format!("{}.dead", self.name))? {
+            let class = header_text(&record, name::CLASS).unwrap_or_default();
+            *classes.entry(class).or_default() += 1;
+        }
+        Ok(classes)
     }
 }
 
