@@ -37,18 +37,11 @@ pub(crate) fn join(
     host: Arc<dyn LaneHost>,
 ) -> Result<KafkaMembership, LogError> {
     let what = format!("can't join the group {}", plan.group);
-    let client = Client::new(Kind::Member, &settings.member(&plan))
-        .map_err(|message| log_error(what.as_str(), "client", message))?;
-    let client = Arc::new(client);
-    let queue = Queue::consumer(&client).ok_or_else(|| log_error(what.as_str(), "client", "it has no queue"))?;
-    let mut topics = PartitionList::with_capacity(plan.sources.len());
-    for source in &plan.sources {
-        topics.push(&source.topic, -1, 0, "");
-    }
+    let (client, queue) = client(settings, &plan)?;
     let names: Vec<_> = plan.sources.iter().map(|source| Arc::clone(&source.topic)).collect();
     let there = admin::topics(&client, Some(&names), settings.request_timeout)?;
     let partitions_at_first = there.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
-    client.subscribe(&topics).map_err(|code| client_error(what.as_str(), code, &client))?;
+    subscribe(&client, &plan)?;
 
     let queue = Arc::new(queue);
     let signal = Arc::new(Signal::default());
@@ -96,6 +89,23 @@ pub(crate) fn join(
         })
         .map_err(|error| log_error(what, "thread", format!("the system gives no thread: {error}")))?;
     Ok(KafkaMembership { signal, finished, queue, client: asking })
+}
+
+/// A client that can be a member of the group, and the queue on which it is told of rebalances.
+pub(crate) fn client(settings: &KafkaSettings, plan: &GroupPlan) -> Result<(Arc<Client>, Queue), LogError> {
+    let failed = |message: String| log_error(format!("can't join the group {}", plan.group), "client", message);
+    let client = Arc::new(Client::new(Kind::Member, &settings.member(plan)).map_err(failed)?);
+    let queue = Queue::consumer(&client).ok_or_else(|| failed("it has no queue".to_owned()))?;
+    Ok((client, queue))
+}
+
+/// Has it join the group.
+pub(crate) fn subscribe(client: &Client, plan: &GroupPlan) -> Result<(), LogError> {
+    let mut topics = PartitionList::with_capacity(plan.sources.len());
+    for source in &plan.sources {
+        topics.push(&source.topic, -1, 0, "");
+    }
+    client.subscribe(&topics).map_err(|code| client_error(format!("can't join the group {}", plan.group), code, client))
 }
 
 /// What the router holds of a joined group.

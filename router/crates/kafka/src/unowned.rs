@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use pointsman_core::port::{GroupPlan, LogError};
 
 use crate::admin;
-use crate::error::{client_error, log_error};
-use crate::native::{Client, EventKind, Kind, PartitionList, Queue};
+use crate::error::client_error;
+use crate::membership;
+use crate::native::{Client, EventKind, PartitionList};
 use crate::settings::KafkaSettings;
 
 /// How long it takes a member to join anew, once it has given partitions up.
@@ -68,15 +69,8 @@ fn unowned(settings: &KafkaSettings, plan: &GroupPlan, asking: &Arc<Client>) -> 
 fn have_shared_out(settings: &KafkaSettings, plan: &GroupPlan, ended: &Receiver<()>) -> Result<(), LogError> {
     let what = format!("can't join the group {}", plan.group);
     let plan = GroupPlan { instance_id: None, ..plan.clone() };
-    let client = Client::new(Kind::Member, &settings.member(&plan))
-        .map_err(|message| log_error(what.as_str(), "client", message))?;
-    let client = Arc::new(client);
-    let queue = Queue::consumer(&client).ok_or_else(|| log_error(what.as_str(), "client", "it has no queue"))?;
-    let mut topics = PartitionList::with_capacity(plan.sources.len());
-    for source in &plan.sources {
-        topics.push(&source.topic, -1, 0, "");
-    }
-    client.subscribe(&topics).map_err(|code| client_error(what.as_str(), code, &client))?;
+    let (client, queue) = membership::client(settings, &plan)?;
+    membership::subscribe(&client, &plan)?;
     let mut until = Instant::now() + REBALANCE;
     let mut leaving = false;
     while !client.closed() && Instant::now() < until {
