@@ -23,6 +23,10 @@ pub(crate) const TRIALS: &[Trial] = &[
     ),
     Trial::behind("flows::a_zombie_commits_nothing", a_zombie_commits_nothing),
     Trial::behind(
+        "flows::a_commit_that_is_made_again_undoes_no_later_one",
+        a_commit_that_is_made_again_undoes_no_later_one,
+    ),
+    Trial::behind(
         "flows::whatever_goes_wrong_records_are_delivered_once",
         whatever_goes_wrong_records_are_delivered_once,
     ),
@@ -100,6 +104,10 @@ fn whatever_goes_wrong_no_record_is_lost(kafka: &Kafka, proxy: &Proxy) -> anyhow
 
 fn a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody(kafka: &Kafka) -> anyhow::Result<()> {
     flows::a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody(kafka)
+}
+
+fn a_commit_that_is_made_again_undoes_no_later_one(kafka: &Kafka, proxy: &Proxy) -> anyhow::Result<()> {
+    flows::a_commit_that_is_made_again_undoes_no_later_one(kafka, proxy)
 }
 
 fn a_zombie_commits_nothing(kafka: &Kafka, proxy: &Proxy) -> anyhow::Result<()> {

@@ -222,7 +222,7 @@ impl Member {
     }
 
     /// Asks the cluster what must be known before partitions can be taken.
-    fn find(&self, partitions: Vec<TopicPartition>) -> Findings {
+    fn find(&mut self, partitions: Vec<TopicPartition>) -> Findings {
         let mut findings = Findings::default();
         if let Err(error) = self.find_lanes(&partitions, &mut findings).and_then(|()| self.find_starts(&mut findings)) {
             let reason = format!("{error}; it is tried again");
@@ -273,9 +273,9 @@ impl Member {
     /// Where each lane starts: at its commits, or where the plan says. The latter is committed at once, so that a restart
     /// before the first commit does not start somewhere else, and skip what has come in between. A lane whose start can't
     /// be found is left for later, and with it the ones behind it: each search may take a while.
-    fn find_starts(&self, findings: &mut Findings) -> Result<(), LogError> {
-        let failed =
-            |code| client_error(format!("can't find where the group {} left off", self.plan.group), code, &self.client);
+    fn find_starts(&mut self, findings: &mut Findings) -> Result<(), LogError> {
+        let (group, client) = (Arc::clone(&self.plan.group), Arc::clone(&self.client));
+        let failed = |code| client_error(format!("can't find where the group {group} left off"), code, &client);
         let partitions: Vec<_> =
             findings.lanes.iter().flat_map(|lane| std::iter::once(&lane.source).chain(&lane.retry)).cloned().collect();
         if partitions.is_empty() {

@@ -12,6 +12,7 @@ mod admin;
 mod assignment;
 mod batch;
 mod classify;
+mod commits;
 mod error;
 mod feed;
 mod membership;

@@ -1,6 +1,6 @@
 //! Being a member of a group: the control thread, and what the router holds of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -16,6 +16,7 @@ use rdkafka_sys::rd_kafka_resp_err_t as Known;
 use crate::admin;
 use crate::assignment::{Held, Pending};
 use crate::classify::remedy;
+use crate::commits::{Commits, KafkaReceipt};
 use crate::error::{client_error, log_error};
 use crate::native::{Client, Code, Event, EventKind, GroupMetadata, Kind, PartitionList, Queue};
 use crate::reader::Readers;
@@ -60,6 +61,7 @@ pub(crate) fn join(
         trimming: Trimming::new(Instant::now()),
         signal: Arc::clone(&signal),
         queue: Arc::clone(&queue),
+        put_off: VecDeque::new(),
         client,
     };
     // Its end is the watch's, too.
@@ -123,6 +125,7 @@ pub(crate) struct Signal {
     deadline: Mutex<Option<Instant>>,
     ending: AtomicBool,
     failed_commits: AtomicU64,
+    commits: Commits,
     /// Of lanes whose transactions have ended.
     transacted: Mutex<Transacted>,
 }
@@ -140,6 +143,14 @@ impl Signal {
     /// Has every lane of the group commit again.
     pub(crate) fn commit_failed(&self) {
         self.failed_commits.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether librdkafka has taken a commit.
+    fn sent(&self, sent: Result<(), Code>) {
+        if let Err(code) = sent {
+            tracing::warn!(%code, "can't commit now: {}", code.describe());
+            self.commit_failed();
+        }
     }
 
     fn end_by(&self, deadline: Instant) {
@@ -195,10 +206,7 @@ struct KafkaCommitter {
 impl Committer for KafkaCommitter {
     fn commit(&self, commits: &[Commit]) {
         // The answer comes to the control thread, on the queue that it polls.
-        if let Err(code) = self.queue.commit(&commit_list(commits)) {
-            tracing::warn!(%code, "can't commit now: {}", code.describe());
-            self.signal.commit_failed();
-        }
+        self.signal.sent(self.signal.commits.commit(commits, &self.queue));
     }
 
     fn failures(&self) -> u64 {
@@ -206,12 +214,9 @@ impl Committer for KafkaCommitter {
     }
 
     fn commit_surely(&self, commits: &[Commit], waker: Waker) -> Box<dyn Receipt> {
-        let answers = self.queue.beside().ok_or_else(|| "no queue".to_owned()).and_then(|mut answers| {
-            answers.wake_with(waker);
-            answers.commit(&commit_list(commits)).map_err(Code::describe)?;
-            Ok(answers)
-        });
-        Box::new(KafkaReceipt { answers })
+        let (promise, sent) = self.signal.commits.commit_surely(commits, Some(waker), &self.queue);
+        self.signal.sent(sent);
+        Box::new(KafkaReceipt(promise))
     }
 
     /// Member and generation. The control thread answers a revocation only when its lanes are given up, and the group has no
@@ -234,29 +239,6 @@ impl Committer for KafkaCommitter {
     }
 }
 
-/// Has a queue of its own, so that its answer is told from others. Or the reason why nothing was sent.
-struct KafkaReceipt {
-    answers: Result<Queue, String>,
-}
-
-impl Receipt for KafkaReceipt {
-    fn answer(&mut self) -> Option<Result<(), String>> {
-        match &self.answers {
-            Ok(answers) => answers.poll(Duration::ZERO).map(|answer| committed(&answer).map_err(Code::describe)),
-            Err(message) => Some(Err(message.clone())),
-        }
-    }
-}
-
-/// Commits as librdkafka takes them.
-pub(crate) fn commit_list(commits: &[Commit]) -> PartitionList {
-    let mut list = PartitionList::with_capacity(commits.len());
-    for commit in commits {
-        list.push(&commit.partition.topic, commit.partition.partition, commit.offset, &commit.metadata);
-    }
-    list
-}
-
 /// The control thread's own.
 pub(crate) struct Member {
     pub(crate) plan: GroupPlan,
@@ -274,6 +256,8 @@ pub(crate) struct Member {
     pub(crate) trimming: Trimming,
     pub(crate) signal: Arc<Signal>,
     pub(crate) queue: Arc<Queue>,
+    /// What came on the queue while a commit was waited for.
+    pub(crate) put_off: VecDeque<Event>,
     pub(crate) client: Arc<Client>,
 }
 
@@ -293,7 +277,7 @@ impl Member {
     fn run(mut self) -> bool {
         let mut failed = false;
         while !self.signal.ending() {
-            if let Some(event) = self.queue.poll(TICK) {
+            if let Some(event) = self.next_event(TICK) {
                 failed |= self.handle(&event).is_err();
             }
             if !failed && let Err((code, message)) = self.follow_transactions().and_then(|()| self.assign_pending()) {
@@ -309,19 +293,16 @@ impl Member {
         self.leave()
     }
 
+    fn next_event(&mut self, timeout: Duration) -> Option<Event> {
+        self.put_off.pop_front().or_else(|| self.queue.poll(timeout))
+    }
+
     /// Serves one event; fails only where the router has been told that the group can't go on.
     fn handle(&mut self, event: &Event) -> Result<(), ()> {
         match event.kind() {
             EventKind::Rebalance => self.rebalance(event),
             EventKind::Committed => {
-                if let Some(code) = failed_commit(event) {
-                    tracing::warn!(group = %self.plan.group, %code, "a commit failed, and is made again: {}", code.describe());
-                    self.signal.commit_failed();
-                }
-                let is_taken = |code: Code| !event.code().is_error() && !code.is_error();
-                for found in event.partitions().filter(|found| is_taken(found.code)) {
-                    self.trimming.committed(&TopicPartition::new(found.topic, found.partition), found.offset);
-                }
+                self.committed(event);
                 Ok(())
             }
             EventKind::RecordsRemoved => {
@@ -348,6 +329,19 @@ impl Member {
             | EventKind::GroupOffsetsAltered
             | EventKind::Other => Ok(()),
         }
+    }
+
+    /// A commit is answered.
+    fn committed(&mut self, event: &Event) {
+        if let Some(code) = failed_commit(event) {
+            tracing::warn!(group = %self.plan.group, %code, "a commit failed, and is made again: {}", code.describe());
+            self.signal.commit_failed();
+        }
+        let is_taken = |code: Code| !event.code().is_error() && !code.is_error();
+        for found in event.partitions().filter(|found| is_taken(found.code)) {
+            self.trimming.committed(&TopicPartition::new(found.topic, found.partition), found.offset);
+        }
+        self.signal.sent(self.signal.commits.answered(committed(event), &self.queue));
     }
 
     fn rebalance(&mut self, event: &Event) -> Result<(), ()> {
@@ -400,6 +394,7 @@ impl Member {
             held.shut();
         }
         self.resume(&held);
+        self.signal.commits.forget(self.with_retries(&sources));
         if why == Revocation::Revoked
             && !commits.is_empty()
             && let Err((code, message)) = self.commit_and_wait(&commits, deadline.max(self.request_timeout))
@@ -421,13 +416,39 @@ impl Member {
         self.client.unassign(&list).map_err(|code| (code, "can't give up partitions".to_owned()))
     }
 
-    /// Commits, and waits for the answer as long as `timeout`. Metadata is committed with the offsets.
-    pub(crate) fn commit_and_wait(&self, commits: &[Commit], timeout: Duration) -> CommitResult {
+    /// These source partitions, and the retry partitions that follow them.
+    fn with_retries(&self, sources: &[TopicPartition]) -> Vec<TopicPartition> {
+        let retry_topic =
+            |topic: &Arc<str>| self.plan.sources.iter().find(|source| source.topic == *topic)?.retry_topic.as_ref();
+        let retries = sources.iter().filter_map(|TopicPartition { topic, partition }| {
+            Some(TopicPartition { topic: Arc::clone(retry_topic(topic)?), partition: *partition })
+        });
+        sources.iter().cloned().chain(retries).collect()
+    }
+
+    /// Commits, and waits for the answer as long as `timeout`: a commit that is under way comes before it. What was not sent by then
+    /// is not committed. Metadata is committed with the offsets.
+    pub(crate) fn commit_and_wait(&mut self, commits: &[Commit], timeout: Duration) -> CommitResult {
         let timed_out = Code::of(Known::RD_KAFKA_RESP_ERR__TIMED_OUT);
-        let answers = Queue::temporary(&self.client).ok_or_else(|| (timed_out, "no queue".to_owned()))?;
-        answers.commit(&commit_list(commits)).map_err(|code| (code, code.describe()))?;
-        let answer = answers.poll(timeout).ok_or_else(|| (timed_out, timed_out.describe()))?;
-        committed(&answer).map_err(|code| (code, code.describe()))
+        let until = Instant::now() + timeout;
+        let (promise, sent) = self.signal.commits.commit_surely(commits, None, &self.queue);
+        self.signal.sent(sent);
+        loop {
+            if let Some(answer) = promise.kept() {
+                return answer.map_err(|code| (code, code.describe()));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.signal.commits.forget(commits.iter().map(|commit| commit.partition.clone()));
+                return Err((timed_out, timed_out.describe()));
+            }
+            match self.queue.poll(left) {
+                Some(event) if event.kind() == EventKind::Committed => self.committed(&event),
+                Some(event) => self.put_off.push_back(event),
+                // It was interrupted.
+                None => {}
+            }
+        }
     }
 
     /// Leaves the group; whether all was given up by the deadline. To be told of it may take the broker longer: in the middle of a
@@ -449,7 +470,7 @@ impl Member {
                 tracing::warn!(group = %self.plan.group, "the broker has not taken leave of this member in time: it may take it for dead");
                 return in_time;
             }
-            if let Some(event) = self.queue.poll(TICK.min(left()))
+            if let Some(event) = self.next_event(TICK.min(left()))
                 && event.kind() == EventKind::Rebalance
             {
                 let answered = if is_assignment(&event) {

@@ -48,11 +48,6 @@ impl Queue {
         Self::own(client, unsafe { sys::rd_kafka_queue_new(client.ptr()) })
     }
 
-    /// A [temporary](Self::temporary) one of the same client.
-    pub(crate) fn beside(&self) -> Option<Self> {
-        Self::temporary(&self.client)
-    }
-
     /// The queue that one partition's records are fetched into. From now on, and for as long as the client lives, they stay
     /// on it rather than be forwarded to the consumer's queue; so this comes *before* the partition is assigned.
     pub(crate) fn of_partition(client: &Arc<Client>, topic: &str, partition: i32) -> Option<Self> {
@@ -156,6 +151,9 @@ pub(crate) struct Event {
     event: NonNull<sys::rd_kafka_event_t>,
     _client: Arc<Client>,
 }
+
+// SAFETY: an event is an operation taken off its queue, and ours alone; librdkafka's may be read and destroyed on any thread.
+unsafe impl Send for Event {}
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use pointsman_core::port::{Commit, DeliveryError, Group, Token, Transaction, Tra
 
 use super::{KafkaTransactions, PAUSE, fatal, left};
 use crate::classify::{TransactionFault, queue_full, transaction_fault};
-use crate::membership::commit_list;
+use crate::commits;
 use crate::native::{Code, EventKind, GroupMetadata, Remains, TransactionComplaint};
 use crate::sink::{Batching, delivery_error, native_headers, outgoing};
 
@@ -234,7 +234,7 @@ impl<'w> KafkaTransaction<'w> {
             let message = format!("the offset {} of {} can't be committed", commit.offset, commit.partition);
             return Err(self.fail(fatal("invalid-offset", message)));
         }
-        let (list, deadline) = (commit_list(commits), self.deadline());
+        let (list, deadline) = (commits::list(commits), self.deadline());
         while let Err(complaint) = self.writer.client.send_offsets(&list, group, left(deadline)) {
             if complaint.remains == Remains::Resume && !left(deadline).is_zero() {
                 self.serve(PAUSE);
