@@ -29,6 +29,16 @@ impl Credit {
         own <= self.capacity.saturating_sub(self.used) / PART
     }
 
+    /// Bytes of it that are taken.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Its size, in bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// A record was put there.
     pub(crate) fn take(&mut self, bytes: usize) {
         self.used += bytes;

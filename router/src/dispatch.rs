@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pointsman_core::port::{Assignment, Commit, LaneHost, Revocation, SinkFailed};
 use pointsman_core::record::TopicPartition;
 
+use crate::counters::Counters;
 use crate::lanes::Because;
 use crate::shared::Now;
 use crate::worker::{GroupCommitter, Order, WorkerHandle};
@@ -66,6 +67,9 @@ pub(crate) struct Dispatcher {
     pub(crate) placed: Mutex<HashMap<TopicPartition, usize>>,
     /// Partitions that are assigned and can't be read, and why.
     pub(crate) unread: Mutex<HashMap<TopicPartition, Because>>,
+    pub(crate) counters: Arc<Counters>,
+    /// Its index there.
+    pub(crate) group: usize,
     /// Told when the group can't go on.
     pub(crate) failed: Box<dyn Fn(SinkFailed) + Send + Sync>,
 }
@@ -104,6 +108,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl LaneHost for Dispatcher {
     fn assigned(&self, assignments: Vec<Assignment>) {
         let mut placed = locked(&self.placed);
+        let before = placed.len();
         for assignment in assignments {
             let partition = assignment.source.partition.clone();
             locked(&self.unread).remove(&partition);
@@ -116,10 +121,12 @@ impl LaneHost for Dispatcher {
             let committer = Arc::clone(&self.committer);
             self.workers.handles[worker].order(Order::Adopt { route, assignment: Box::new(assignment), committer });
         }
+        self.counters.groups[self.group].assigned(placed.len().saturating_sub(before));
     }
 
     fn revoked(&self, partitions: &[TopicPartition], why: Revocation, deadline: Duration) -> Vec<Commit> {
-        let until = Instant::now() + deadline;
+        let began = Instant::now();
+        let until = began + deadline;
         let mut by_worker: HashMap<usize, Vec<TopicPartition>> = HashMap::new();
         {
             let mut placed = locked(&self.placed);
@@ -131,6 +138,7 @@ impl LaneHost for Dispatcher {
                 }
             }
         }
+        let released = by_worker.values().map(Vec::len).sum();
         let (answer, answers) = sync_channel(by_worker.len());
         for (worker, partitions) in by_worker {
             let answer = answer.clone();
@@ -145,6 +153,7 @@ impl LaneHost for Dispatcher {
         while let Ok(part) = answers.recv_timeout(patience.saturating_duration_since(Instant::now())) {
             commits.extend(part);
         }
+        self.counters.groups[self.group].revoked(released, why, began.elapsed());
         match why {
             Revocation::Revoked => commits,
             Revocation::Lost => Vec::new(),

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
+use std::time::Instant;
 
 use pointsman_core::event::Event;
 use pointsman_core::metadata::Metadata;
@@ -13,6 +14,8 @@ use pointsman_core::provenance::Provenance;
 use pointsman_core::record::{Record, TopicPartition};
 use pointsman_core::tracker::{Admission, CommitPoint, Ticket, Tracker};
 use pointsman_core::unclean::{Ends, Watch};
+
+use crate::counters::{Amount, Settled};
 
 /// One partition of a lane: its feed, its tracker, and the batches in flight. Records are named by a sequence number.
 pub(crate) struct Intake {
@@ -28,6 +31,10 @@ pub(crate) struct Intake {
     /// The sequence number of the first of them.
     first_seq: u64,
     bytes: usize,
+    /// Fetched since it was last asked.
+    fetched: Amount,
+    /// Batches that were done with since it was last asked.
+    done: Vec<Settled>,
     signal: Arc<Signal>,
     committed: CommitPoint,
     /// Looks out for records that kill the process.
@@ -45,6 +52,8 @@ pub(crate) struct Held {
     pub(crate) records: usize,
     pub(crate) unsettled: usize,
     pub(crate) bytes: usize,
+    /// What is to be told of it when it is done with, where that is anything.
+    pub(crate) on_end: Option<Settled>,
 }
 
 /// One record in flight.
@@ -196,6 +205,8 @@ impl Intake {
             flights: VecDeque::new(),
             first_seq: 0,
             bytes: 0,
+            fetched: Amount::default(),
+            done: Vec::new(),
             signal,
             committed,
             watch: Watch::resume(ends.clone(), in_flight),
@@ -221,7 +232,12 @@ impl Intake {
     }
 
     /// Fetches the next batch. The answer names the records to be run.
-    pub(crate) fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Range<u64>>, FetchError> {
+    pub(crate) fn fetch(
+        &mut self,
+        max_records: usize,
+        max_bytes: usize,
+        now: Instant,
+    ) -> Result<Option<Range<u64>>, FetchError> {
         self.signal.lower();
         let Some(batch) = self.feed.fetch(max_records, max_bytes)? else { return Ok(None) };
         self.signal.raise();
@@ -244,7 +260,13 @@ impl Intake {
         }
         let (records, bytes) = (batch.len(), if unsettled == 0 { 0 } else { batch.bytes() });
         self.bytes += bytes;
-        self.held.push_back(Held { batch: (unsettled > 0).then_some(batch), records, unsettled, bytes });
+        self.fetched.add(records, bytes);
+        let on_end = (unsettled > 0).then(|| Settled {
+            records: unsettled as u64,
+            fetched: now,
+            written_ms: batch.record(0).timestamp_ms,
+        });
+        self.held.push_back(Held { batch: (unsettled > 0).then_some(batch), records, unsettled, bytes, on_end });
         self.drop_settled_batches();
         Ok(Some(first_seq..self.next_seq()))
     }
@@ -292,6 +314,7 @@ impl Intake {
         held.unsettled -= 1;
         if held.unsettled == 0 {
             held.batch = None;
+            self.done.extend(held.on_end);
             self.bytes -= held.bytes;
             self.drop_settled_batches();
         }
@@ -320,6 +343,22 @@ impl Intake {
         usize::try_from(seq.wrapping_sub(self.first_seq)).unwrap_or(usize::MAX)
     }
 
+    /// What was fetched since the last time.
+    pub(crate) fn take_fetched(&mut self) -> Amount {
+        std::mem::take(&mut self.fetched)
+    }
+
+    /// The batches whose records came to their fates since the last time.
+    pub(crate) fn take_settled(&mut self) -> impl Iterator<Item = Settled> + '_ {
+        self.done.drain(..)
+    }
+
+    /// When the oldest record was written that is fetched and not settled, in milliseconds since 1970-01-01 UTC, as it says.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        let open = self.flights.iter().position(|flight| flight.ticket.is_some())?;
+        Some(self.record(self.first_seq + open as u64)?.timestamp_ms)
+    }
+
     /// Bytes of the batches in flight.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -343,6 +382,16 @@ impl Intake {
     /// The lowest offset that is not settled.
     pub(crate) fn watermark(&self) -> i64 {
         self.tracker.watermark()
+    }
+
+    /// How many offsets beyond the watermark are settled.
+    pub(crate) fn settled_beyond(&self) -> u64 {
+        self.tracker.commit_point().settled.len()
+    }
+
+    /// An offset below which nothing more is to come from the log, where that can be told.
+    pub(crate) fn read_up_to(&self) -> Option<i64> {
+        self.feed.position()
     }
 
     /// One past the last offset that was fetched.

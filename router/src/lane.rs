@@ -230,13 +230,12 @@ impl Lane {
     pub(crate) fn new(id: u32, shared: Arc<Shared>, route: usize, assignment: Assignment, now: Instant) -> Self {
         let plan = &shared.plan.routes[route];
         let topic = &assignment.source.partition.topic;
-        let retry_topic = plan.sources.iter().find(|source| source.topic == *topic).and_then(|source| source.retry);
+        let number = plan.sources.iter().position(|source| source.topic == *topic).unwrap_or(0);
+        let retry_topic = plan.sources.get(number).and_then(|source| source.retry);
         let span = info_span!(parent: None, "lane", route = %plan.name, lane = %assignment.source.partition);
         let limits = plan.stages.iter().map(|_| BatchLimit::new(plan.batch_records.get())).collect();
-        let plugins = plan.stages.iter().filter_map(|stage| match stage {
-            StagePlan::Plugin(plugin) => shared.plan.plugins.get(plugin.0 as usize),
-            StagePlan::Filter(_) => None,
-        });
+        let plugins = plan.stages.iter().filter_map(StagePlan::plugin);
+        let plugins = plugins.filter_map(|plugin| shared.plan.plugins.get(plugin.0 as usize));
         let keys = match (plan.ordering, plan.on_dead) {
             (Ordering::Key, OnDead::Release) => KeyOrder::Kept,
             (Ordering::Key, OnDead::ParkKey) => KeyOrder::KeptAndHeld,
@@ -276,7 +275,7 @@ impl Lane {
             slow_log: failing::Chatter::default(),
             suspicion: Some(suspecting::Suspicion::new()),
             guard: plan.breaker.as_ref().map(|terms| pausing::Guard::new(terms, now)),
-            tally: Tally::new(route, plan.outputs.len()),
+            tally: Tally::new(route, number, plan.outputs.len()),
             span,
             refusals: Vec::new(),
             torn: false,
@@ -399,10 +398,7 @@ impl Lane {
         }
         let ready = self.ready.len().min(self.most_at_once());
         let mut grant = std::mem::take(&mut self.grant);
-        let plugins = self.plan().stages.iter().filter_map(|stage| match stage {
-            StagePlan::Plugin(plugin) => Some(*plugin),
-            StagePlan::Filter(_) => None,
-        });
+        let plugins = self.plan().stages.iter().filter_map(StagePlan::plugin);
         let count = self.shared.limiters.admit(self.route, plugins, ready, &mut grant, tools.now);
         self.grant = grant;
         let count = self.at_once(count?, tools.now);
@@ -425,7 +421,13 @@ impl Lane {
         }
         assert_eq!(records.len(), units.len(), "a record that is ready is in flight");
         let mut limits = self.limits.clone();
-        let mut plugins = timing::Timed { plugins: &mut *tools.plugins, plan: &self.shared.plan, slow: Vec::new() };
+        let mut plugins = timing::Timed {
+            plugins: &mut *tools.plugins,
+            plan: &self.shared.plan,
+            counters: &self.shared.counters,
+            route: self.route,
+            slow: Vec::new(),
+        };
         let mut means = Means {
             plugins: &mut plugins,
             limits: &mut limits,

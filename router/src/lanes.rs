@@ -28,6 +28,33 @@ pub struct Lanes {
     pub(crate) groups: Vec<Arc<Dispatcher>>,
 }
 
+/// What the workers have answered.
+pub(crate) struct Look {
+    /// In the order of their names.
+    pub(crate) lanes: Vec<LaneReport>,
+    /// Those that have answered.
+    pub(crate) workers: Vec<WorkerReport>,
+    /// How many have not.
+    pub(crate) silent: usize,
+}
+
+/// One worker, as it is now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkerReport {
+    pub(crate) index: usize,
+    /// Lanes that it has.
+    pub(crate) lanes: usize,
+    /// Of its producer queue, in bytes.
+    pub(crate) queued_bytes: usize,
+    pub(crate) queue_limit_bytes: usize,
+}
+
+/// A worker's answer.
+pub(crate) struct Asked {
+    pub(crate) worker: WorkerReport,
+    pub(crate) lanes: Vec<LaneReport>,
+}
+
 /// Names a lane.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LaneName {
@@ -129,8 +156,19 @@ pub struct Position {
     pub next_offset: i64,
     /// Records that are taken in and not settled, parked ones that are run included.
     pub in_flight: usize,
+    /// Bytes of them, and of what is settled and was fetched along with them.
+    pub in_flight_bytes: usize,
+    /// When the oldest record of the source was written that is taken in and not settled, in milliseconds since 1970-01-01 UTC, as it
+    /// says; `None` where there is none.
+    pub oldest_ms: Option<i64>,
+    /// Records beyond the watermark that are settled.
+    pub settled_beyond: u64,
+    /// Whether the feed has been read up to here: no record below this offset is still to come. `None` where that can't be told.
+    pub read_up_to: Option<i64>,
     /// Deliveries that the log has not answered for.
     pub unreported: usize,
+    /// Its breaker; `None` where the route goes without.
+    pub breaker: Option<BreakerPosition>,
     /// The same of its retry partition, where the route has a retry topic.
     pub retry: Option<RetryPosition>,
 }
@@ -144,6 +182,17 @@ pub struct RetryPosition {
     pub watermark: i64,
     /// Records that are known to be parked there.
     pub parked: usize,
+    /// When the first of them is due, in milliseconds since 1970-01-01 UTC; `None` where none waits for its time.
+    pub due_ms: Option<i64>,
+}
+
+/// What a lane's breaker has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerPosition {
+    /// Failures have been the rule, and no success has closed it since.
+    pub open: bool,
+    /// Dead letters that can be paid for now.
+    pub tokens: u32,
 }
 
 /// What a lane may be told.
@@ -270,18 +319,24 @@ impl Lanes {
     /// by then nothing is known but their state, [`State::Silent`].
     #[must_use]
     pub fn list(&self) -> Vec<LaneReport> {
+        self.look(ANSWER_WITHIN).lanes
+    }
+
+    /// [`list`](Self::list), and the workers, which are waited for so long.
+    pub(crate) fn look(&self, within: Duration) -> Look {
         let (answer, answers) = sync_channel(self.workers.count());
         self.workers.order_all(|| Order::Ask { answer: answer.clone() });
         drop(answer);
-        let until = Instant::now() + ANSWER_WITHIN;
-        let mut reports: Vec<LaneReport> = Vec::new();
+        let until = Instant::now() + within;
+        let (mut reports, mut workers) = (Vec::new(), Vec::new());
         while let Ok(part) = answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            reports.extend(part);
+            reports.extend(part.lanes);
+            workers.push(part.worker);
         }
         for group in &self.groups {
             for (route, partition) in group.placed() {
                 let lane = self.name(route, &partition);
-                if reports.iter().all(|report| report.lane != lane) {
+                if reports.iter().all(|report: &LaneReport| report.lane != lane) {
                     reports.push(LaneReport::unknown(lane, State::Silent));
                 }
             }
@@ -294,7 +349,9 @@ impl Lanes {
             }
         }
         reports.sort_by(|one, other| one.lane.cmp(&other.lane));
-        reports
+        workers.sort_by_key(|worker| worker.index);
+        let silent = self.workers.count() - workers.len();
+        Look { lanes: reports, workers, silent }
     }
 
     /// Tells a lane. Waits for its worker, 10 seconds at most.
@@ -313,6 +370,11 @@ impl Lanes {
         let (answer, answers) = sync_channel(1);
         self.workers.order(worker, Order::Tell { route, partition, verb, answer });
         answers.recv_timeout(ANSWER_WITHIN).unwrap_or(Err(Refusal::Silent))
+    }
+
+    /// For each group, by its number, how many commits have failed so far.
+    pub(crate) fn commit_failures(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.groups.iter().filter_map(|group| Some((group.group, group.committer.get()?.failures())))
     }
 
     fn name(&self, route: usize, partition: &TopicPartition) -> LaneName {

@@ -29,6 +29,7 @@ pub mod running;
 #[cfg(test)]
 mod seeds;
 mod shared;
+pub mod telemetry;
 pub mod toolchain;
 pub mod topology;
 mod worker;

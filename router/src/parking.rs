@@ -283,7 +283,7 @@ impl Parking {
             self.next_held = self.next_held.wrapping_add(1);
             let (records, bytes) = (batch.len(), batch.bytes());
             self.bytes += bytes;
-            self.held.insert(number, Held { batch: Some(batch), records, unsettled: wanted, bytes });
+            self.held.insert(number, Held { batch: Some(batch), records, unsettled: wanted, bytes, on_end: None });
         }
         Ok(())
     }
@@ -367,6 +367,11 @@ impl Parking {
     /// The sequence number whose low bits are `low`, given that it is in flight.
     pub(crate) fn full_seq(&self, low: u64, mask: u64) -> u64 {
         self.index.full_seq(low, mask)
+    }
+
+    /// Bytes of the batches that are held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many records are read back and not settled.

@@ -12,6 +12,7 @@ use crate::counters::Counters;
 use crate::dispatch::{Dispatcher, Workers};
 use crate::lanes::Lanes;
 use crate::shared::{Limiters, Shared};
+use crate::telemetry::Telemetry;
 use crate::topology::{self, StartError, Topology};
 use crate::worker::{self, Equipment, OutputSink, Sleeper};
 
@@ -87,7 +88,7 @@ pub fn start(
     let workers = Arc::new(Workers::new(handles));
     running.workers = Some(Arc::clone(&workers));
 
-    for (group, routes) in groups(&plan.routes) {
+    for (number, (group, routes)) in groups(&plan.routes).into_iter().enumerate() {
         let committer = Arc::new(OnceLock::new());
         let dispatcher = Arc::new(Dispatcher {
             workers: Arc::clone(&workers),
@@ -98,6 +99,8 @@ pub fn start(
             committer: Arc::clone(&committer),
             placed: Mutex::new(HashMap::new()),
             unread: Mutex::new(HashMap::new()),
+            counters: Arc::clone(&running.counters),
+            group: number,
             failed: Box::new(failed.clone()),
         });
         running.groups.push(Arc::clone(&dispatcher));
@@ -151,6 +154,14 @@ impl Running {
     pub fn lanes(&self) -> Lanes {
         let workers = self.workers.as_ref().map_or_else(|| Arc::new(Workers::new(Vec::new())), Arc::clone);
         Lanes { plan: Arc::clone(&self.plan), workers, groups: self.groups.clone() }
+    }
+
+    /// Begins to look at it, for metrics and health.
+    ///
+    /// # Errors
+    /// The system's, if it gives no thread.
+    pub fn telemetry(&self, topology: &Topology) -> std::io::Result<Telemetry> {
+        Telemetry::start(topology, self.counters(), self.lanes())
     }
 
     /// Stops: no more records are taken in, what is judged is delivered, what is settled is committed. The answer is

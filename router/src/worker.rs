@@ -19,7 +19,7 @@ use pointsman_core::record::TopicPartition;
 use crate::credit::Credit;
 use crate::hurry::Hurry;
 use crate::lane::{Lane, Step, Tools, lane_of};
-use crate::lanes::{Done, LaneReport, Refusal, Verb};
+use crate::lanes::{Asked, Done, Refusal, Verb, WorkerReport};
 use crate::shared::{Now, Shared};
 use transacting::Transacting;
 
@@ -55,7 +55,7 @@ pub(crate) enum Order {
         answer: SyncSender<Vec<Commit>>,
     },
     /// Say how the lanes stand.
-    Ask { answer: SyncSender<Vec<LaneReport>> },
+    Ask { answer: SyncSender<Asked> },
     /// Have the lane of this route and source partition do something.
     Tell { route: usize, partition: TopicPartition, verb: Verb, answer: SyncSender<Result<Done, Refusal>> },
     /// End the thread. Lanes that were not released are given up.
@@ -118,7 +118,7 @@ pub(crate) fn start(
 ) -> std::io::Result<(WorkerHandle, JoinHandle<()>)> {
     let (orders, received) = channel();
     let join = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let run = std::panic::AssertUnwindSafe(|| Worker::new(shared, received, equipment, Clock::System).run());
+        let run = std::panic::AssertUnwindSafe(|| Worker::new(index, shared, received, equipment, Clock::System).run());
         let ended = std::panic::catch_unwind(run).unwrap_or_else(|_| {
             let message = "a worker panicked, which is a bug of Pointsman; nothing unsettled was committed".into();
             Err(SinkFailed { code: "panic".into(), message })
@@ -180,6 +180,8 @@ impl Clock {
 }
 
 struct Worker {
+    /// Its number.
+    index: usize,
     shared: Arc<Shared>,
     orders: Receiver<Order>,
     outlet: Outlet,
@@ -222,13 +224,14 @@ struct Release {
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>, orders: Receiver<Order>, equipment: Equipment, clock: Clock) -> Self {
+    fn new(index: usize, shared: Arc<Shared>, orders: Receiver<Order>, equipment: Equipment, clock: Clock) -> Self {
         let now = clock.instant();
         let mut outlet = match equipment.sink {
             OutputSink::Apart(sink) => Outlet::Apart(sink),
             OutputSink::Together(sink, plan) => Outlet::Together(Box::new(Transacting::new(sink, plan))),
         };
         Self {
+            index,
             shared,
             orders,
             credit: Credit::new(outlet.sink().capacity_bytes()),
@@ -323,10 +326,13 @@ impl Worker {
         }
     }
 
-    fn report(&self, answer: &SyncSender<Vec<LaneReport>>) {
+    fn report(&self, answer: &SyncSender<Asked>) {
         let now = self.clock.now();
         // Who asked may have stopped waiting.
-        let _ = answer.try_send(self.lanes.values().map(|tenant| tenant.lane.report(now)).collect());
+        let lanes: Vec<_> = self.lanes.values().map(|tenant| tenant.lane.report(now)).collect();
+        let (queued_bytes, queue_limit_bytes) = (self.credit.used(), self.credit.capacity());
+        let worker = WorkerReport { index: self.index, lanes: lanes.len(), queued_bytes, queue_limit_bytes };
+        let _ = answer.try_send(Asked { worker, lanes });
     }
 
     fn tell(

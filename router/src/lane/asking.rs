@@ -26,11 +26,17 @@ impl Lane {
                 watermark: self.source_watermark(),
                 next_offset: self.source.next_offset(),
                 in_flight: self.source.in_flight_count() + retry.map_or(0, |retry| retry.in_flight_count()),
+                in_flight_bytes: self.source.bytes() + retry.map_or(0, |retry| retry.bytes()),
+                oldest_ms: self.source.oldest_ms(),
+                settled_beyond: self.source.settled_beyond(),
+                read_up_to: self.source.read_up_to(),
                 unreported: self.outstanding,
+                breaker: self.breaker_position(),
                 retry: retry.map(|retry| RetryPosition {
                     topic: retry.partition.topic.to_string(),
                     watermark: retry.index().watermark(),
                     parked: retry.index().len(),
+                    due_ms: retry.index().next_due_ms(),
                 }),
             }),
         }

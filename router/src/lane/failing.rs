@@ -46,7 +46,7 @@ impl Lane {
         };
         match (decision, self.retry_topic, self.plan().dead_letter) {
             (Decision::Drop, ..) => {
-                self.shared.counters.failed(self.route, failure.class);
+                self.shared.counters.failed(self.route, &failure, Some(Fate::Dropped));
                 self.tell(unit, Fate::Dropped, || Why::Failure(*failure));
                 self.settle(unit, Fate::Dropped);
                 self.dropped_a_failure();
@@ -138,8 +138,8 @@ impl Lane {
             stamps: &stamps,
         };
         let produced = tools.sink.produce(&delivery, token(self.id, unit));
-        if produced.is_ok() {
-            self.shared.counters.produced(topic);
+        if let Ok(bytes) = produced {
+            self.shared.counters.produced(topic, bytes);
         }
         self.produced(unit, produced, tools.credit)?;
         self.all_sent(unit, intent, tools.now);
@@ -196,10 +196,7 @@ impl Lane {
     fn blame(&self, failure: &Failure) -> Blame {
         let plan = self.plan();
         let stage = failure.stage.and_then(|stage| plan.stages.get(stage as usize));
-        let plugin = stage.and_then(|stage| match stage {
-            StagePlan::Plugin(plugin) => Some(plugin.0 as usize),
-            StagePlan::Filter(_) => None,
-        });
+        let plugin = stage.and_then(StagePlan::plugin).map(|plugin| plugin.0 as usize);
         Blame {
             route: plan.name.clone(),
             stage: match plugin {

@@ -158,7 +158,7 @@ impl Lane {
             Some(_) => self.again.retain(|again| again.unit != unit),
             None => self.outbox.pass(),
         }
-        self.shared.counters.failed(self.route, failure.class);
+        self.shared.counters.failed(self.route, &failure, Some(Fate::Dropped));
         self.tell(unit, Fate::Dropped, || Why::Failure(failure));
         self.settle(unit, Fate::Dropped);
         self.dropped_a_failure();

@@ -216,6 +216,7 @@ impl Lane {
 
     /// A delivery of this record failed, and what has become of its others need not be known yet.
     pub(super) fn delivery_failed(&mut self, unit: Unit, error: &DeliveryError) {
+        self.shared.counters.delivery_failed(self.route, error);
         match (self.plan().ordering, error) {
             (Ordering::None, _) => {}
             // It may be parked for it.
@@ -262,7 +263,7 @@ impl Lane {
 
     /// Retries a record where it is: the lane waits for it.
     pub(super) fn retry_in_place(&mut self, unit: Unit, failure: &Failure, history: History, due_ms: i64, now: Now) {
-        self.shared.counters.failed(self.route, failure.class);
+        self.shared.counters.failed(self.route, failure, None);
         let offset = self.record(unit).map(|record| record.offset);
         tracing::info!(offset, attempt = history.attempt, "the lane waits to retry: {}", failure.line());
         self.in_place.insert(unit.seq, history);

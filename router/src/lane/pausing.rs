@@ -12,7 +12,7 @@ use pointsman_core::failure::Failure;
 
 use super::{Again, Lane, Resume, Step, Tools, Unit};
 use crate::judge::{Course, Ruling};
-use crate::lanes::Because;
+use crate::lanes::{Because, BreakerPosition};
 use crate::shared::Now;
 
 /// The breaker of a lane, and what waits for it.
@@ -240,7 +240,15 @@ impl Lane {
                 }
             }
         }
-        self.shared.counters.add(&self.shared.plan, &mut self.tally);
+        let counters = &self.shared.counters;
+        counters.add(&self.shared.plan, &mut self.tally);
+        counters.add_intake(&self.tally, self.source.take_fetched(), self.source.take_settled(), now);
+    }
+
+    /// What its breaker has.
+    pub(super) fn breaker_position(&self) -> Option<BreakerPosition> {
+        let Guard { breaker, .. } = self.guard.as_ref()?;
+        Some(BreakerPosition { open: breaker.is_open(), tokens: breaker.tokens() })
     }
 
     /// Whether the breaker is open, and not only to find out.

@@ -140,8 +140,8 @@ impl Lane {
             stamps: &stamps,
         };
         let produced = tools.sink.produce(&delivery, token(self.id, unit));
-        if produced.is_ok() {
-            self.tally.produced(routed.output);
+        if let Ok(bytes) = produced {
+            self.tally.produced(routed.output, bytes);
         }
         self.produced(unit, produced, tools.credit)
     }
@@ -176,7 +176,7 @@ impl Lane {
                 self.outstanding += 1;
                 self.queued_bytes += bytes;
                 tools.credit.take(bytes);
-                self.tally.produced(number);
+                self.tally.produced(number, bytes);
                 Ok(())
             }
             Err(failed) => {
@@ -273,9 +273,9 @@ impl Lane {
     }
 
     /// What waits for another did not fail.
-    fn count_failure(&self, failure: &Failure) {
+    fn count_failure(&self, failure: &Failure, fate: Fate) {
         if !failure.deferred {
-            self.shared.counters.failed(self.route, failure.class);
+            self.shared.counters.failed(self.route, failure, Some(fate));
         }
     }
 
@@ -284,12 +284,12 @@ impl Lane {
             Intent::Deliver => self.delivered(unit),
             Intent::Move { .. } => self.moved(unit),
             Intent::Park(to_park) => {
-                self.count_failure(&to_park.failure);
+                self.count_failure(&to_park.failure, Fate::Parked);
                 self.tell(unit, Fate::Parked, || Why::Failure(*to_park.failure));
                 self.settle(unit, Fate::Parked);
             }
             Intent::DeadLetter { failure, .. } => {
-                self.count_failure(&failure);
+                self.count_failure(&failure, Fate::DeadLettered);
                 self.tell_dead_letter(unit, &failure);
                 self.tell(unit, Fate::DeadLettered, || Why::Failure(*failure));
                 self.settle(unit, Fate::DeadLettered);

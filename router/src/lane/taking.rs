@@ -80,7 +80,9 @@ impl Lane {
             // What was replayed to there before these came is before them.
             retry.read_tail(plan, true)?;
         }
-        let Some(seqs) = self.source.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else { return Ok(false) };
+        let Some(seqs) = self.source.fetch(plan.batch_records.get(), plan.batch_bytes.get(), now.instant)? else {
+            return Ok(false);
+        };
         self.ready.reserve(plan.batch_records.get());
         let none_parked = self.retry.as_ref().is_none_or(|retry| retry.index().is_empty());
         for seq in seqs {

@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use pointsman_config::Plan;
 use pointsman_core::event::Event;
-use pointsman_core::port::{CallError, PluginHost, PluginId};
+use pointsman_core::port::{CallError, Cost, PluginHost, PluginId};
 use pointsman_core::verdict::Verdicts;
 
 use super::Lane;
+use crate::counters::Counters;
 use crate::shared::Now;
 
-/// Plugins whose calls for a single event are timed. Which event of a larger batch was slow is not known.
+/// Plugins whose calls are counted, with what they cost; and which events were slow. Of a call for several that is not known.
 pub(super) struct Timed<'a> {
     pub(super) plugins: &'a mut dyn PluginHost,
     pub(super) plan: &'a Plan,
+    pub(super) counters: &'a Counters,
+    /// Whose calls they are, by its index.
+    pub(super) route: usize,
     pub(super) slow: Vec<Slow>,
 }
 
@@ -29,18 +33,24 @@ pub(super) struct Slow {
 
 impl PluginHost for Timed<'_> {
     fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError> {
-        let verdicts = self.plugins.call(plugin, events, now_ms)?;
+        let answer = self.plugins.call(plugin, events, now_ms);
+        let Some(cost) = self.plugins.last_cost() else { return answer };
+        let deadline = self.plan.plugins[plugin.0 as usize].limits.deadline;
+        if let Some(calls) = self.counters.calls(self.route, plugin) {
+            calls.count(events.len(), cost, deadline, answer.as_ref().err());
+        }
         if let [Event { topic, partition, offset, .. }] = *events
-            && let Some(took) = self.plugins.last_took()
-            && took > self.plan.plugins[plugin.0 as usize].limits.deadline / 2
+            && let Cost { cpu: took, tries: 1, .. } = cost
+            && answer.is_ok()
+            && took > deadline / 2
         {
             self.slow.push(Slow { plugin, topic: topic.into(), partition, offset, took });
         }
-        Ok(verdicts)
+        answer
     }
 
-    fn last_took(&self) -> Option<Duration> {
-        self.plugins.last_took()
+    fn last_cost(&self) -> Option<Cost> {
+        self.plugins.last_cost()
     }
 
     fn take_counts(&mut self, see: &mut dyn FnMut(PluginId, &str, u64)) {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, OnceLock};
 use pointsman_core::port::{LaneHost as _, Revocation};
 
 use super::*;
+use crate::counters::Counters;
 
 const CONFIG: &str = r#"
 version = 1
@@ -34,6 +35,8 @@ fn lanes() -> Lanes {
         committer: Arc::new(OnceLock::new()),
         placed: Mutex::new(HashMap::from([(TopicPartition::new("source", 0), 0)])),
         unread: Mutex::default(),
+        counters: Arc::new(Counters::new(&plan())),
+        group: 0,
         failed: Box::new(|_| {}),
     };
     group.halted(TopicPartition::new("source", 1), "it has no retry partition; add one".into());

@@ -55,6 +55,7 @@ enum Phase {
         groups: Vec<(GroupCommitter, Vec<Commit>)>,
         /// The lanes that have something in it.
         lanes: BTreeSet<u32>,
+        since: Instant,
     },
     Aborting {
         doom: Doom,
@@ -367,7 +368,7 @@ impl Worker {
             return;
         }
         transacting.ledger = Ledger::default();
-        transacting.phase = Phase::Ending { groups, lanes };
+        transacting.phase = Phase::Ending { groups, lanes, since: now.instant };
         transacting.sink.commit(progress);
     }
 
@@ -392,7 +393,8 @@ impl Worker {
         let Some(transacting) = self.outlet.together() else { return };
         let phase = std::mem::replace(&mut transacting.phase, Phase::Open);
         match (phase, ended) {
-            (Phase::Ending { groups, lanes }, Ended::Committed) => {
+            (Phase::Ending { groups, lanes, since }, Ended::Committed) => {
+                self.shared.counters.transactions.committed(now.instant.saturating_duration_since(since));
                 transacting.patience = PATIENCE.start;
                 for (group, commits) in &groups {
                     group.get().into_iter().for_each(|committer| committer.committed(commits));
@@ -418,6 +420,7 @@ impl Worker {
 
     /// Has the lanes taken over anew from what is committed. Those that are drained go anyway.
     fn undo(&mut self, lanes: BTreeSet<u32>, why: &str, is_mended: bool, now: Now) {
+        self.shared.counters.transactions.undone();
         tracing::warn!(lanes = lanes.len(), "a transaction was undone, and its records run again: {why}");
         let mut rewinds: Vec<(GroupCommitter, Vec<_>)> = Vec::new();
         for id in lanes {

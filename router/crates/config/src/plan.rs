@@ -306,6 +306,17 @@ pub enum StagePlan {
     Filter(Condition),
 }
 
+impl StagePlan {
+    /// The plugin that is called, where one is.
+    #[must_use]
+    pub const fn plugin(&self) -> Option<PluginId> {
+        match self {
+            Self::Plugin(plugin) => Some(*plugin),
+            Self::Filter(_) => None,
+        }
+    }
+}
+
 /// Which of several outputs that take an event get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matching {

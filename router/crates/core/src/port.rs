@@ -25,7 +25,7 @@ pub use group::{
     AssignedFeed, Assignment, Commit, Committer, GroupPlan, LaneHost, MemberProgress, Membership, Receipt, Revocation,
     SourceTopic, Standing, StartAt,
 };
-pub use plugins::{CallError, PluginHost, PluginId};
+pub use plugins::{CallError, Cost, PluginHost, PluginId};
 pub use sink::{DeliveryError, Ended, ProduceError, Report, Sink, SinkFailed, Token, TransactionalSink};
 pub use transactions::{Group, Transaction, TransactionError, Transactions, WriterPlan};
 

@@ -112,8 +112,8 @@ impl Count {
         }
     }
 
-    /// Compares what was counted with the limits.
-    pub(crate) fn check(&self, limits: &Limits) -> Result<(), Fault> {
+    /// Compares what was counted with the limits. The answer is the number of bytes.
+    pub(crate) fn check(&self, limits: &Limits) -> Result<usize, Fault> {
         let Self { bytes, outputs, longest_port } = self;
         if *outputs > limits.output_events {
             let message = format!("it emitted {outputs} events in one call; {} are the limit", limits.output_events);
@@ -127,6 +127,6 @@ impl Count {
             let message = format!("it named a port of {longest_port} bytes; {PORT_BYTES} are the limit");
             return Err(Fault::bad_output("port-length", message));
         }
-        Ok(())
+        Ok(*bytes)
     }
 }

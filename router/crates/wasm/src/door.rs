@@ -99,6 +99,13 @@ pub(crate) struct Scratch {
     columns: columns::Scratch,
 }
 
+impl Scratch {
+    /// Bytes of keys, values and headers that were lent so far.
+    pub(crate) fn lent(&self) -> u64 {
+        self.records.lent + self.columns.lent
+    }
+}
+
 impl Door {
     pub(crate) fn configure(&mut self, store: &mut Store<Guest>, config: &str) -> wasmtime::Result<Result<(), String>> {
         match self {
@@ -110,13 +117,14 @@ impl Door {
         }
     }
 
+    /// Hands the events to the plugin. Gives its verdicts, and the bytes of its answer.
     pub(crate) fn process(
         &self,
         store: &mut Store<Guest>,
         scratch: &mut Scratch,
         events: &[Event<'_>],
         limits: &Limits,
-    ) -> Result<Verdicts, Uncrossed> {
+    ) -> Result<(Verdicts, usize), Uncrossed> {
         match self {
             Self::Records(plugin) => {
                 let processor = plugin.pointsman_plugin_processor();
@@ -125,14 +133,15 @@ impl Door {
             }
             Self::Columns(plugin, fields) => {
                 let columns = plugin.pointsman_plugin_columns();
-                let mut verdicts = Verdicts::default();
+                let (mut verdicts, mut bytes) = (Verdicts::default(), 0);
                 // A lane's records are of one partition, but for strangers in its retry partition.
                 for events in events.chunk_by(|a, b| (a.partition, a.topic) == (b.partition, b.topic)) {
                     let answer =
                         scratch.columns.lend(events, *fields, |batch| columns.call_process(&mut *store, batch))??;
-                    columns::accept(answer, events.len(), limits, &mut verdicts).map_err(Uncrossed::Refused)?;
+                    bytes +=
+                        columns::accept(answer, events.len(), limits, &mut verdicts).map_err(Uncrossed::Refused)?;
                 }
-                Ok(verdicts)
+                Ok((verdicts, bytes))
             }
         }
     }

@@ -1,11 +1,10 @@
 //! Running plugins: one instance for each worker and plugin.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
-use pointsman_core::port::{CallError, PluginHost, PluginId};
+use pointsman_core::port::{CallError, Cost, PluginHost, PluginId};
 use pointsman_core::verdict::Verdicts;
 use tracing::debug;
 use wasmtime::Store;
@@ -47,7 +46,7 @@ impl Plugins {
     #[must_use]
     pub fn worker(&self) -> WorkerPlugins {
         let slots = self.0.iter().map(|_| Slot::default()).collect();
-        WorkerPlugins { plugins: self.clone(), slots, scratch: Scratch::default(), took: None }
+        WorkerPlugins { plugins: self.clone(), slots, scratch: Scratch::default(), cost: None }
     }
 }
 
@@ -60,8 +59,8 @@ pub struct WorkerPlugins {
     plugins: Plugins,
     slots: Vec<Slot>,
     scratch: Scratch,
-    /// CPU time of the last call, if it had one event and returned cleanly.
-    took: Option<Duration>,
+    /// Of the last call.
+    cost: Option<Cost>,
 }
 
 const _: () = {
@@ -79,26 +78,24 @@ struct Slot {
 
 impl PluginHost for WorkerPlugins {
     fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError> {
-        let Self { plugins, slots, scratch, took } = self;
-        *took = None;
+        let Self { plugins, slots, scratch, cost } = self;
         let (plugin, slot) = known(plugins, slots, plugin)?;
+        let cost = cost.insert(Cost::default());
+        let lent = scratch.lent();
         let used = slot.instance.is_some();
-        let ended = match slot.call(plugin, scratch, events, now_ms) {
+        let ended = match slot.call(plugin, scratch, events, now_ms, cost) {
             // Alone in its call, but not on its instance: what other events left behind there may be to blame.
             Err(CallError::Guest { class, .. }) if used && events.len() == 1 && class != FailureClass::Undecodable => {
-                slot.call(plugin, scratch, events, now_ms)
+                slot.call(plugin, scratch, events, now_ms, cost)
             }
             ended => ended,
         };
-        // Of many events it would say little, and the clock is not free.
-        if events.len() == 1 && ended.is_ok() {
-            *took = slot.instance.as_ref().map(|instance| instance.store.data().took());
-        }
+        cost.bytes_in = scratch.lent() - lent;
         ended
     }
 
-    fn last_took(&self) -> Option<Duration> {
-        self.took
+    fn last_cost(&self) -> Option<Cost> {
+        self.cost
     }
 
     /// Of one plugin there are at most 64 names, over its whole life.
@@ -151,16 +148,21 @@ impl Slot {
         scratch: &mut Scratch,
         events: &[Event<'_>],
         now_ms: i64,
+        cost: &mut Cost,
     ) -> Result<Verdicts, CallError> {
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
             None => start(plugin, now_ms)?,
         };
-        let verdicts = instance.process(plugin, scratch, events, now_ms).inspect_err(|error| {
+        let processed = instance.process(plugin, scratch, events, now_ms);
+        cost.tries += 1;
+        cost.cpu += instance.store.data().took();
+        let (verdicts, bytes_out) = processed.inspect_err(|error| {
             if let CallError::Guest { class, .. } = error {
                 plugin.meter().failed(*class);
             }
         })?;
+        cost.bytes_out += bytes_out as u64;
         // Only here, after a clean return, is what the call said heard, and its instance kept.
         instance.hear(plugin, &mut self.heard, now_ms);
         let memory_bytes = instance.store.data().limiter.memory_bytes;
@@ -276,7 +278,7 @@ impl Instance {
         scratch: &mut Scratch,
         events: &[Event<'_>],
         now_ms: i64,
-    ) -> Result<Verdicts, CallError> {
+    ) -> Result<(Verdicts, usize), CallError> {
         begin(&mut self.store, plugin, events.len(), now_ms);
         let answer = self.door.process(&mut self.store, scratch, events, plugin.limits());
         answer.map_err(|uncrossed| {

@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use super::*;
-use crate::lanes::{Position, RetryPosition, StandsAt, State};
+use crate::lanes::{BreakerPosition, Position, RetryPosition, StandsAt, State};
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -27,8 +27,13 @@ fn lane(partition: i32, state: State) -> LaneReport {
             watermark: 1_203 + i64::from(partition),
             next_offset: 1_300,
             in_flight: 97,
+            in_flight_bytes: 9_700,
+            oldest_ms: Some(1_769_860_800_000),
+            settled_beyond: 0,
+            read_up_to: None,
             unreported: 5,
-            retry: Some(RetryPosition { topic: "orders.retry".into(), watermark: 17, parked: 3 }),
+            breaker: Some(BreakerPosition { open: false, tokens: 10 }),
+            retry: Some(RetryPosition { topic: "orders.retry".into(), watermark: 17, parked: 3, due_ms: None }),
         }),
     }
 }

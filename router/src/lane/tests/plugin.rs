@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pointsman_core::event::Event;
 use pointsman_core::failure::FailureClass;
-use pointsman_core::port::{CallError, PluginHost, PluginId};
+use pointsman_core::port::{CallError, Cost, PluginHost, PluginId};
 use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
 
 use crate::alone::Alone;
@@ -134,8 +134,8 @@ impl PluginHost for ScriptedPlugin {
             .collect())
     }
 
-    fn last_took(&self) -> Option<Duration> {
-        Some(self.took)
+    fn last_cost(&self) -> Option<Cost> {
+        Some(Cost { cpu: self.took, tries: 1, ..Cost::default() })
     }
 
     fn take_counts(&mut self, _: &mut dyn FnMut(PluginId, &str, u64)) {}

@@ -229,7 +229,7 @@ impl World {
             sink: OutputSink::Together(Box::new(sink), limits),
             plugins: Box::new(ScriptedPlugin { seed }),
         };
-        let mut worker = Worker::new(Arc::clone(shared), received, equipment, Clock::Simulated(Arc::clone(clock)));
+        let mut worker = Worker::new(0, Arc::clone(shared), received, equipment, Clock::Simulated(Arc::clone(clock)));
         worker.random = random.fork();
         (orders, worker)
     }

@@ -25,14 +25,27 @@ pub trait PluginHost {
     /// [`CallError`].
     fn call(&mut self, plugin: PluginId, events: &[Event<'_>], now_ms: i64) -> Result<Verdicts, CallError>;
 
-    /// CPU time of the last call, where that had one event only and returned cleanly, and the host measures it.
-    fn last_took(&self) -> Option<Duration> {
+    /// What the last call has cost; `None` before the first, and where the host does not measure it.
+    fn last_cost(&self) -> Option<Cost> {
         None
     }
 
     /// Hands `see` what plugins have counted since the last time, in calls that returned cleanly: plugin, name of the
     /// counter, sum. The number of names is bounded.
     fn take_counts(&mut self, see: &mut dyn FnMut(PluginId, &str, u64));
+}
+
+/// What a call of a plugin has cost, whether or not it returned cleanly. The start of an instance is not in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// CPU time of the calling thread, the events' way in and the verdicts' way out included.
+    pub cpu: Duration,
+    /// Bytes of keys, values and headers that were shown to the plugin.
+    pub bytes_in: u64,
+    /// Bytes of what it gave back: keys, values, headers, names and reasons.
+    pub bytes_out: u64,
+    /// How many times the plugin was called: twice where it was called once more on a new instance.
+    pub tries: u32,
 }
 
 /// Why a call gave no verdicts.

@@ -27,6 +27,8 @@ pub(crate) struct Scratch {
     header_counts: Vec<u32>,
     header_lengths: Vec<u32>,
     bytes: Vec<u8>,
+    /// Bytes that were lent so far.
+    pub(crate) lent: u64,
 }
 
 impl Scratch {
@@ -38,6 +40,7 @@ impl Scratch {
         call: impl FnOnce(wit::Batch<'_>) -> T,
     ) -> Result<T, NotText> {
         let filled = self.fill(events, fields);
+        self.lent += self.bytes.len() as u64;
         let answer = filled.map(|()| {
             let first = events.first();
             call(wit::Batch {
@@ -83,8 +86,17 @@ impl Scratch {
     }
 
     fn empty(&mut self) {
-        let Self { offsets, timestamps, attempts, key_lengths, value_lengths, header_counts, header_lengths, bytes } =
-            self;
+        let Self {
+            offsets,
+            timestamps,
+            attempts,
+            key_lengths,
+            value_lengths,
+            header_counts,
+            header_lengths,
+            bytes,
+            lent: _,
+        } = self;
         for numbers in [offsets, timestamps] {
             *numbers = put_away(std::mem::take(numbers));
         }
@@ -106,13 +118,13 @@ fn length(length: usize) -> u32 {
 }
 
 /// Checks the answer to a call with `events` events against the contract and the limits, and adds it to `verdicts`. Keys and
-/// values stay where they are, in one piece of memory, until the last of them is done with.
+/// values stay where they are, in one piece of memory, until the last of them is done with. Gives the bytes of the answer.
 pub(crate) fn accept(
     answer: wit::Verdicts,
     events: usize,
     limits: &Limits,
     verdicts: &mut Verdicts,
-) -> Result<(), Fault> {
+) -> Result<usize, Fault> {
     let mut count = Count::default();
     count.verdicts(answer.kinds.len(), events)?;
     let mut rest = Rest {

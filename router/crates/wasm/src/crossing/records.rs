@@ -16,6 +16,8 @@ const _: () = assert!(size_of::<wit::HeaderResult>() <= HEADER_BYTES);
 pub(crate) struct Scratch {
     events: Vec<wit::Event<'static>>,
     headers: Vec<wit::HeaderParam<'static>>,
+    /// Bytes that were lent so far.
+    pub(crate) lent: u64,
 }
 
 impl Scratch {
@@ -28,6 +30,7 @@ impl Scratch {
         let mut headers = reuse(std::mem::take(&mut self.headers));
         for header in events.iter().flat_map(|event| event.headers.iter()) {
             let name = std::str::from_utf8(header.name).map_err(|_| NotText)?;
+            self.lent += (name.len() + header.value.map_or(0, <[u8]>::len)) as u64;
             headers.push(wit::HeaderParam { name, value: header.value });
         }
         let mut crossing = reuse(std::mem::take(&mut self.events));
@@ -35,6 +38,7 @@ impl Scratch {
         for event in events {
             let (own, others) = rest.split_at(event.headers.len());
             rest = others;
+            self.lent += (event.key.map_or(0, <[u8]>::len) + event.value.map_or(0, <[u8]>::len)) as u64;
             crossing.push(wit::Event {
                 topic: event.topic,
                 partition: event.partition,
@@ -54,13 +58,12 @@ impl Scratch {
 }
 
 /// Checks the answer to a call with `events` events against the contract and the limits, and takes it over, without
-/// copying payloads.
-pub(crate) fn accept(answer: Vec<wit::Verdict>, events: usize, limits: &Limits) -> Result<Verdicts, Fault> {
+/// copying payloads. Gives the bytes of the answer, too.
+pub(crate) fn accept(answer: Vec<wit::Verdict>, events: usize, limits: &Limits) -> Result<(Verdicts, usize), Fault> {
     let mut count = Count::default();
     count.verdicts(answer.len(), events)?;
     let verdicts = answer.into_iter().map(|given| verdict(&mut count, given)).collect();
-    count.check(limits)?;
-    Ok(verdicts)
+    Ok((verdicts, count.check(limits)?))
 }
 
 fn verdict(count: &mut Count, verdict: wit::Verdict) -> Verdict {

@@ -256,7 +256,7 @@ fn a_deadline_begins_anew_with_each_call() {
 }
 
 #[test]
-fn a_call_for_one_event_is_timed_and_no_other() {
+fn what_a_call_costs_is_measured() {
     // Traps at offset 13, and else takes some milliseconds.
     let spin = "(local $i i32)
         (if (i64.eq (i64.load offset=16 (local.get $events)) (i64.const 13)) (then (unreachable)))
@@ -264,16 +264,19 @@ fn a_call_for_one_event_is_timed_and_no_other() {
         (loop $more (br_if $more (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))
         (call $pass (local.get $count))";
     let mut worker = worker(Guest { process: spin, ..PASS });
-    assert_eq!(worker.last_took(), None);
+    assert_eq!(worker.last_cost(), None);
     call_at(&mut worker, 1).unwrap();
     let began = thread_cpu_time();
     call_at(&mut worker, 2).unwrap();
-    let (took, whole) = (worker.last_took().unwrap(), thread_cpu_time() - began);
-    assert!(took <= whole && took > whole / 2, "{took:?} of {whole:?}");
+    let (alone, whole) = (worker.last_cost().unwrap(), thread_cpu_time() - began);
+    assert!(alone.cpu <= whole && alone.cpu > whole / 2, "{alone:?} of {whole:?}");
+    assert_eq!(alone.tries, 1);
+    assert!(alone.bytes_in > 0);
     call(&mut worker).unwrap();
-    assert_eq!(worker.last_took(), None, "of three events it says nothing");
+    assert_eq!(worker.last_cost().unwrap().bytes_in, 3 * alone.bytes_in);
     call_at(&mut worker, 1).unwrap();
-    assert!(call_at(&mut worker, 13).is_err() && worker.last_took().is_none());
+    assert!(call_at(&mut worker, 13).is_err());
+    assert_eq!(worker.last_cost().unwrap().tries, 2, "once more on a new instance");
 }
 
 /// Drops each event for the reason "n", n being the number of the call on this instance; traps at offset 13.

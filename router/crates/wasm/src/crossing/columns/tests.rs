@@ -111,7 +111,7 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
 
 fn accepted(columns: wit::Verdicts, events: usize) -> Result<Vec<Verdict>, Fault> {
     let mut verdicts = Verdicts::default();
-    accept(columns, events, &LIMITS, &mut verdicts).map(|()| verdicts.into_vec())
+    accept(columns, events, &LIMITS, &mut verdicts).map(|_| verdicts.into_vec())
 }
 
 proptest! {
