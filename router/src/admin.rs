@@ -31,6 +31,7 @@ mod api;
 mod audit;
 mod client;
 mod control;
+mod dead_letters;
 mod entry;
 mod lanes;
 mod plugins;

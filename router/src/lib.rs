@@ -17,6 +17,7 @@ mod judge;
 mod lane;
 pub mod lanes;
 pub mod log_filter;
+pub mod lookup;
 pub mod offsets;
 mod parking;
 pub mod plugin_bench;

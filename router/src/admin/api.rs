@@ -21,19 +21,23 @@ use utoipa_axum::routes;
 
 use super::answer::{Complaint, Refused, as_complaint};
 use super::entry::{Porter, enter};
-use super::{Office, control, lanes, plugins};
+use super::{Office, control, dead_letters, lanes, plugins};
 
 /// Bytes of the body of a request.
 const BODY_MAX: usize = 64 << 10;
 
 /// A request is answered within this, its body read included. What is begun then goes on.
 #[derive(Clone, Copy)]
-pub(super) struct Within(pub(super) Duration);
+pub(super) struct Within {
+    /// More than workers are waited for.
+    pub(super) usual: Duration,
+    /// Of dead letters there may be many: more than it takes until reading them is given up.
+    pub(super) letters: Duration,
+}
 
 impl Default for Within {
-    /// More than workers are waited for.
     fn default() -> Self {
-        Self(Duration::from_secs(30))
+        Self { usual: Duration::from_secs(30), letters: Duration::from_mins(5) }
     }
 }
 
@@ -50,6 +54,7 @@ impl Default for Within {
     tags(
         (name = "lanes", description = "Where each lane stands, and what it may be told"),
         (name = "plan", description = "What the router runs by"),
+        (name = "dead letters", description = "Looked at, replayed and discarded, as `pointsman dead-letter` does it"),
         (name = "process", description = "The process as a whole"),
     ),
 )]
@@ -76,6 +81,11 @@ fn paths() -> OpenApiRouter<Arc<Office>> {
         .routes(routes!(lanes::skip))
         .routes(routes!(plugins::plugins))
         .routes(routes!(plugins::breakers))
+        .routes(routes!(dead_letters::ls))
+        .routes(routes!(dead_letters::stats))
+        .routes(routes!(dead_letters::one))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(dead_letters::discard))
         .routes(routes!(control::drain))
         .routes(routes!(control::log_level, control::set_log_level))
 }
@@ -105,7 +115,8 @@ pub(super) fn router(office: Arc<Office>, porter: Porter, within: Within) -> Rou
         .with_state(office)
 }
 
-async fn in_time(State(Within(within)): State<Within>, request: Request, next: Next) -> Response {
+async fn in_time(State(Within { usual, letters }): State<Within>, request: Request, next: Next) -> Response {
+    let within = if request.uri().path().starts_with("/v1/dead-letters") { letters } else { usual };
     // What says that it is too large is not read up to there.
     if request.body().size_hint().lower() > BODY_MAX as u64 {
         let message = format!("the body of a request has {BODY_MAX} bytes at most");

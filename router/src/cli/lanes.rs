@@ -8,12 +8,13 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::configuration::{self, NoRoute, find_route};
+use super::configuration;
 use super::table::{table, width};
 use super::token::{self, TokenError};
 use super::{Exit, complain, printable, say};
 use crate::admin::{Client, ClientError, Listing};
 use crate::lanes::{Done, LaneName, LaneReport, Selection, Unclear, Verb, lane_to_skip};
+use crate::lookup::{NoRoute, find_route};
 
 /// Look at the lanes of a running router, pause them, have them go on, and skip the record that one has halted at.
 ///
