@@ -1,203 +1,89 @@
-//! The admin door of a running router: HTTP with JSON, for the command line and for scripts of this machine.
+//! The admin door of a running router: HTTP with JSON, for the command line, for scripts and for whoever watches.
 //!
 //! | | |
 //! | --- | --- |
-//! | `GET /v1/lanes` | [`Listing`] |
-//! | `POST /v1/lanes/ROUTE/TOPIC/PARTITION/pause`, `…/resume` | [`Outcome`] |
-//! | `POST /v1/lanes/ROUTE/TOPIC/PARTITION/skip`, with [`Wish`] or without | [`Outcome`] |
+//! | `server` | the listener, its thread, its bounds |
+//! | `entry` | who gets in: tokens, roles, no browsers |
+//! | `audit` | each thing that is done or refused, as a line of the log |
+//! | `api` | all paths, and the document that describes them |
+//! | `lanes`, `plugins`, `control`, … | what the paths do |
+//! | `answer`, `work` | refusals; what blocks |
+//! | `client` | the other side |
 //!
-//! What is not done answers with a status from 400 on, and a [`Complaint`]. Nothing is decided here: [`lanes`](crate::lanes)
-//! does that, and others that are put on the door are to have modules of their own.
-//!
-//! The door has no authentication. So it listens on this machine only, and turns away what a browser sends on behalf of
-//! somebody else's page.
+//! Nothing is decided here: [`lanes`](crate::lanes) and others do that. What is not done answers with a status from 400 on, and a
+//! [`Complaint`].
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
-use axum::http::header::{HOST, ORIGIN};
-use axum::http::uri::Authority;
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
-use tokio::net::TcpListener;
+use pointsman_config::Plan;
+use pointsman_config::plan::AdminPlan;
+use pointsman_core::port::{Log, PluginId};
+use tokio::sync::mpsc;
 
-use crate::lanes::{Done, LaneName, LaneReport, Lanes, Refusal, Verb};
+use crate::lanes::Lanes;
+use crate::log_filter::{self, LogFilter};
+use crate::running::Running;
+use crate::topology::Topology;
 
+mod answer;
+mod api;
+mod audit;
 mod client;
+mod control;
+mod dead_letters;
+mod entry;
+mod lanes;
+mod plugins;
+mod server;
+#[cfg(test)]
+mod tests;
+mod work;
 
+pub use answer::Complaint;
+pub use api::document;
 pub use client::{Client, ClientError};
+pub use control::{Draining, LogLevel};
+pub use lanes::{Listing, Outcome, Wish};
+pub use plugins::{BreakerListing, BreakerReport, LimitsReport, PausedLane, PluginListing, PluginReport, TermsReport};
+pub use server::{Door, DoorError, Serving};
 
-/// The answer to `GET /v1/lanes`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Listing {
-    /// The lanes, in the order of their names.
-    pub lanes: Vec<LaneReport>,
+/// What the door answers from.
+pub struct Office {
+    plan: Arc<Plan>,
+    lanes: Lanes,
+    log: Arc<dyn Log>,
+    /// Of the plugins, in the order of the plan.
+    digests: Vec<String>,
+    drain: mpsc::Sender<()>,
+    log_filter: Option<&'static LogFilter>,
+    hands: work::Hands,
 }
 
-/// What may come with `skip`.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Wish {
-    /// Where the record can't be dead-lettered, it is to be dropped: it is lost then.
-    #[serde(default)]
-    pub drop: bool,
-}
-
-/// What a lane does that was told to do something.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Outcome {
-    /// Which.
-    #[serde(flatten)]
-    pub lane: LaneName,
-    /// What it does.
-    pub done: Done,
-}
-
-/// Why nothing is done.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Complaint {
-    /// A word for it.
-    pub error: String,
-    /// A sentence, with the remedy.
-    pub message: String,
-}
-
-/// The door can't be opened.
-#[derive(Debug, Error)]
-#[error("can't open the admin door at {address}: {error}; {}", remedy(.error))]
-pub struct DoorError {
-    /// Where.
-    pub address: SocketAddr,
-    /// What the system says.
-    pub error: std::io::Error,
-}
-
-fn remedy(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "another program listens there, or another router: stop it, or choose another port in `[admin] listen`"
+impl Office {
+    /// Of a running router. `drain` is told when it is to stop.
+    #[must_use]
+    pub fn of(topology: &Topology, running: &Running, drain: mpsc::Sender<()>) -> Self {
+        let digest = |index| topology.plugins.get(PluginId(index)).map(|plugin| plugin.digest().to_string());
+        Self {
+            plan: Arc::clone(&topology.plan),
+            lanes: running.lanes(),
+            log: Arc::clone(&topology.log),
+            digests: (0..).map_while(digest).collect(),
+            drain,
+            log_filter: log_filter::of_process(),
+            hands: work::Hands::default(),
         }
-        _ => "choose another address or port in `[admin] listen`, or go without the door",
     }
-}
-
-/// A door that listens, and does not answer yet.
-pub struct Door {
-    listener: TcpListener,
-    address: SocketAddr,
 }
 
 impl Door {
-    /// Listens at an address.
+    /// Answers from this office whoever the plan lets in, on a thread of its own, until the answer to this is dropped.
     ///
     /// # Errors
-    /// [`DoorError`].
-    pub async fn open(address: SocketAddr) -> Result<Self, DoorError> {
-        let opened = TcpListener::bind(address).await;
-        let found = opened.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = found.map_err(|error| DoorError { address, error })?;
-        Ok(Self { listener, address })
-    }
-
-    /// Where it listens: with the port that the system chose, where it was to.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Answers for these lanes, until the runtime ends.
-    pub async fn serve(self, lanes: Lanes) {
-        if let Err(error) = axum::serve(self.listener, router(lanes)).await {
-            tracing::error!(address = %self.address, %error, "the admin door has shut");
-        }
+    /// There can be no thread.
+    pub fn answer(self, admin: &AdminPlan, office: Office) -> io::Result<Serving> {
+        let router = api::router(Arc::new(office), entry::Porter::new(admin), api::Within::default());
+        self.serve(router, server::Bounds::default())
     }
 }
-
-fn router(lanes: Lanes) -> Router {
-    Router::new()
-        .route("/v1/lanes", get(list))
-        .route("/v1/lanes/{route}/{topic}/{partition}/pause", post(pause))
-        .route("/v1/lanes/{route}/{topic}/{partition}/resume", post(resume))
-        .route("/v1/lanes/{route}/{topic}/{partition}/skip", post(skip))
-        .fallback(async || complain(StatusCode::NOT_FOUND, "no-such-path", "the admin door has nothing there"))
-        .layer(middleware::from_fn(turn_away_strangers))
-        .with_state(lanes)
-}
-
-async fn list(State(lanes): State<Lanes>) -> Response {
-    match tokio::task::spawn_blocking(move || lanes.list()).await {
-        Ok(lanes) => Json(Listing { lanes }).into_response(),
-        Err(error) => complain(StatusCode::INTERNAL_SERVER_ERROR, "bug", error),
-    }
-}
-
-async fn pause(State(lanes): State<Lanes>, Path(lane): Path<LaneName>) -> Response {
-    tell(lanes, lane, Verb::Pause).await
-}
-
-async fn resume(State(lanes): State<Lanes>, Path(lane): Path<LaneName>) -> Response {
-    tell(lanes, lane, Verb::Resume).await
-}
-
-async fn skip(
-    State(lanes): State<Lanes>,
-    Path(lane): Path<LaneName>,
-    wish: Result<Option<Json<Wish>>, JsonRejection>,
-) -> Response {
-    match wish {
-        Ok(wish) => tell(lanes, lane, Verb::Skip { drop: wish.unwrap_or_default().drop }).await,
-        Err(rejection) => complain(rejection.status(), "malformed", rejection.body_text()),
-    }
-}
-
-async fn tell(lanes: Lanes, lane: LaneName, verb: Verb) -> Response {
-    let told = tokio::task::spawn_blocking(move || (lanes.tell(&lane, verb), lane)).await;
-    match told {
-        Ok((Ok(done), lane)) => Json(Outcome { lane, done }).into_response(),
-        Ok((Err(refusal), lane)) => complain(status_of(&refusal), refusal.code(), format_args!("{lane}: {refusal}")),
-        Err(error) => complain(StatusCode::INTERNAL_SERVER_ERROR, "bug", error),
-    }
-}
-
-fn status_of(refusal: &Refusal) -> StatusCode {
-    match refusal {
-        Refusal::NoLane => StatusCode::NOT_FOUND,
-        Refusal::Silent => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::Unread { .. }
-        | Refusal::Draining
-        | Refusal::NotHalted
-        | Refusal::NotAtRecord { .. }
-        | Refusal::NoDeadLetters
-        | Refusal::Refused { .. } => StatusCode::CONFLICT,
-    }
-}
-
-fn complain(status: StatusCode, error: &str, message: impl std::fmt::Display) -> Response {
-    (status, Json(Complaint { error: error.to_owned(), message: message.to_string() })).into_response()
-}
-
-/// A page in a browser of this machine can have it send requests here: to another site they have an `Origin`, and where the
-/// page has bent its own name to this address, they name another `Host`.
-async fn turn_away_strangers(request: Request, next: Next) -> Response {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    if request.headers().contains_key(ORIGIN) || !host.is_some_and(is_this_machine) {
-        let message = "the admin door answers programs of this machine only, and no browsers";
-        return complain(StatusCode::FORBIDDEN, "stranger", message);
-    }
-    next.run(request).await
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let Ok(authority) = host.parse::<Authority>() else { return false };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests;

@@ -24,6 +24,7 @@ mod produce;
 mod run;
 mod table;
 mod test;
+mod token;
 
 pub(crate) use dev::program;
 

@@ -3,7 +3,8 @@
 //! [`Topic`] says where letters are and how long they stay; [`visit`] goes through those that a [`Selection`] picks, oldest
 //! first and in bounded memory; [`Causes`] groups them by why they failed; [`find`] gives one of them in full, its payload
 //! fetched from the origin where the letter has none; [`original`] is the record that became a letter. None of these writes,
-//! joins a group or commits.
+//! joins a group or commits. [`list`], [`count()`] and [`show`] put them together for whoever asks with a [`Choice`]: the command line
+//! and the admin door.
 //!
 //! [`handle`] replays or discards what a selection picks, and keeps account of it in an audit topic ([`AuditRecord`]), in the same
 //! transactions: so [`Handled`] knows what is left, and nothing is done twice.
@@ -18,11 +19,13 @@
 
 mod audit;
 mod causes;
+mod choice;
 mod edit;
 mod find;
 mod handle;
 mod handled;
 mod letter;
+mod look;
 mod original;
 mod pattern;
 mod release;
@@ -31,22 +34,27 @@ mod selection;
 mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
+mod told;
 mod topic;
 mod visit;
 mod writing;
 
 pub use audit::{Action, AuditRecord, Signature};
 pub use causes::{Cause, Causes, Group};
+pub use choice::{Choice, Moment};
 pub use edit::{Edit, EditError, EditFailed, Patch};
 pub use find::{FindError, Found, Payload, find};
 pub use handle::{HandleError, Handling, Left, Order, Outcome, Report, Site, Verb, handle};
 pub use handled::{AuditError, Handled, history};
 pub use letter::{Letter, Place, PlaceError};
+pub use look::{Counted, List, Listed, LookError, Shown, ShownLetter, count, list, show};
+pub(crate) use look::{counted, note_unsure};
 pub use original::{NoOriginal, original};
 pub use pattern::pattern;
 pub use release::{HeldKey, ReleaseError, held_keys, release};
 pub use replay::{LeftAlone, PartitionRule, Replay, Target, Timestamp};
 pub use selection::{HeaderFilter, Judgement, OriginError, OriginFilter, Selection, Text};
 pub use summary::{OriginSummary, Summary};
+pub use told::{HandlingLine, ReportLine};
 pub use topic::{Expiry, Topic, of_plan};
 pub use visit::{Tally, Visited, visit, visit_open};

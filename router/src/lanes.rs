@@ -12,6 +12,7 @@ use pointsman_config::Plan;
 use pointsman_core::record::TopicPartition;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::dispatch::{Dispatcher, Workers};
 use crate::shared::Now;
@@ -56,7 +57,8 @@ pub(crate) struct Asked {
 }
 
 /// Names a lane.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Path)]
 pub struct LaneName {
     /// The route.
     pub route: String,
@@ -73,7 +75,7 @@ impl fmt::Display for LaneName {
 }
 
 /// What a lane is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// It takes in what there is, which may be nothing.
@@ -107,7 +109,7 @@ impl fmt::Display for State {
 }
 
 /// One lane, as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LaneReport {
     /// Which.
     #[serde(flatten)]
@@ -125,7 +127,7 @@ pub struct LaneReport {
 }
 
 /// The record that a lane has halted at: where it came from, and what it failed with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StandsAt {
     /// The topic that the record came from.
     pub topic: String,
@@ -148,7 +150,7 @@ impl fmt::Display for StandsAt {
 }
 
 /// How far a lane has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Position {
     /// The lowest offset of the source that is not settled.
     pub watermark: i64,
@@ -174,7 +176,7 @@ pub struct Position {
 }
 
 /// How far a lane has come with what is parked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetryPosition {
     /// The retry topic; its partition has the number of the source's.
     pub topic: String,
@@ -211,7 +213,7 @@ pub enum Verb {
 }
 
 /// What a lane does about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Done {
     /// It is paused; what was under way is still delivered.

@@ -16,6 +16,8 @@ mod intake;
 mod judge;
 mod lane;
 pub mod lanes;
+pub mod log_filter;
+pub mod lookup;
 pub mod offsets;
 mod parking;
 pub mod plugin_bench;

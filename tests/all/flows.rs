@@ -27,6 +27,11 @@ fn a_running_router_is_asked_and_its_lanes_are_paused_resumed_and_skipped() -> a
 }
 
 #[test]
+fn a_running_router_answers_whoever_has_a_token_and_a_flood_holds_up_nobody() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::admin_api)
+}
+
+#[test]
 fn a_killed_router_delivers_exactly_once_on_the_embedded_log() -> anyhow::Result<()> {
     on_the_embedded_log(flows::a_killed_router_delivers_exactly_once)
 }

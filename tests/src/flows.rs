@@ -1,5 +1,6 @@
 //! Whole runs of the router, each written once for every log it must hold on.
 
+mod admin;
 mod deleted;
 mod endless_loop;
 mod exactly_once;
@@ -20,6 +21,7 @@ mod trimming;
 mod unowned;
 mod zombie;
 
+pub use admin::admin_api;
 pub use deleted::a_deleted_retry_topic_is_told_and_made_good;
 pub use endless_loop::endless_loop;
 pub use exactly_once::a_killed_router_delivers_exactly_once;

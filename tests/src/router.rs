@@ -134,6 +134,17 @@ impl Router {
         Ok(())
     }
 
+    /// Waits until it has ended by itself, and gives what it has logged. Only the exit code 0 will do.
+    ///
+    /// # Errors
+    /// When it does not end in time, or otherwise: with the end of its log.
+    pub fn wait_until_ended_well(mut self) -> anyhow::Result<Vec<Value>> {
+        let ended = self.process.wait(STOP_DEADLINE);
+        let status = ended.with_context(|| format!("the end of its log:\n{}", self.log_tail()))?;
+        ensure!(status.success(), "the router ended with {status}; the end of its log:\n{}", self.log_tail());
+        Ok(self.log())
+    }
+
     /// Kills it (SIGKILL), and waits until it is gone.
     ///
     /// # Errors

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use pointsman_config::plan::Secret;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, RequestBuilder};
 
 use super::{Complaint, Listing, Outcome, Wish};
 use crate::lanes::{Done, LaneName, LaneReport, Verb};
@@ -20,6 +21,7 @@ const MAX_ANSWER: u64 = 64 << 20;
 /// Asks at a door. Its calls block.
 pub struct Client {
     address: SocketAddr,
+    token: Option<Secret>,
     agent: Agent,
 }
 
@@ -48,16 +50,16 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// For the door at this address.
+    /// For the door at this address, with the token that it asks for, if it does.
     #[must_use]
-    pub fn new(address: SocketAddr) -> Self {
+    pub fn new(address: SocketAddr, token: Option<Secret>) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
             // What the environment says of proxies is not about this machine.
             .proxy(None)
             .build();
-        Self { address, agent: config.into() }
+        Self { address, token, agent: config.into() }
     }
 
     /// The lanes, in the order of their names.
@@ -65,7 +67,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn lanes(&self) -> Result<Vec<LaneReport>, ClientError> {
-        let answer = self.agent.get(format!("http://{}/v1/lanes", self.address)).call();
+        let answer = self.shown(self.agent.get(format!("http://{}/v1/lanes", self.address))).call();
         self.read(answer).map(|Listing { lanes }| lanes)
     }
 
@@ -82,6 +84,7 @@ impl Client {
             Verb::Skip { .. } => "skip",
         };
         let post = self.agent.post(format!("http://{}/v1/lanes/{route}/{topic}/{partition}/{word}", self.address));
+        let post = self.shown(post);
         let answer = match verb {
             Verb::Pause | Verb::Resume => post.send_empty(),
             Verb::Skip { drop } => match serde_json::to_string(&Wish { drop }) {
@@ -90,6 +93,14 @@ impl Client {
             },
         };
         self.read(answer).map(|Outcome { done, .. }| done)
+    }
+
+    /// A request, with the token.
+    fn shown<Any>(&self, request: RequestBuilder<Any>) -> RequestBuilder<Any> {
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {}", token.reveal())),
+            None => request,
+        }
     }
 
     fn read<T: DeserializeOwned>(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<T, ClientError> {

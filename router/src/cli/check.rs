@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pointsman_config::acls;
-use pointsman_config::plan::{BrokerPlan, ComponentPlan, Plan};
+use pointsman_config::plan::{AdminPlan, BrokerPlan, ComponentPlan, Plan, Role};
 use pointsman_wasm::{Inspection, Provision};
 
 use super::{Exit, complain, complain_of, configuration, printable, say};
@@ -45,12 +45,30 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
         say(acls::render(&acls::acls(plan), bootstrap, &arguments.principal).trim_end());
         return Exit::Fine;
     }
+    if let Some(note) = plan.admin.as_ref().and_then(open_to_others) {
+        complain(&format!("note: {note}"));
+    }
     let exit = components(plan, &configuration.directory, arguments.strict);
     if exit == Exit::Fine {
         let (routes, plugins) = (counted(plan.routes.len(), "route"), counted(plan.plugins.len(), "plugin"));
         say(&format!("{} is fine: {routes}, {plugins}", arguments.file.display()));
     }
     exit
+}
+
+/// Who can get to the admin door from elsewhere.
+fn open_to_others(admin: &AdminPlan) -> Option<String> {
+    (!admin.listen.ip().is_loopback()).then(|| {
+        let operators = admin.tokens.iter().filter(|token| token.role == Role::Operator).count();
+        let readers = admin.tokens.len() - operators;
+        format!(
+            "other machines can reach the admin door at {}: with the tokens of {} and {}, and without TLS, which is to be put in \
+             front of it where others can listen",
+            admin.listen,
+            counted(operators, "operator"),
+            counted(readers, "reader"),
+        )
+    })
 }
 
 /// Looks at the components of all plugins.
@@ -125,9 +143,22 @@ fn counted(count: usize, thing: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use pointsman_wasm::Digest;
 
     use super::*;
+
+    #[test]
+    fn a_door_that_others_can_reach_is_told() {
+        let (plan, _) =
+            pointsman_config::compile(pointsman_config::REFERENCE, "r", &|_: &str| Some("v".repeat(16))).unwrap();
+        let mut admin = plan.admin.unwrap();
+        assert_eq!(open_to_others(&admin), None);
+        admin.listen = "0.0.0.0:7090".parse().unwrap();
+        let told = open_to_others(&admin).unwrap();
+        assert!(told.contains("with the tokens of 1 operator and 1 reader, and without TLS"), "{told}");
+    }
 
     #[test]
     fn what_a_plugin_is_not_granted_is_said_with_what_it_gets() {

@@ -2,12 +2,8 @@
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use pointsman_config::document::nearest;
-use pointsman_config::plan::RoutePlan;
 use pointsman_config::{Plan, Variables};
-use thiserror::Error;
 
 use super::{Exit, complain};
 
@@ -50,23 +46,4 @@ pub(crate) fn load_with(file: &Path, variables: &dyn Variables) -> Result<Config
     }
     let directory = file.parent().map(Path::to_path_buf).unwrap_or_default();
     Ok(Configuration { plan, directory })
-}
-
-/// The configuration has no such route.
-#[derive(Debug, Error)]
-#[error("there is no route {name:?}{}; the configuration has {known}", .meant.as_ref().map(|meant| format!(" (is it {meant}?)")).unwrap_or_default())]
-pub(crate) struct NoRoute {
-    name: String,
-    /// One with a name much like it.
-    meant: Option<Arc<str>>,
-    known: String,
-}
-
-/// The route of this name.
-pub(crate) fn find_route<'a>(plan: &'a Plan, name: &str) -> Result<&'a RoutePlan, NoRoute> {
-    plan.routes.iter().find(|route| &*route.name == name).ok_or_else(|| NoRoute {
-        name: name.to_owned(),
-        meant: nearest(name, plan.routes.iter().map(|route| &*route.name)).map(Arc::from),
-        known: plan.routes.iter().map(|route| &*route.name).collect::<Vec<_>>().join(", "),
-    })
 }

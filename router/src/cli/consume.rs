@@ -15,8 +15,9 @@ use pointsman_core::port::Log;
 use self::show::{Enough, Show};
 use self::start::StartError;
 use super::interrupt::Interrupts;
-use super::log::{self, Opened, TopicError};
+use super::log::{self, Opened};
 use super::{Exit, complain, output_failed};
+use crate::lookup::{TopicError, find_topic};
 use crate::reading::{Ended, Merge, Seen, Whence};
 use crate::record_text::Values;
 
@@ -150,7 +151,7 @@ impl BeginError {
 }
 
 fn begin<'a>(arguments: &Arguments, log: &'a dyn Log) -> Result<Merge<'a>, BeginError> {
-    let topic = log::find_topic(log, &arguments.topic, "")?;
+    let topic = find_topic(log, &arguments.topic, "")?;
     let spans = start::spans(log, &topic, &arguments.partitions, arguments.from)?;
     Ok(Merge::begin(log, spans, arguments.follow)?)
 }

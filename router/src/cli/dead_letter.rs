@@ -13,7 +13,6 @@ mod tests;
 
 use std::io::{self, BufWriter};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use comfy_table::Table;
@@ -22,13 +21,13 @@ use pointsman_core::port::{Log, LogError};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::configuration::NoRoute;
 use super::interrupt::Interrupts;
-use super::log::{self, Opened, TopicError};
+use super::log::{self, Opened};
 use super::{Exit, complain, output_failed, printable};
 use crate::dead_letter::{
-    AuditError, AuditRecord, Expiry, FindError, HandleError, Handled, ReleaseError, Tally, Topic,
+    AuditError, AuditRecord, Expiry, FindError, HandleError, LookError, ReleaseError, Site, Tally, counted,
 };
+use crate::lookup::NoRoute;
 use crate::reading::{Ended, ReadError, UnsettledError};
 
 /// Look at dead letters: what failed, why, and when it is gone; and replay or discard them.
@@ -71,7 +70,7 @@ pub(crate) fn execute(command: &Command) -> Exit {
     };
     let out = io::stdout();
     let width = super::table::width();
-    let desk = Desk { plan: &plan, log: &*log, now_ms: now_ms(), clock: &now_ms, width, stop: &|| interrupts.any() };
+    let desk = Desk { plan: &plan, log: &*log, clock: &now_ms, width, stop: &|| interrupts.any() };
     print(command, &desk, &mut BufWriter::new(out.lock()), &mut complain)
 }
 
@@ -85,14 +84,23 @@ fn now_ms() -> i64 {
 struct Desk<'a> {
     plan: &'a Plan,
     log: &'a dyn Log,
-    /// When the command was begun, in milliseconds since 1970-01-01 UTC.
-    now_ms: i64,
     /// What time it is.
     clock: &'a dyn Fn() -> i64,
     /// Columns of the terminal; `None` where there is none.
     width: Option<u16>,
     /// Whether the user wants no more.
     stop: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Desk<'a> {
+    fn site(&self) -> Site<'a> {
+        Site { log: self.log, plan: self.plan, now_ms: self.clock, stop: self.stop }
+    }
+}
+
+/// A note may have something of a record in it.
+fn safe(note: &mut dyn FnMut(&str)) -> impl FnMut(&str) {
+    |text| note(&printable::line(text))
 }
 
 fn print(command: &Command, desk: &Desk<'_>, out: &mut dyn io::Write, note: &mut dyn FnMut(&str)) -> Exit {
@@ -121,13 +129,11 @@ fn print(command: &Command, desk: &Desk<'_>, out: &mut dyn io::Write, note: &mut
 #[derive(Debug, Error)]
 enum Failed {
     #[error(transparent)]
-    Topic(#[from] TopicError),
+    Look(#[from] LookError),
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error(transparent)]
-    Find(#[from] FindError),
     /// The answer can't be printed.
     #[error(transparent)]
     Output(#[from] io::Error),
@@ -136,12 +142,6 @@ enum Failed {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     NoRoute(#[from] NoRoute),
-    #[error("{0}; name a topic with --topic")]
-    NoTopic(String),
-    #[error("topic {topic} has no partition {partition}; it has {count}, numbered from 0")]
-    NoPartition { topic: Arc<str>, partition: i32, count: u32 },
-    #[error("{}; write topic/partition/offset, or partition/offset with --route or --topic", .0)]
-    Place(String),
     #[error("can't write {path}: {error}")]
     File { path: String, error: io::Error },
     #[error("interrupted: this is not all of it")]
@@ -163,10 +163,10 @@ enum Failed {
 impl Failed {
     fn exit(&self) -> Exit {
         match self {
-            Self::Topic(error) => error.exit(),
-            Self::Log(_) | Self::Find(FindError::Log(_)) => Exit::NotStarted,
-            Self::Read(_) | Self::Find(FindError::Read(_)) | Self::Output(_) | Self::Json(_) => Exit::Fatal,
-            Self::NoRoute(_) | Self::Place(_) | Self::File { .. } | Self::NoFilter | Self::NoKey => Exit::Configuration,
+            Self::Look(error) => look_exit(error),
+            Self::Log(_) => Exit::NotStarted,
+            Self::Read(_) | Self::Output(_) | Self::Json(_) => Exit::Fatal,
+            Self::NoRoute(_) | Self::File { .. } | Self::NoFilter | Self::NoKey => Exit::Configuration,
             Self::Handle(HandleError::Target { .. }) => Exit::Configuration,
             Self::Handle(HandleError::Log(_)) => Exit::NotStarted,
             Self::Handle(HandleError::Unfit(_) | HandleError::Stopped | HandleError::Audit(AuditError::Stopped)) => {
@@ -180,34 +180,19 @@ impl Failed {
             )
             | Self::NotHeld(_) => Exit::No,
             Self::Handle(_) | Self::Release(_) => Exit::Fatal,
-            Self::Find(_) | Self::NoTopic(_) | Self::NoPartition { .. } | Self::Interrupted | Self::Undone => Exit::No,
+            Self::Interrupted | Self::Undone => Exit::No,
         }
     }
 }
 
-/// What was handled of these topics; what is known of that, if the audit topics may not be read.
-fn handled(
-    topics: &[Topic],
-    desk: &Desk<'_>,
-    see: &mut dyn FnMut(AuditRecord),
-    note: &mut dyn FnMut(&str),
-) -> Result<Handled, Failed> {
-    let handled = match Handled::read(desk.log, topics, see, desk.stop, note) {
-        Ok(handled) => handled,
-        Err(AuditError::Stopped) => return Err(Failed::Interrupted),
-        Err(error @ (AuditError::Log(_) | AuditError::Read(_))) => {
-            note(&format!("note: what was handled is not known, so all letters count as open: {error}"));
-            return Ok(Handled::default());
-        }
-    };
-    if let Some(why) = &handled.stale {
-        note(&format!("note: {why}"));
+fn look_exit(error: &LookError) -> Exit {
+    match error {
+        LookError::Topic(error) => error.exit(),
+        LookError::Log(_) | LookError::Find(FindError::Log(_)) => Exit::NotStarted,
+        LookError::Read(_) | LookError::Find(FindError::Read(_)) => Exit::Fatal,
+        LookError::NoRoute(_) | LookError::Place(_) => Exit::Configuration,
+        LookError::Find(_) | LookError::NoTopic(_) | LookError::NoPartition { .. } | LookError::Stopped => Exit::No,
     }
-    if let Some((place, why)) = &handled.first_stranger {
-        let (count, why) = (counted(handled.strangers, "record"), printable::line(why));
-        note(&format!("note: {count} in the audit topics that tell of no letter; the first is {place}: {why}"));
-    }
-    Ok(handled)
 }
 
 /// What was done, by whom and when, on one line.
@@ -223,14 +208,6 @@ fn all_seen(ended: Ended<io::Error>) -> Result<(), Failed> {
         Ended::Stopped => Err(Failed::Interrupted),
         Ended::Enough(error) => Err(error.into()),
         Ended::Failed(error) => Err(error.into()),
-    }
-}
-
-/// Says what a selection had to leave out because it can't be decided.
-fn note_unsure(tally: &Tally, note: &mut dyn FnMut(&str)) {
-    if let Some((place, why)) = &tally.first_unsure {
-        let (count, why) = (counted(tally.unsure, "record"), printable::line(why));
-        note(&format!("note: {count} left out that may be meant; the first is {place}: {why}"));
     }
 }
 
@@ -281,8 +258,4 @@ fn whose(route: Option<&str>, writer: &str) -> String {
         (Some(route), writer) => format!("{route} ({writer})"),
         (None, writer) => format!("({writer})"),
     }
-}
-
-fn counted(count: u64, thing: &str) -> String {
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }

@@ -8,11 +8,13 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::configuration::{self, NoRoute, find_route};
+use super::configuration;
 use super::table::{table, width};
+use super::token::{self, TokenError};
 use super::{Exit, complain, printable, say};
 use crate::admin::{Client, ClientError, Listing};
 use crate::lanes::{Done, LaneName, LaneReport, Selection, Unclear, Verb, lane_to_skip};
+use crate::lookup::{NoRoute, find_route};
 
 /// Look at the lanes of a running router, pause them, have them go on, and skip the record that one has halted at.
 ///
@@ -91,6 +93,10 @@ struct DoorArguments {
     /// The door, such as 127.0.0.1:7090, in place of the file.
     #[arg(long, value_name = "ADDRESS")]
     at: Option<SocketAddr>,
+    /// A file with the token that the door asks for. Without it, the token is that of the variable POINTSMAN_TOKEN, or one of those in
+    /// the configuration file.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +138,8 @@ enum Failed {
     )]
     AnyPort,
     #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
     NoRoute(#[from] NoRoute),
     #[error("this router has no such lane; it has {}. Other partitions are those of other routers of the group", .has)]
     NoLane { has: String },
@@ -147,7 +155,7 @@ impl Failed {
     fn exit(&self) -> Exit {
         match self {
             Self::Configuration(exit) => *exit,
-            Self::NoDoor { .. } | Self::AnyPort | Self::NoRoute(_) => Exit::Configuration,
+            Self::NoDoor { .. } | Self::AnyPort | Self::NoRoute(_) | Self::Token(_) => Exit::Configuration,
             Self::NoLane { .. } | Self::Unclear(_) | Self::Client(ClientError::Refused(_)) => Exit::No,
             Self::Client(ClientError::Unreachable { .. } | ClientError::NoDoor { .. }) => Exit::NotStarted,
             Self::Json(_) => Exit::Fatal,
@@ -177,6 +185,7 @@ pub(crate) fn execute(Arguments { command, ls }: &Arguments) -> Exit {
 /// The door, and what of its lanes is meant.
 fn find(door: &DoorArguments, route: Option<&str>, part: &PartArguments) -> Result<(Client, Selection), Failed> {
     let selection = Selection { route: route.map(str::to_owned), topic: part.topic.clone(), partition: part.partition };
+    let mut token = token::given(door.token_file.as_deref(), std::env::var_os("POINTSMAN_TOKEN"))?;
     let address = match (&door.file, door.at) {
         (Some(file), _) => {
             let plan = configuration::load(file).map_err(Failed::Configuration)?.plan;
@@ -187,13 +196,16 @@ fn find(door: &DoorArguments, route: Option<&str>, part: &PartArguments) -> Resu
             if admin.listen.port() == 0 {
                 return Err(Failed::AnyPort);
             }
-            admin.listen
+            if token.is_none() {
+                token = token::of_file(&admin, &file.display().to_string())?;
+            }
+            token::reachable(admin.listen)
         }
         (None, Some(address)) => address,
         // clap has asked for one of them.
         (None, None) => return Err(Failed::NoDoor { file: "the command line".to_owned() }),
     };
-    Ok((Client::new(address), selection))
+    Ok((Client::new(address, token), selection))
 }
 
 fn list(LsArguments { door, route, part, json }: &LsArguments) -> Result<Exit, Failed> {

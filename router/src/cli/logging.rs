@@ -3,7 +3,8 @@
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+
+use crate::log_filter::{self, LogFilter};
 
 /// Where and how much is logged.
 #[derive(Debug, clap::Args)]
@@ -32,20 +33,35 @@ enum Format {
 /// A sentence: what is to be logged can't be read.
 pub(crate) fn start(arguments: &Arguments, default: &str) -> Result<(), String> {
     let wanted = arguments.log.as_deref().unwrap_or(default);
-    let filter = EnvFilter::try_new(wanted).map_err(|error| {
-        format!("--log or POINTSMAN_LOG: {wanted:?} can't be read ({error}); write a level, or directives such as info,pointsman=debug")
-    })?;
+    let filter = log_filter::parse(wanted).map_err(|error| format!("--log or POINTSMAN_LOG: {error}"))?;
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_target(false)
         // It would be told on standard error, by a macro that panics where that can't be written to: a full disk must not
         // end a worker.
         .log_internal_errors(false);
+    let wanted = wanted.to_owned();
     // A second start in one process (tests) keeps the first.
-    let _ = match arguments.log_format {
-        Format::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        Format::Json => log.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
-    };
+    match arguments.log_format {
+        Format::Text => {
+            let log = log.with_target(false).with_ansi(std::io::stderr().is_terminal());
+            let log = log.with_env_filter(filter).with_filter_reloading();
+            let handle = log.reload_handle();
+            if log.try_init().is_ok() {
+                log_filter::set_of_process(LogFilter::new(wanted, move |filter| {
+                    handle.reload(filter).map_err(|error| error.to_string())
+                }));
+            }
+        }
+        Format::Json => {
+            let log = log.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            let log = log.with_env_filter(filter).with_filter_reloading();
+            let handle = log.reload_handle();
+            if log.try_init().is_ok() {
+                log_filter::set_of_process(LogFilter::new(wanted, move |filter| {
+                    handle.reload(filter).map_err(|error| error.to_string())
+                }));
+            }
+        }
+    }
     Ok(())
 }

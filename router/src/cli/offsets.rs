@@ -10,10 +10,10 @@ use pointsman_core::port::{Log, LogError};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::configuration::{NoRoute, find_route};
 use super::interrupt::Interrupts;
 use super::log::{self, Opened};
 use super::{Exit, complain, printable, say};
+use crate::lookup::{NoRoute, find_route};
 use crate::offsets::{self, Move, Parked, Reset, ResetError, Wish};
 use crate::reading::Whence;
 

@@ -19,8 +19,9 @@ use self::input::{Input, InputError, Numbered, Overrides, Shape};
 use self::together::write_together;
 use self::writing::{Written, write_all};
 use super::interrupt::Interrupts;
-use super::log::{self, Opened, TopicError};
+use super::log::{self, Opened};
 use super::{Exit, complain, complain_of, say};
+use crate::lookup::{TopicError, find_topic};
 use crate::record_text::{LineError, RecordLine, parse_time};
 
 /// Write records to a topic: JSON lines from standard input, unless told otherwise.
@@ -143,7 +144,7 @@ fn open_input(arguments: &Arguments) -> Result<Box<dyn BufRead + Send>, Exit> {
 
 /// Looks the topic up, or makes it; the answer is how many partitions it has.
 fn see_to_topic(log: &dyn Log, name: &str, create: Option<u32>) -> Result<u32, TopicError> {
-    match (log::find_topic(log, name, ", or create it with `--create PARTITIONS`"), create) {
+    match (find_topic(log, name, ", or create it with `--create PARTITIONS`"), create) {
         (Err(TopicError::Missing { .. }), Some(partitions)) => {
             log.create_topics(&[NewTopic { name: Arc::from(name), partitions, retention: None }])?;
             Ok(partitions)

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::configuration::{self, Configuration};
 use super::{Exit, complain_of};
-use crate::admin::Door;
+use crate::admin::{Door, Office};
 use crate::running::{self, Running};
 use crate::topology::{self, StartError, Topology};
 
@@ -59,7 +59,7 @@ pub(crate) fn until_stopped<T>(topology: &Topology, started: impl FnOnce(&Runnin
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         // Before anything runs: a port that is taken is an error of the start.
         let door = match &topology.plan.admin {
-            Some(admin) => Some(Door::open(admin.listen).await?),
+            Some(admin) => Some((Door::open(admin.listen)?, admin)),
             None => None,
         };
         let running = running::start(topology, move |error| {
@@ -68,15 +68,21 @@ pub(crate) fn until_stopped<T>(topology: &Topology, started: impl FnOnce(&Runnin
             let _ = failed.try_send(error);
         })?;
         tracing::info!(router = %topology.plan.router.name, "running");
-        if let Some(door) = door {
-            tracing::info!(address = %door.address(), "the admin door is open");
-            // It is open until the router has stopped, so that it tells what that waits for.
-            tokio::spawn(door.serve(running.lanes()));
-        }
+        // Somebody at the door wants it stopped.
+        let (drain, mut drained) = mpsc::channel(1);
+        // It is open until the router has stopped, so that it tells what that waits for.
+        let _serving = match door {
+            Some((door, admin)) => {
+                tracing::info!(address = %door.address(), tokens = admin.tokens.len(), "the admin door is open");
+                Some(door.answer(admin, Office::of(topology, &running, drain.clone()))?)
+            }
+            None => None,
+        };
         let held = started(&running);
         let mut exit = tokio::select! {
             _ = interrupt.recv() => Exit::Fine,
             _ = terminate.recv() => Exit::Fine,
+            Some(()) = drained.recv() => Exit::Fine,
             Some(_) = failures.recv() => Exit::Fatal,
         };
         tracing::info!("stopping");

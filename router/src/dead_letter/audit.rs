@@ -23,6 +23,7 @@ use std::fmt;
 use pointsman_config::dead_letters::audit_topic;
 use pointsman_core::record::{Record, TopicPartition};
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use super::letter::Place;
 use super::summary::text;
@@ -31,12 +32,13 @@ use super::summary::text;
 const VERSION: u32 = 1;
 
 /// One thing that was done about one letter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[non_exhaustive]
 pub struct AuditRecord {
     pub(super) version: u32,
     /// The letter.
     #[serde(serialize_with = "text", deserialize_with = "place")]
+    #[schema(value_type = String)]
     pub letter: Place,
     /// The letter's own timestamp, in milliseconds since 1970-01-01 UTC; -1 where it has none. A topic that was made anew has
     /// other letters at the same places.
@@ -60,7 +62,7 @@ pub struct AuditRecord {
 }
 
 /// What may be done about a letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// The record was written once more.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::letter::{Letter, Place};
 use super::pattern::pattern;
@@ -10,7 +11,7 @@ use super::summary::{as_time, text};
 use super::topic::{Expiry, Topic};
 
 /// Letters of one cause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Group {
     /// What they have in common.
     #[serde(flatten)]
@@ -19,21 +20,25 @@ pub struct Group {
     pub count: u64,
     /// The first time that one of them failed for good, in milliseconds since 1970-01-01 UTC; in JSON, RFC 3339.
     #[serde(serialize_with = "as_time")]
+    #[schema(value_type = Option<String>)]
     pub first_seen: Option<i64>,
     /// The last time.
     #[serde(serialize_with = "as_time")]
+    #[schema(value_type = Option<String>)]
     pub last_seen: Option<i64>,
     /// When the first of them may be gone.
+    #[schema(value_type = Option<String>)]
     pub expires: Expiry,
     /// The one that was written last.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
     pub newest: Place,
     /// Its message, word by word.
     pub message: Option<String>,
 }
 
 /// What letters of one cause have in common. Whatever they do not tell is `None`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ToSchema)]
 pub struct Cause {
     /// Who wrote them.
     pub writer: &'static str,

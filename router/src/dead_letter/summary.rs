@@ -5,6 +5,7 @@ use std::fmt;
 use pointsman_core::provenance::{Writer, cut};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::letter::{Letter, Place};
 use super::topic::{Expiry, Topic};
@@ -14,15 +15,18 @@ use crate::record_text;
 const KEY_MAX_BYTES: usize = 1024;
 
 /// One letter in a list. It owns what it holds, some kilobytes at most.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Summary {
     /// Where it lies.
     #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
     pub place: Place,
     /// When it was written, in milliseconds since 1970-01-01 UTC; in JSON, RFC 3339, as all times here.
     #[serde(serialize_with = "as_time")]
+    #[schema(value_type = Option<String>)]
     pub written: Option<i64>,
     /// When it may be gone.
+    #[schema(value_type = Option<String>)]
     pub expires: Expiry,
     /// Who wrote it: [`Writer::name`].
     pub writer: &'static str,
@@ -46,9 +50,11 @@ pub struct Summary {
     pub attempts: Option<u32>,
     /// Time of the first failure.
     #[serde(serialize_with = "as_time")]
+    #[schema(value_type = Option<String>)]
     pub first_failed: Option<i64>,
     /// Time of the last failure: where the headers don't tell, that of the record.
     #[serde(serialize_with = "as_time")]
+    #[schema(value_type = Option<String>)]
     pub last_failed: Option<i64>,
     /// How often it was replayed before.
     pub replay_count: u32,
@@ -58,6 +64,7 @@ pub struct Summary {
     pub truncated: bool,
     /// The key, or its first 1024 bytes; in JSON, in the [form](record_text) of bytes that the lines of records have.
     #[serde(serialize_with = "as_bytes")]
+    #[schema(value_type = Option<Object>)]
     pub key: Option<Vec<u8>>,
     /// Size of the whole key, in bytes; `None` where there is none.
     pub key_bytes: Option<usize>,
@@ -66,7 +73,7 @@ pub struct Summary {
 }
 
 /// As much as is known of where a record came from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct OriginSummary {
     /// Topic.
     pub topic: Option<String>,
@@ -76,6 +83,7 @@ pub struct OriginSummary {
     pub offset: Option<i64>,
     /// Timestamp.
     #[serde(serialize_with = "as_time")]
+    #[schema(value_type = Option<String>)]
     pub timestamp: Option<i64>,
 }
 

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use pointsman_core::port::{Log, LogError};
 use pointsman_core::record::TopicPartition;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::letter::{Letter, Place};
 use super::selection::{Judgement, Selection};
@@ -12,7 +13,7 @@ use super::topic::Topic;
 use crate::reading::{Ended, Merge, Seen, Span};
 
 /// How many letters there were.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Tally {
     /// Letters that were read.
     pub read: u64,

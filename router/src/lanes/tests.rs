@@ -22,8 +22,13 @@ topic = "output"
 "#;
 
 /// Of a router with one route.
-pub(crate) fn plan() -> Arc<Plan> {
-    Arc::new(pointsman_config::compile(CONFIG, "test", &|_: &str| None).unwrap().0)
+fn plan() -> Arc<Plan> {
+    plan_with("")
+}
+
+/// The same, with more in its configuration.
+pub(crate) fn plan_with(more: &str) -> Arc<Plan> {
+    Arc::new(pointsman_config::compile(&format!("{CONFIG}{more}"), "test", &|_: &str| None).unwrap().0)
 }
 
 /// Partition 0 has a lane, of a worker that has ended; partition 1 can't be read.

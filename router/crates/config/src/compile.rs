@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::findings::{CONFIGURATION, ConfigErrors, Findings, Source, Warning};
 use crate::names::suggest;
-use crate::plan::{AdminPlan, BrokerPlan, FeedPlan, Plan, PluginLimits, PluginPlan, RouterPlan};
+use crate::plan::{BrokerPlan, FeedPlan, Plan, PluginLimits, PluginPlan, RouterPlan};
 use crate::raw::{Broker, Feed, Plugin, Raw, Router, Stage};
 use crate::read::{self, Reading};
 use crate::secrets::{commented, mask, suspects};
@@ -20,7 +20,7 @@ use crate::variables::Variables;
 ///
 /// # Errors
 /// [`ConfigErrors`]: all mistakes of the text. Where it is not TOML, only what is wrong with its syntax. No error,
-/// warning or `Debug` of the plan shows a value of `[broker.librdkafka]` or of a plugin's `config`.
+/// warning or `Debug` of the plan shows a value of `[broker.librdkafka]`, of a plugin's `config`, or a token of `[admin]`.
 pub fn compile(text: &str, file_name: &str, variables: &dyn Variables) -> Result<(Plan, Vec<Warning>), ConfigErrors> {
     let findings = Findings::default();
     let document = read::parse(text, &findings);
@@ -48,7 +48,7 @@ fn resolve(raw: Raw, findings: &Findings) -> Option<Plan> {
         routes: routes?,
         topics,
         feeds: feeds.into_iter().map(feed_plan).collect(),
-        admin: admin.map(|admin| AdminPlan { listen: admin.listen }),
+        admin,
     };
     findings.is_sound().then_some(plan)
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +13,10 @@ use pointsman_core::condition::Condition;
 use pointsman_core::delivery::TopicId;
 use pointsman_core::policy::FailurePolicy;
 use pointsman_core::port::{PluginId, StartAt};
+
+mod admin;
+
+pub use admin::{AdminPlan, Open, Role, TokenPlan, TokenSecret};
 
 /// The whole plan.
 #[derive(Debug)]
@@ -46,14 +49,6 @@ impl Plan {
         let spare = (processors.get() - usize::from(!waits)).min(RouterPlan::WORKERS_MAX);
         self.router.workers.or(NonZeroUsize::new(spare)).unwrap_or(NonZeroUsize::MIN)
     }
-}
-
-/// `[admin]`.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct AdminPlan {
-    /// Where it listens: an address of this machine that others can't reach. Port 0 lets the system choose one.
-    pub listen: SocketAddr,
 }
 
 /// `[router]`.

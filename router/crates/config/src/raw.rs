@@ -2,7 +2,6 @@
 //! blame keeps its place in the file.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use pointsman_core::policy::{Reaction, RetrySchedule};
 use pointsman_core::port::StartAt;
 
 use crate::findings::Span;
-use crate::plan::{ComponentPlan, DeliveryPlan, Matching, OnDead, Ordering, Secret};
+use crate::plan::{AdminPlan, ComponentPlan, DeliveryPlan, Matching, OnDead, Ordering, Secret};
 
 /// A value and its place in the file.
 #[derive(Clone, Debug)]
@@ -39,12 +38,7 @@ pub(crate) struct Raw {
     pub(crate) plugins: Vec<Plugin>,
     pub(crate) routes: Vec<Route>,
     pub(crate) feeds: Vec<Feed>,
-    pub(crate) admin: Option<Admin>,
-}
-
-/// `[admin]`.
-pub(crate) struct Admin {
-    pub(crate) listen: SocketAddr,
+    pub(crate) admin: Option<AdminPlan>,
 }
 
 /// `[[feeds]]`.

@@ -11,7 +11,8 @@ use crate::{ConfigErrors, Plan, REFERENCE, Variables, compile, refused_propertie
 
 fn variables() -> impl Variables {
     BTreeMap::from(
-        ["HOSTNAME", "KAFKA_PASSWORD", "ENRICH_TOKEN"].map(|name| (name.to_owned(), format!("value-of-{name}"))),
+        ["HOSTNAME", "KAFKA_PASSWORD", "ENRICH_TOKEN", "ONCALL_TOKEN"]
+            .map(|name| (name.to_owned(), format!("value-of-{name}"))),
     )
 }
 
@@ -117,7 +118,12 @@ fn the_reference_states_the_defaults_of_the_code() {
 fn a_plan_shows_no_secret() {
     let plan = format!("{:?}", compiled(REFERENCE).unwrap());
     assert!(plan.contains("value-of-HOSTNAME"));
-    assert!(!plan.contains("value-of-KAFKA_PASSWORD") && !plan.contains("value-of-ENRICH_TOKEN"), "{plan}");
+    assert!(
+        !plan.contains("value-of-KAFKA_PASSWORD")
+            && !plan.contains("value-of-ENRICH_TOKEN")
+            && !plan.contains("value-of-ONCALL_TOKEN"),
+        "{plan}"
+    );
 }
 
 /// The reference for the embedded log.

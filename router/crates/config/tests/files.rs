@@ -14,10 +14,15 @@ const SECRETS: [&str; 3] = ["hunter2", "swordfish", "topsecret"];
 
 /// The variables of every file.
 fn variables() -> impl Variables {
-    [("HOSTNAME", "host-1"), ("KAFKA_PASSWORD", "swordfish"), ("ENRICH_TOKEN", "topsecret")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into_iter()
-        .collect::<BTreeMap<_, _>>()
+    [
+        ("HOSTNAME", "host-1"),
+        ("KAFKA_PASSWORD", "swordfish"),
+        ("ENRICH_TOKEN", "topsecret"),
+        ("ONCALL_TOKEN", "swordfish-swordfish"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into_iter()
+    .collect::<BTreeMap<_, _>>()
 }
 
 fn each_file(kind: &str, check: impl Fn(&str, &str) -> String) {

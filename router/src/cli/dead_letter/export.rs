@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::choice::Choice;
-use super::{Desk, Failed, all_seen, counted, note_unsure, say_json};
+use super::choice::Chosen;
+use super::{Desk, Failed, all_seen, safe, say_json};
 use crate::cli::printable;
-use crate::dead_letter::{Letter, Selection, Tally, Topic, original, visit};
+use crate::dead_letter::{Letter, Selection, Tally, Topic, counted, note_unsure, original, visit};
 use crate::record_text::{Values, append_line};
 
 /// Write dead letters as JSON lines: whole records with all their headers, as `consume` prints them and `produce` reads them
@@ -18,7 +18,7 @@ use crate::record_text::{Values, append_line};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    pub(super) choice: Choice,
+    pub(super) choice: Chosen,
     /// Write the records that became the letters, as they were at their origin: without the headers that make them letters, and
     /// with the payload of those that were too large. What can't be told so is left out, and named.
     #[arg(long)]
@@ -127,7 +127,7 @@ fn write(
     };
     let visited = visit(desk.log, topics, selection, &mut append, desk.stop, note)?;
     all_seen(visited.ended)?;
-    note_unsure(&visited.tally, note);
+    note_unsure(&visited.tally, &mut safe(note));
     if let Some((place, why)) = first {
         let why = printable::line(&why.to_string());
         note(&format!("note: {} left out; the first is {place}: {why}", counted(without_original, "letter")));

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Row, Table};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::choice::Choice;
-use super::{Desk, Failed, counted, table};
+use super::choice::Chosen;
+use super::{Desk, Failed, table};
 use crate::cli::printable;
 use crate::dead_letter::{
-    Edit, Handling, Left, Order, Outcome, PartitionRule, Replay, Report, Signature, Site, Target, Timestamp, Verb,
-    handle,
+    Edit, Handling, HandlingLine, Left, Order, Outcome, PartitionRule, Replay, Report, ReportLine, Signature, Target,
+    Timestamp, Verb, counted, handle,
 };
 
 /// How often a person is told how far it has come.
@@ -30,7 +29,7 @@ const PROGRESS: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArguments {
     #[command(flatten)]
-    pub(super) choice: Choice,
+    pub(super) choice: Chosen,
     /// Where to: the topic that the record came from, which all see who read it; or the retry topic of its route, which nobody
     /// else sees, and where its attempts start anew.
     #[arg(long, value_enum, default_value = "source", help_heading = "What becomes of them")]
@@ -60,7 +59,7 @@ pub(crate) struct ReplayArguments {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiscardArguments {
     #[command(flatten)]
-    pub(super) choice: Choice,
+    pub(super) choice: Chosen,
     #[command(flatten)]
     how: How,
 }
@@ -163,13 +162,13 @@ pub(super) fn discard(
 
 fn print(
     verb: Verb,
-    choice: &Choice,
+    choice: &Chosen,
     how: &How,
     desk: &Desk<'_>,
     out: &mut dyn io::Write,
     note: &mut dyn FnMut(&str),
 ) -> Result<(), Failed> {
-    if !how.all && !choice.is_narrow() {
+    if !how.all && !choice.letters.is_narrow() {
         return Err(Failed::NoFilter);
     }
     let (topics, selection) = choice.find(desk, note)?;
@@ -179,7 +178,7 @@ fn print(
         dry_run: how.dry_run,
         ..Order::new(verb, Signature::of(&how.by))
     };
-    let site = Site { log: desk.log, plan: desk.plan, now_ms: desk.clock, stop: desk.stop };
+    let site = desk.site();
     let mut screen = Screen { how, out, shown: Vec::new(), seen: 0, told: Instant::now(), failed: None };
     let mut report = Report::default();
     let ended = handle(&site, &topics, &selection, &order, &mut report, &mut |handling| screen.see(handling), note);
@@ -206,7 +205,7 @@ impl Screen<'_> {
     fn see(&mut self, handling: &Handling) {
         self.seen += 1;
         if self.how.json {
-            let line = line(handling).and_then(|line| serde_json::to_string(&line));
+            let line = HandlingLine::new(handling).and_then(|line| serde_json::to_string(&line));
             let written =
                 line.map_err(io::Error::from).and_then(|line| writeln!(self.out, "{}", printable::json(&line)));
             if let Err(error) = written {
@@ -227,7 +226,7 @@ impl Screen<'_> {
             return Err(error.into());
         }
         if how.json {
-            let summary = serde_json::to_string(&Last { summary: Summary::new(report, how) })?;
+            let summary = serde_json::to_string(&Last { summary: ReportLine::new(report, how.dry_run) })?;
             return Ok(writeln!(out, "{}", printable::json(&summary))?);
         }
         if !shown.is_empty() {
@@ -247,71 +246,9 @@ impl Screen<'_> {
     }
 }
 
-/// One letter, as JSON.
-#[derive(Serialize)]
-struct Line {
-    letter: String,
-    /// `replayed`, `parked`, `discarded`, `left-alone` or `failed`; in a dry run, what would be.
-    outcome: &'static str,
-    /// What was written, with topic and partition.
-    record: Option<Box<RawValue>>,
-    /// Why nothing was.
-    why: Option<String>,
-}
-
-fn line(Handling { letter, outcome }: &Handling) -> Result<Line, serde_json::Error> {
-    let record = match outcome {
-        Outcome::Replayed(record) | Outcome::Parked(record) => Some(RawValue::from_string(record.to_line())?),
-        Outcome::Discarded | Outcome::LeftAlone(_) | Outcome::Failed(_) => None,
-    };
-    let why = match outcome {
-        Outcome::LeftAlone(why) => Some(why.to_string()),
-        Outcome::Failed(why) => Some(why.clone()),
-        Outcome::Replayed(_) | Outcome::Parked(_) | Outcome::Discarded => None,
-    };
-    let name = match outcome {
-        Outcome::Replayed(_) => "replayed",
-        Outcome::Parked(_) => "parked",
-        Outcome::Discarded => "discarded",
-        Outcome::LeftAlone(_) => "left-alone",
-        Outcome::Failed(_) => "failed",
-    };
-    Ok(Line { letter: letter.to_string(), outcome: name, record, why })
-}
-
 #[derive(Serialize)]
 struct Last {
-    summary: Summary,
-}
-
-/// All of them, as JSON.
-#[derive(Serialize)]
-struct Summary {
-    dry_run: bool,
-    replayed: u64,
-    parked: u64,
-    discarded: u64,
-    left_alone: u64,
-    failed: u64,
-    handled_before: u64,
-    handled_meanwhile: u64,
-    read: u64,
-}
-
-impl Summary {
-    fn new(report: &Report, how: &How) -> Self {
-        Self {
-            dry_run: how.dry_run,
-            replayed: report.replayed,
-            parked: report.parked,
-            discarded: report.discarded,
-            left_alone: report.left_alone.values().map(|left| left.count).sum(),
-            failed: report.failed.as_ref().map_or(0, |left| left.count),
-            handled_before: report.handled_before,
-            handled_meanwhile: report.handled_meanwhile,
-            read: report.read,
-        }
-    }
+    summary: ReportLine,
 }
 
 /// A line for each letter.

@@ -1,16 +1,14 @@
 //! `pointsman dead-letter ls`: a line for each letter.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::ops::ControlFlow;
 
 use comfy_table::{CellAlignment, Row};
-use serde::Serialize;
 
-use super::choice::Choice;
-use super::{Desk, Failed, all_seen, cause, counted, done, handled, note_unsure, picked, say_json, table, time, whose};
+use super::choice::Chosen;
+use super::{Desk, Failed, cause, done, picked, safe, say_json, table, time, whose};
 use crate::cli::printable;
-use crate::dead_letter::{AuditRecord, Letter, Summary, Tally, Topic, visit_open};
+use crate::dead_letter::{AuditRecord, List, Listed, Summary, counted, list};
 
 /// Longest key in the list.
 const KEY_MAX_CHARACTERS: usize = 40;
@@ -19,7 +17,7 @@ const KEY_MAX_CHARACTERS: usize = 40;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    pub(super) choice: Choice,
+    pub(super) choice: Chosen,
     /// Show no more than so many, the newest.
     #[arg(long, value_name = "LETTERS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     limit: u64,
@@ -31,50 +29,18 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Answer {
-    letters: VecDeque<Listed>,
-    #[serde(flatten)]
-    tally: Tally,
-}
-
-/// A letter, and what was done about it last.
-#[derive(Serialize)]
-struct Listed {
-    #[serde(flatten)]
-    letter: Summary,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    handled: Option<AuditRecord>,
-}
-
 pub(super) fn print(
     arguments: &Arguments,
     desk: &Desk<'_>,
     out: &mut dyn io::Write,
     note: &mut dyn FnMut(&str),
 ) -> Result<(), Failed> {
-    let (topics, selection) = arguments.choice.find(desk, note)?;
-    let handled_before = handled(&topics, desk, &mut |_| {}, note)?;
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
-    let mut letters = VecDeque::new();
-    let mut keep = |topic: &Topic, letter: &Letter<'_>| {
-        if letters.len() == limit {
-            letters.pop_front();
-        }
-        letters.push_back(Listed { letter: Summary::new(topic, letter), handled: None });
-        ControlFlow::Continue(())
-    };
-    let is_left_out = |letter: &Letter<'_>| !arguments.all && handled_before.has(letter);
-    let visited = visit_open(desk.log, &topics, &is_left_out, &selection, &mut keep, desk.stop, note)?;
-    all_seen(visited.ended)?;
-    note_unsure(&visited.tally, note);
-    if arguments.all {
-        add_fates(&mut letters, &topics, desk)?;
-    }
-    let tally = visited.tally;
+    let listed = list(&desk.site(), &arguments.choice.letters, limit, arguments.all, &mut safe(note))?;
     if arguments.json {
-        return say_json(&Answer { letters, tally }, out);
+        return say_json(&listed, out);
     }
+    let List { letters, tally } = listed;
     if !letters.is_empty() {
         writeln!(out, "{}", rows(&letters, desk).trim_fmt())?;
     }
@@ -87,22 +53,6 @@ pub(super) fn print(
     } else {
         writeln!(out, "{of}{left_out}")?;
     }
-    Ok(())
-}
-
-/// Looks up what became of the letters that are shown.
-fn add_fates(letters: &mut VecDeque<Listed>, topics: &[Topic], desk: &Desk<'_>) -> Result<(), Failed> {
-    let places = letters.iter().enumerate().map(|(index, listed)| (listed.letter.place.clone(), index));
-    let places: HashMap<_, _> = places.collect();
-    let mut see = |record: AuditRecord| {
-        let listed = places.get(&record.letter).and_then(|index| letters.get_mut(*index));
-        // Of a topic that was made anew, it may be about another letter.
-        if let Some(listed) = listed.filter(|listed| listed.letter.written.unwrap_or(-1) == record.written) {
-            listed.handled = Some(record);
-        }
-    };
-    // What is wrong with the audit topics was said already.
-    handled(topics, desk, &mut see, &mut |_| {})?;
     Ok(())
 }
 

@@ -7,10 +7,10 @@ use comfy_table::{CellAlignment, Row, Table};
 use pointsman_config::plan::RoutePlan;
 use serde::Serialize;
 
-use super::{Desk, Failed, cause, counted, say_json, table, time};
-use crate::cli::configuration::find_route;
+use super::{Desk, Failed, cause, say_json, table, time};
 use crate::cli::printable;
-use crate::dead_letter::{HeldKey, Signature, Site, held_keys, release};
+use crate::dead_letter::{HeldKey, Signature, counted, held_keys, release};
+use crate::lookup::find_route;
 
 /// Release keys that a dead letter holds (`on_dead = "park-key"`): their later records are run again.
 ///
@@ -71,8 +71,7 @@ pub(super) fn print(
     }
     let released = !arguments.dry_run;
     let keys = if released {
-        let site = Site { log: desk.log, plan: desk.plan, now_ms: desk.clock, stop: desk.stop };
-        release(&site, &held, &Signature::of(&arguments.by), note)?
+        release(&desk.site(), &held, &Signature::of(&arguments.by), note)?
     } else {
         held.iter().collect()
     };

@@ -4,15 +4,11 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
-use pointsman_core::record::{Header, OwnedHeader, OwnedRecord, TopicPartition};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use pointsman_core::record::{Header, OwnedHeader, OwnedRecord};
 
-use super::choice::Whereabouts;
-use super::{Desk, Failed, cause, counted, done, expiry, payload, say_json, time};
+use super::{Desk, Failed, cause, done, expiry, payload, safe, say_json, time};
 use crate::cli::printable;
-use crate::dead_letter::{AuditError, AuditRecord, Found, Payload, Place, Summary, Topic, find, history as audited};
-use crate::record_text::{Values, append_line};
+use crate::dead_letter::{AuditRecord, Found, Payload, Summary, counted, show};
 
 /// Show one dead letter in full: why and when it failed, its headers and its payload.
 ///
@@ -24,26 +20,15 @@ pub(crate) struct Arguments {
     /// The letter, as `ls` names it: topic/partition/offset, or partition/offset with --route or --topic.
     #[arg(value_name = "LETTER")]
     place: String,
-    #[command(flatten)]
-    whereabouts: Whereabouts,
+    /// A letter of this route, in its dead-letter topic. With --topic: in that one.
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
+    /// A letter in this topic.
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
     /// Print it as one JSON object.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Serialize)]
-struct Answer {
-    letter: Summary,
-    /// The record as it lies in the topic, as `consume` prints it.
-    record: Box<RawValue>,
-    /// Where the payload is: `here`, `at-origin` or `gone`.
-    payload: &'static str,
-    /// The record at the origin, where the payload is there.
-    at_origin: Option<Box<RawValue>>,
-    /// Why the payload is gone.
-    gone: Option<String>,
-    /// What was done about it, the oldest first.
-    handled: Vec<AuditRecord>,
 }
 
 pub(super) fn print(
@@ -52,67 +37,13 @@ pub(super) fn print(
     out: &mut dyn io::Write,
     note: &mut dyn FnMut(&str),
 ) -> Result<(), Failed> {
-    let (topic, place) = arguments.place(desk, note)?;
-    let found = find(desk.log, place, desk.stop, note)?;
-    let summary = Summary::new(&topic, &found.letter());
-    let handled = match audited(desk.log, &topic, &found.letter(), desk.stop, note) {
-        Ok(handled) => handled,
-        Err(AuditError::Stopped) => return Err(Failed::Interrupted),
-        Err(error @ (AuditError::Log(_) | AuditError::Read(_))) => {
-            note(&format!("note: whether it was handled is not known: {error}"));
-            Vec::new()
-        }
-    };
-    if arguments.json {
-        return say_json(&answer(&found, summary, handled)?, out);
+    let Arguments { place, route, topic, json, .. } = arguments;
+    let shown = show(&desk.site(), place, route.as_deref(), topic.as_deref(), &mut safe(note))?;
+    if *json {
+        return say_json(&shown.into_json()?, out);
     }
-    out.write_all(text(&found, &summary, &handled).as_bytes())?;
+    out.write_all(text(&shown.found, &shown.summary, &shown.handled).as_bytes())?;
     Ok(())
-}
-
-impl Arguments {
-    /// The letter's topic, which is there and has its partition.
-    fn place(&self, desk: &Desk<'_>, note: &mut dyn FnMut(&str)) -> Result<(Topic, Place), Failed> {
-        let topics = |whereabouts: &Whereabouts, note: &mut dyn FnMut(&str)| whereabouts.topics(desk, note);
-        let (topic, place) = match self.place.parse::<Place>() {
-            Ok(place) => {
-                let named = Whereabouts { route: None, topic: Some(place.partition.topic.to_string()) };
-                (topics(&named, note)?.into_iter().next(), place)
-            }
-            Err(_) => {
-                let topic = match topics(&self.whereabouts, note)?.as_slice() {
-                    [topic] => topic.clone(),
-                    _ => return Err(Failed::Place(format!("{:?} does not say which topic it is in", self.place))),
-                };
-                let whole = format!("{}/{}", topic.name, self.place);
-                let place = whole.parse().map_err(|_| Failed::Place(format!("{:?} names no record", self.place)))?;
-                (Some(topic), place)
-            }
-        };
-        let topic = topic.ok_or_else(|| Failed::Place(format!("{:?} names no topic", self.place)))?;
-        let Place { partition: TopicPartition { partition, .. }, .. } = place;
-        if !u32::try_from(partition).is_ok_and(|number| number < topic.partitions) {
-            return Err(Failed::NoPartition { topic: topic.name, partition, count: topic.partitions });
-        }
-        Ok((topic, place))
-    }
-}
-
-fn answer(found: &Found, letter: Summary, handled: Vec<AuditRecord>) -> Result<Answer, serde_json::Error> {
-    let line = |partition: &TopicPartition, record: &OwnedRecord| {
-        let mut line = String::new();
-        append_line(&mut line, partition, record.as_record(), Values::Text);
-        RawValue::from_string(line)
-    };
-    let (payload, at_origin, gone) = match &found.payload {
-        Payload::Here => ("here", None, None),
-        Payload::AtOrigin(record) => {
-            let origin = found.account.origin.place();
-            ("at-origin", origin.map(|(partition, _)| line(&partition, record)).transpose()?, None)
-        }
-        Payload::Gone(why) => ("gone", None, Some(why.clone())),
-    };
-    Ok(Answer { letter, record: line(&found.place.partition, &found.record)?, payload, at_origin, gone, handled })
 }
 
 /// The letter for a person.

@@ -1,17 +1,13 @@
 //! `pointsman dead-letter stats`: letters by cause.
 
 use std::io;
-use std::ops::ControlFlow;
 
 use comfy_table::{CellAlignment, Row, Table};
-use serde::Serialize;
 
-use super::choice::Choice;
-use super::{
-    Desk, Failed, all_seen, cause, counted, expiry, handled, note_unsure, picked, say_json, table, time, whose,
-};
+use super::choice::Chosen;
+use super::{Desk, Failed, cause, expiry, picked, safe, say_json, table, time, whose};
 use crate::cli::printable;
-use crate::dead_letter::{Causes, Group, Letter, Tally, Topic, visit_open};
+use crate::dead_letter::{Causes, Counted, Group, count, counted};
 
 /// Count dead letters that were not handled by why they failed, the most frequent cause first.
 ///
@@ -19,7 +15,7 @@ use crate::dead_letter::{Causes, Group, Letter, Tally, Topic, visit_open};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    pub(super) choice: Choice,
+    pub(super) choice: Chosen,
     /// Those that were handled, too.
     #[arg(long)]
     all: bool,
@@ -28,37 +24,17 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Answer {
-    causes: Vec<Group>,
-    /// Letters of further causes than are told apart.
-    others: u64,
-    #[serde(flatten)]
-    tally: Tally,
-}
-
 pub(super) fn print(
     arguments: &Arguments,
     desk: &Desk<'_>,
     out: &mut dyn io::Write,
     note: &mut dyn FnMut(&str),
 ) -> Result<(), Failed> {
-    let (topics, selection) = arguments.choice.find(desk, note)?;
-    let handled_before = handled(&topics, desk, &mut |_| {}, note)?;
-    let mut causes = Causes::default();
-    let mut count = |topic: &Topic, letter: &Letter<'_>| {
-        causes.add(topic, letter);
-        ControlFlow::Continue(())
-    };
-    let is_left_out = |letter: &Letter<'_>| !arguments.all && handled_before.has(letter);
-    let visited = visit_open(desk.log, &topics, &is_left_out, &selection, &mut count, desk.stop, note)?;
-    all_seen(visited.ended)?;
-    note_unsure(&visited.tally, note);
-    let (groups, others) = causes.into_groups();
-    let tally = visited.tally;
+    let counted_letters = count(&desk.site(), &arguments.choice.letters, arguments.all, &mut safe(note))?;
     if arguments.json {
-        return say_json(&Answer { causes: groups, others, tally }, out);
+        return say_json(&counted_letters, out);
     }
+    let Counted { causes: groups, others, tally } = counted_letters;
     if !groups.is_empty() {
         writeln!(out, "{}", rows(&groups, desk).trim_fmt())?;
     }

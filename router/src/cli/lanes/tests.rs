@@ -115,7 +115,7 @@ fn without_a_door_in_the_file_the_remedy_is_told() {
     let config = "version = 1\n[router]\nname = \"r\"\n[broker]\nembedded = \".\"\n[[routes]]\nname = \"r\"\nfrom = [\"s\"]\n[[routes.outputs]]\ntopic = \"o\"\n";
     let find = |more: &str, route| {
         std::fs::write(&file, format!("{config}{more}")).unwrap();
-        let door = DoorArguments { file: Some(file.clone()), at: None };
+        let door = DoorArguments { file: Some(file.clone()), at: None, token_file: None };
         let found = find(&door, route, &PartArguments { topic: None, partition: None });
         found.map(|_| ()).map_err(|failed| (failed.exit(), failed.to_string()))
     };

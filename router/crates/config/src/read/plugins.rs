@@ -81,7 +81,8 @@ fn component(table: &Table<'_>) -> Option<ComponentPlan> {
     }
 }
 
-fn sha256(field: &Field<'_>) -> Option<[u8; 32]> {
+/// A digest, in hexadecimal digits.
+pub(super) fn sha256(field: &Field<'_>) -> Option<[u8; 32]> {
     let text = field.text("\"e3b0c442…\"")?;
     let digits = text.value.as_bytes();
     let mut digest = [0; 32];
