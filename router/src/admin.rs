@@ -6,7 +6,7 @@
 //! | `entry` | who gets in: tokens, roles, no browsers |
 //! | `audit` | each thing that is done or refused, as a line of the log |
 //! | `api` | all paths, and the document that describes them |
-//! | `lanes`, `plugins`, `control`, … | what the paths do |
+//! | `lanes`, `plugins`, `watch`, `control`, … | what the paths do |
 //! | `answer`, `work` | refusals; what blocks |
 //! | `client` | the other side |
 //!
@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use crate::lanes::Lanes;
 use crate::log_filter::{self, LogFilter};
 use crate::running::Running;
+use crate::telemetry::Telemetry;
 use crate::topology::Topology;
 
 mod answer;
@@ -38,6 +39,7 @@ mod plugins;
 mod server;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod work;
 
 pub use answer::Complaint;
@@ -47,6 +49,7 @@ pub use control::{Draining, LogLevel};
 pub use lanes::{Listing, Outcome, Wish};
 pub use plugins::{BreakerListing, BreakerReport, LimitsReport, PausedLane, PluginListing, PluginReport, TermsReport};
 pub use server::{Door, DoorError, Serving};
+pub use watch::{LagListing, RouteListing};
 
 /// What the door answers from.
 pub struct Office {
@@ -57,23 +60,27 @@ pub struct Office {
     digests: Vec<String>,
     drain: mpsc::Sender<()>,
     log_filter: Option<&'static LogFilter>,
+    telemetry: Telemetry,
     hands: work::Hands,
 }
 
 impl Office {
     /// Of a running router. `drain` is told when it is to stop.
-    #[must_use]
-    pub fn of(topology: &Topology, running: &Running, drain: mpsc::Sender<()>) -> Self {
+    ///
+    /// # Errors
+    /// There can be no thread to look at the log.
+    pub fn of(topology: &Topology, running: &Running, drain: mpsc::Sender<()>) -> io::Result<Self> {
         let digest = |index| topology.plugins.get(PluginId(index)).map(|plugin| plugin.digest().to_string());
-        Self {
+        Ok(Self {
             plan: Arc::clone(&topology.plan),
             lanes: running.lanes(),
             log: Arc::clone(&topology.log),
             digests: (0..).map_while(digest).collect(),
             drain,
             log_filter: log_filter::of_process(),
+            telemetry: running.telemetry(topology)?,
             hands: work::Hands::default(),
-        }
+        })
     }
 }
 

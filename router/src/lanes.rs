@@ -189,7 +189,7 @@ pub struct RetryPosition {
 }
 
 /// What a lane's breaker has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BreakerPosition {
     /// Failures have been the rule, and no success has closed it since.
     pub open: bool,

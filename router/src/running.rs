@@ -161,7 +161,7 @@ impl Running {
     /// # Errors
     /// The system's, if it gives no thread.
     pub fn telemetry(&self, topology: &Topology) -> std::io::Result<Telemetry> {
-        Telemetry::start(topology, self.counters(), self.lanes())
+        Telemetry::start(self.counters(), self.lanes(), topology.plugins.clone(), Arc::clone(&topology.log))
     }
 
     /// Stops: no more records are taken in, what is judged is delivered, what is settled is committed. The answer is

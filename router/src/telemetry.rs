@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pointsman_config::Plan;
 use pointsman_core::failure::FailureClass;
 use pointsman_core::lag::{age, until_gone};
-use pointsman_core::port::PluginId;
+use pointsman_core::port::{Log, PluginId};
 use pointsman_wasm::Plugins;
 
 use crate::counters::{Counters, Fate};
@@ -25,10 +25,13 @@ pub(crate) mod exposition;
 mod health;
 mod process;
 mod reference;
+mod report;
 mod survey;
 
+pub use exposition::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 pub use health::{Health, Unready};
 pub use reference::page as reference_page;
+pub use report::{Fates, LaneLag, RouteReport};
 
 /// How long workers are waited for. What they have not told by then is missing from the metrics.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -52,13 +55,13 @@ impl Telemetry {
     /// # Errors
     /// The system's, if it gives no thread.
     pub(crate) fn start(
-        topology: &crate::topology::Topology,
         counters: Arc<Counters>,
         lanes: Lanes,
+        plugins: Plugins,
+        log: Arc<dyn Log>,
     ) -> std::io::Result<Self> {
-        let plan = Arc::clone(&topology.plan);
-        let survey = Survey::start(Arc::clone(&plan), Arc::clone(&topology.log), lanes.clone())?;
-        let plugins = topology.plugins.clone();
+        let plan = Arc::clone(&lanes.plan);
+        let survey = Survey::start(Arc::clone(&plan), log, lanes.clone())?;
         Ok(Self(Arc::new(Inner { plan, counters, lanes, plugins, survey, started: SystemTime::now() })))
     }
 

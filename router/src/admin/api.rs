@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 
 use super::answer::{Complaint, Refused, as_complaint};
 use super::entry::{Porter, enter};
-use super::{Office, control, dead_letters, lanes, plugins};
+use super::{Office, control, dead_letters, lanes, plugins, watch};
 
 /// Bytes of the body of a request.
 const BODY_MAX: usize = 64 << 10;
@@ -52,6 +52,7 @@ impl Default for Within {
     modifiers(&Token),
     security(("token" = [])),
     tags(
+        (name = "watch", description = "How it goes"),
         (name = "lanes", description = "Where each lane stands, and what it may be told"),
         (name = "plan", description = "What the router runs by"),
         (name = "dead letters", description = "Looked at, replayed and discarded, as `pointsman dead-letter` does it"),
@@ -75,6 +76,11 @@ impl Modify for Token {
 fn paths() -> OpenApiRouter<Arc<Office>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(openapi))
+        .routes(routes!(watch::metrics))
+        .routes(routes!(watch::healthz))
+        .routes(routes!(watch::readyz))
+        .routes(routes!(watch::routes))
+        .routes(routes!(watch::lag))
         .routes(routes!(lanes::list))
         .routes(routes!(lanes::pause))
         .routes(routes!(lanes::resume))

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use pointsman_config::plan::{AdminPlan, Secret};
+use pointsman_wasm::Plugins;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{self, Receiver};
@@ -18,6 +19,7 @@ use super::api::{self, Within, document};
 use super::entry::{Porter, is_this_machine};
 use super::server::Bounds;
 use super::*;
+use crate::counters::Counters;
 use crate::dead_letter::tests::sample;
 use crate::dispatch::Workers;
 use crate::lanes::tests::plan_with;
@@ -57,9 +59,14 @@ pub(super) fn open_with(admin: Option<&str>, bounds: Bounds, within: Within) -> 
     let (folder, log) = sample();
     let (drain, drained) = mpsc::channel(1);
     let workers = Arc::new(Workers::new(Vec::new()));
+    let lanes = Lanes { plan: Arc::clone(&plan), workers, groups: Vec::new() };
+    let log: Arc<dyn Log> = Arc::new(log);
+    let counters = Arc::new(Counters::new(&plan));
+    let plugins = Plugins::new(Vec::new());
     let office = Office {
-        lanes: Lanes { plan: Arc::clone(&plan), workers, groups: Vec::new() },
-        log: Arc::new(log),
+        telemetry: Telemetry::start(counters, lanes.clone(), plugins, Arc::clone(&log)).unwrap(),
+        lanes,
+        log,
         digests: Vec::new(),
         drain,
         log_filter: None,

@@ -9,12 +9,15 @@ use super::answer::Refused;
 
 /// Questions to lanes at a time. Each waits for the workers, 10 s at most.
 const LANES: usize = 8;
+/// Looks at the whole at a time. Each waits for the workers, a second at most.
+const WATCHING: usize = 4;
 /// Readings of dead letters at a time: each may hold a batch of every partition in memory.
 const READINGS: usize = 2;
 
 /// How much is done at a time.
 pub(super) struct Hands {
     pub(super) lanes: Hand,
+    pub(super) watching: Hand,
     pub(super) reading: Hand,
     /// One replays or discards: a second would end the first.
     pub(super) handling: Hand,
@@ -26,6 +29,7 @@ impl Default for Hands {
         let handling = "dead letters are being replayed or discarded already; wait until that is done";
         Self {
             lanes: Hand::new(LANES, StatusCode::SERVICE_UNAVAILABLE, busy),
+            watching: Hand::new(WATCHING, StatusCode::SERVICE_UNAVAILABLE, busy),
             reading: Hand::new(READINGS, StatusCode::SERVICE_UNAVAILABLE, busy),
             handling: Hand::new(1, StatusCode::CONFLICT, handling),
         }

@@ -74,7 +74,7 @@ pub(crate) fn until_stopped<T>(topology: &Topology, started: impl FnOnce(&Runnin
         let _serving = match door {
             Some((door, admin)) => {
                 tracing::info!(address = %door.address(), tokens = admin.tokens.len(), "the admin door is open");
-                Some(door.answer(admin, Office::of(topology, &running, drain.clone()))?)
+                Some(door.answer(admin, Office::of(topology, &running, drain.clone())?)?)
             }
             None => None,
         };

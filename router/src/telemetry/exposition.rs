@@ -11,8 +11,8 @@ use prometheus_client::registry::Registry;
 use super::catalogue::{Kind, Metric};
 use crate::counters::histogram::Distribution;
 
-/// Media type of the text.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Media type of the metrics' text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One metric, with all that is told of it.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,14 +1,15 @@
 //! Whether a router is well enough to be left alone.
 
+use pointsman_core::lag::Status;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::since;
 use super::survey::Findings;
 use crate::lanes::{LaneName, LaneReport, Look, State};
-use pointsman_core::lag::Status;
 
 /// What a router says of itself.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Health {
     /// Whether it does its work. One that is behind is ready; one that stands still is not.
     pub ready: bool,
@@ -21,7 +22,7 @@ pub struct Health {
 }
 
 /// A reason why a router is not ready.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Unready {
     /// The lane; `None` where it is a worker.
     pub lane: Option<LaneName>,

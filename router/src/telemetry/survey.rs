@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pointsman_config::Plan;
 use pointsman_config::plan::RoutePlan;
-use pointsman_core::lag::{History, Observation, Status, Terms};
+use pointsman_core::lag::{History, Observation, Rates, Status, Terms};
 use pointsman_core::port::{Log, TopicInfo, TopicSettings};
 use pointsman_core::record::TopicPartition;
 
@@ -42,12 +42,21 @@ pub(crate) struct Findings {
     pub(crate) dead_letters: BTreeMap<Arc<str>, DeadLetters>,
 }
 
+impl Findings {
+    /// The worst status of the lanes of this route.
+    pub(crate) fn worst_of(&self, route: &str) -> Option<Status> {
+        let lanes = self.lanes.iter().filter(|(lane, _)| lane.route == *route);
+        lanes.map(|(_, found)| found.status).max_by_key(|status| status.weight())
+    }
+}
+
 /// What was found of a lane.
 pub(crate) struct LaneFindings {
     pub(crate) observation: Observation,
     /// When the oldest record was written that has no fate yet; `None` where there is none, or where it is not known.
     pub(crate) oldest_ms: Option<i64>,
     pub(crate) status: Status,
+    pub(crate) rates: Option<Rates>,
     pub(crate) drain_ms: Option<u64>,
     /// How long the source topic keeps its records; `None` where that is for ever, or not known.
     pub(crate) retention: Option<Duration>,
@@ -135,7 +144,7 @@ impl Surveyor {
             let observation = observe(&position, first, end, now);
             let history = self.histories.entry(lane.clone()).or_insert_with(|| History::new(REMEMBERED));
             history.push(observation);
-            let (status, drain_ms) = (history.status(&PATIENCE), history.drain_ms());
+            let (status, rates, drain_ms) = (history.status(&PATIENCE), history.rates(), history.drain_ms());
             let has_some = observation.lag().is_some_and(|lag| lag > 0);
             let mut oldest_ms = position.oldest_ms;
             if has_some && oldest_ms.is_none() {
@@ -144,7 +153,14 @@ impl Surveyor {
             let retention = self.retention(&partition.topic);
             lanes.insert(
                 lane,
-                LaneFindings { observation, oldest_ms: oldest_ms.filter(|_| has_some), status, drain_ms, retention },
+                LaneFindings {
+                    observation,
+                    oldest_ms: oldest_ms.filter(|_| has_some),
+                    status,
+                    rates,
+                    drain_ms,
+                    retention,
+                },
             );
         }
         Findings { lanes, dead_letters: self.dead_letters(&mut left), at: Some(Instant::now()) }
