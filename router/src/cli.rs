@@ -13,6 +13,7 @@ mod consume;
 mod dead_letter;
 mod dev;
 mod doctor;
+mod door;
 mod interrupt;
 mod lanes;
 mod log;
@@ -21,10 +22,12 @@ mod offsets;
 mod plugin;
 mod printable;
 mod produce;
+mod routes;
 mod run;
 mod table;
 mod test;
 mod token;
+mod top;
 
 pub(crate) use dev::program;
 
@@ -54,6 +57,8 @@ enum Command {
     Offsets(offsets::Command),
     #[command(subcommand)]
     Plugin(plugin::Command),
+    Routes(routes::Arguments),
+    Top(top::Arguments),
 }
 
 /// How a command ended. The numbers are documented, and stay.
@@ -106,6 +111,8 @@ pub fn main() -> ExitCode {
         Command::Lanes(arguments) => lanes::execute(&arguments),
         Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
+        Command::Routes(arguments) => routes::execute(&arguments),
+        Command::Top(arguments) => top::execute(&arguments),
     };
     match UNSAID.get() {
         Some(error) if exit == Exit::Fine => output_failed(error, &mut complain),

@@ -10,8 +10,9 @@ use thiserror::Error;
 use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder};
 
-use super::{Complaint, Listing, Outcome, Wish};
+use super::{Complaint, LagListing, Listing, Outcome, RouteListing, Wish};
 use crate::lanes::{Done, LaneName, LaneReport, Verb};
+use crate::telemetry::{LaneLag, RouteReport};
 
 /// More than the router waits for its workers.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,8 +68,28 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn lanes(&self) -> Result<Vec<LaneReport>, ClientError> {
-        let answer = self.shown(self.agent.get(format!("http://{}/v1/lanes", self.address))).call();
-        self.read(answer).map(|Listing { lanes }| lanes)
+        self.get("lanes").map(|Listing { lanes }| lanes)
+    }
+
+    /// The routes, in the order of the configuration.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn routes(&self) -> Result<Vec<RouteReport>, ClientError> {
+        self.get("routes").map(|RouteListing { routes }| routes)
+    }
+
+    /// How far each lane is behind, in the order of their names.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn lag(&self) -> Result<Vec<LaneLag>, ClientError> {
+        self.get("lag").map(|LagListing { lanes }| lanes)
+    }
+
+    fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, ClientError> {
+        let answer = self.shown(self.agent.get(format!("http://{}/v1/{what}", self.address))).call();
+        self.read(answer)
     }
 
     /// Tells a lane what to do; the answer is what it does.

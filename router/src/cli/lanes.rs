@@ -1,16 +1,12 @@
 //! `pointsman lanes`: asks a running router for its lanes, and tells them what to do.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
 use clap::Args;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::configuration;
+use super::door::{DoorArguments, DoorFailed};
 use super::table::{table, width};
-use super::token::{self, TokenError};
 use super::{Exit, complain, printable, say};
 use crate::admin::{Client, ClientError, Listing};
 use crate::lanes::{Done, LaneName, LaneReport, Selection, Unclear, Verb, lane_to_skip};
@@ -84,21 +80,6 @@ struct SkipArguments {
     drop: bool,
 }
 
-/// Where the router is.
-#[derive(Debug, Args)]
-struct DoorArguments {
-    /// The configuration file of the router, whose `[admin] listen` says where its door is.
-    #[arg(required_unless_present = "at", conflicts_with = "at")]
-    file: Option<PathBuf>,
-    /// The door, such as 127.0.0.1:7090, in place of the file.
-    #[arg(long, value_name = "ADDRESS")]
-    at: Option<SocketAddr>,
-    /// A file with the token that the door asks for. Without it, the token is that of the variable POINTSMAN_TOKEN, or one of those in
-    /// the configuration file.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-}
-
 #[derive(Debug, Args)]
 struct PartArguments {
     /// Those of this source topic only.
@@ -126,27 +107,14 @@ struct LaneArguments {
 /// There is no answer, or it is no.
 #[derive(Debug, Error)]
 enum Failed {
-    /// The configuration can't be used; that was said.
-    #[error("the configuration is wrong")]
-    Configuration(Exit),
-    #[error(
-        "{file} has no [admin] with a `listen`, so its router can't be asked: add one and restart the router, or name a door with --at"
-    )]
-    NoDoor { file: String },
-    #[error(
-        "the system chose the port of the door, since `[admin] listen` says 0: name the address that the router has logged, with --at"
-    )]
-    AnyPort,
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Door(#[from] DoorFailed),
     #[error(transparent)]
     NoRoute(#[from] NoRoute),
     #[error("this router has no such lane; it has {}. Other partitions are those of other routers of the group", .has)]
     NoLane { has: String },
     #[error("{0} (--topic, --partition)")]
     Unclear(#[from] Unclear),
-    #[error(transparent)]
-    Client(#[from] ClientError),
     #[error("can't write the answer as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -154,10 +122,9 @@ enum Failed {
 impl Failed {
     fn exit(&self) -> Exit {
         match self {
-            Self::Configuration(exit) => *exit,
-            Self::NoDoor { .. } | Self::AnyPort | Self::NoRoute(_) | Self::Token(_) => Exit::Configuration,
-            Self::NoLane { .. } | Self::Unclear(_) | Self::Client(ClientError::Refused(_)) => Exit::No,
-            Self::Client(ClientError::Unreachable { .. } | ClientError::NoDoor { .. }) => Exit::NotStarted,
+            Self::Door(failed) => failed.exit(),
+            Self::NoRoute(_) => Exit::Configuration,
+            Self::NoLane { .. } | Self::Unclear(_) => Exit::No,
             Self::Json(_) => Exit::Fatal,
         }
     }
@@ -173,8 +140,7 @@ pub(crate) fn execute(Arguments { command, ls }: &Arguments) -> Exit {
     };
     match done {
         Ok(exit) => exit,
-        // Its mistakes were printed where they were found.
-        Err(Failed::Configuration(exit)) => exit,
+        Err(Failed::Door(failed)) => failed.told(),
         Err(failed) => {
             complain(&format!("error: {failed}"));
             failed.exit()
@@ -185,32 +151,16 @@ pub(crate) fn execute(Arguments { command, ls }: &Arguments) -> Exit {
 /// The door, and what of its lanes is meant.
 fn find(door: &DoorArguments, route: Option<&str>, part: &PartArguments) -> Result<(Client, Selection), Failed> {
     let selection = Selection { route: route.map(str::to_owned), topic: part.topic.clone(), partition: part.partition };
-    let mut token = token::given(door.token_file.as_deref(), std::env::var_os("POINTSMAN_TOKEN"))?;
-    let address = match (&door.file, door.at) {
-        (Some(file), _) => {
-            let plan = configuration::load(file).map_err(Failed::Configuration)?.plan;
-            if let Some(route) = route {
-                find_route(&plan, route)?;
-            }
-            let admin = plan.admin.ok_or_else(|| Failed::NoDoor { file: file.display().to_string() })?;
-            if admin.listen.port() == 0 {
-                return Err(Failed::AnyPort);
-            }
-            if token.is_none() {
-                token = token::of_file(&admin, &file.display().to_string())?;
-            }
-            token::reachable(admin.listen)
-        }
-        (None, Some(address)) => address,
-        // clap has asked for one of them.
-        (None, None) => return Err(Failed::NoDoor { file: "the command line".to_owned() }),
-    };
-    Ok((Client::new(address, token), selection))
+    let (client, plan) = door.open()?;
+    if let (Some(plan), Some(route)) = (&plan, route) {
+        find_route(plan, route)?;
+    }
+    Ok((client, selection))
 }
 
 fn list(LsArguments { door, route, part, json }: &LsArguments) -> Result<Exit, Failed> {
     let (client, selection) = find(door, route.as_deref(), part)?;
-    let mut lanes = client.lanes()?;
+    let mut lanes = client.lanes().map_err(DoorFailed::from)?;
     lanes.retain(|report| selection.picks(&report.lane));
     if *json {
         say(&printable::json(&serde_json::to_string_pretty(&Listing { lanes })?));
@@ -235,7 +185,7 @@ struct Told<'a> {
 
 fn tell(LaneArguments { door, route, part, json }: &LaneArguments, verb: Verb) -> Result<Exit, Failed> {
     let (client, selection) = find(door, Some(route), part)?;
-    let all = client.lanes()?;
+    let all = client.lanes().map_err(DoorFailed::from)?;
     let (picked, others): (Vec<LaneReport>, Vec<LaneReport>) =
         all.into_iter().partition(|report| selection.picks(&report.lane));
     if picked.is_empty() {
@@ -254,7 +204,7 @@ fn tell(LaneArguments { door, route, part, json }: &LaneArguments, verb: Verb) -
                 exit = Exit::No;
                 told.push(Told { lane, done: None, refused: Some(complaint.message) });
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(DoorFailed::from(error).into()),
         }
     }
     if *json {
