@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod event;
 pub mod failure;
 pub mod isolate;
+pub mod lag;
 pub mod metadata;
 pub mod parked;
 pub mod policy;

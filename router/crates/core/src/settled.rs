@@ -14,6 +14,12 @@ impl Settled {
         self.ranges.is_empty()
     }
 
+    /// How many offsets are settled.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.ranges.iter().map(|(from, to)| to.saturating_sub(*from).max(0).unsigned_abs()).sum()
+    }
+
     /// The ranges, in order: each from its first offset to the one behind its last.
     pub(crate) fn ranges(&self) -> impl ExactSizeIterator<Item = (i64, i64)> {
         self.ranges.iter().copied()
