@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 mod building;
 mod check;
+mod completions;
 pub(crate) mod configuration;
 mod consume;
 mod dead_letter;
@@ -53,6 +54,7 @@ enum Command {
     Offsets(offsets::Command),
     #[command(subcommand)]
     Plugin(plugin::Command),
+    Completions(completions::Arguments),
 }
 
 /// How a command ended. The numbers are documented, and stay.
@@ -105,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Lanes(arguments) => lanes::execute(&arguments),
         Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
+        Command::Completions(arguments) => completions::execute(&arguments),
     };
     match UNSAID.get() {
         Some(error) if exit == Exit::Fine => output_failed(error, &mut complain),
