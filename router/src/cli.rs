@@ -15,6 +15,7 @@ mod dead_letter;
 mod dev;
 mod doctor;
 mod interrupt;
+mod lag;
 mod lanes;
 mod log;
 pub(crate) mod logging;
@@ -22,6 +23,7 @@ mod offsets;
 mod plugin;
 mod printable;
 mod produce;
+pub(crate) mod redraw;
 mod run;
 mod table;
 mod test;
@@ -49,6 +51,7 @@ enum Command {
     #[command(subcommand)]
     DeadLetter(Box<dead_letter::Command>),
     Doctor(doctor::Arguments),
+    Lag(lag::Arguments),
     Lanes(lanes::Arguments),
     #[command(subcommand)]
     Offsets(offsets::Command),
@@ -87,6 +90,8 @@ pub fn main() -> ExitCode {
         Command::Dev(_) if io::stdout().is_terminal() => "error",
         // What lanes say of records that are given in order to fail is no news, and what an examination is told is in its answer.
         Command::Test(_) | Command::Doctor(_) => "off",
+        // What can't be found out is in the answer, and a picture is not to be written over.
+        Command::Lag(_) => "error",
         // To write lines would be measured, too.
         Command::Plugin(plugin::Command::Bench(_)) => "error",
         _ => "info",
@@ -104,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Consume(arguments) => consume::execute(&arguments),
         Command::DeadLetter(command) => dead_letter::execute(&command),
         Command::Doctor(arguments) => doctor::execute(&arguments),
+        Command::Lag(arguments) => lag::execute(&arguments),
         Command::Lanes(arguments) => lanes::execute(&arguments),
         Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
