@@ -1,7 +1,7 @@
 //! `pointsman lag` on a real Kafka: groups at rest and at work, ends without records, and another program's group.
 
 use std::fs;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use pointsman_core::port::{Commit, Log as _, StartAt};
@@ -50,8 +50,7 @@ fn partition<'a>(told: &'a Value, topic: &str, number: i32) -> anyhow::Result<&'
 }
 
 fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(UNIX_EPOCH.elapsed().unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
 fn commit(topic: &str, partition: i32, offset: i64) -> Commit {
