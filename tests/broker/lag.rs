@@ -17,10 +17,13 @@ use serde_json::Value;
 use crate::client::{DEADLINE, Member, log, plan};
 
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial::shared("lag::a_group_at_rest_is_told_in_records_and_seconds", a_group_at_rest),
+    Trial::shared(
+        "lag::a_group_at_rest_is_told_in_records_and_seconds",
+        a_group_at_rest_is_told_in_records_and_seconds,
+    ),
     Trial::shared("lag::ends_without_records_are_no_lag", ends_without_records_are_no_lag),
-    Trial::shared("lag::another_group_is_told_with_its_members", another_group),
-    Trial::shared("lag::many_partitions_are_asked_about_at_once", many_partitions),
+    Trial::shared("lag::another_group_is_told_with_its_members", another_group_is_told_with_its_members),
+    Trial::shared("lag::many_partitions_are_asked_about_at_once", many_partitions_are_asked_about_at_once),
     Trial::alone("lag::a_broker_that_does_not_answer_is_told", a_broker_that_does_not_answer_is_told),
 ];
 
@@ -68,7 +71,7 @@ fn minutes(count: i64, partition: i32) -> impl Iterator<Item = Sample> {
     })
 }
 
-fn a_group_at_rest(kafka: &Kafka) -> anyhow::Result<()> {
+fn a_group_at_rest_is_told_in_records_and_seconds(kafka: &Kafka) -> anyhow::Result<()> {
     let topic = Kafka::unique("lag");
     kafka.create_topics(&[TopicSpec::new(&topic, 3).with("retention.ms", "3600000")])?;
     kafka.fill(&topic, minutes(30, 0).chain(minutes(10, 1)))?;
@@ -122,7 +125,7 @@ fn ends_without_records_are_no_lag(kafka: &Kafka) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn another_group(kafka: &Kafka) -> anyhow::Result<()> {
+fn another_group_is_told_with_its_members(kafka: &Kafka) -> anyhow::Result<()> {
     let [one, other, group] = ["lag-one", "lag-other", "lag-group"].map(Kafka::unique);
     kafka.create_topic(&one, 2)?;
     kafka.create_topic(&other, 1)?;
@@ -161,7 +164,7 @@ fn another_group(kafka: &Kafka) -> anyhow::Result<()> {
 }
 
 /// In a few requests, and in the order of the question, whatever else was asked for.
-fn many_partitions(kafka: &Kafka) -> anyhow::Result<()> {
+fn many_partitions_are_asked_about_at_once(kafka: &Kafka) -> anyhow::Result<()> {
     let topic = Kafka::unique("lag-many");
     kafka.create_topic(&topic, 50)?;
     kafka.fill(&topic, (0..50).flat_map(|number| minutes(i64::from(number % 3), number)))?;

@@ -139,10 +139,12 @@ fn reader(partition: &PartitionLag) -> String {
 /// What is wrong, or why a status can't be told.
 fn note(partition: &PartitionLag) -> String {
     let lost = (partition.lost > 0).then(|| format!("{} lost to retention", partition.lost));
-    let unknown =
-        partition.status.filter(|status| matches!(status, Status::Unknown(_))).map(|status| status.to_string());
+    let missing = match partition.status {
+        Some(Status::Unknown(missing)) => Some(missing.to_string()),
+        _ => None,
+    };
     let problem = partition.problem.as_deref().map(printable::line);
-    lost.into_iter().chain(problem).chain(unknown).collect::<Vec<_>>().join("; ")
+    lost.into_iter().chain(problem).chain(missing).collect::<Vec<_>>().join("; ")
 }
 
 fn right(table: &mut Table, columns: std::ops::RangeInclusive<usize>) {
