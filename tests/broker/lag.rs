@@ -1,7 +1,7 @@
 //! `pointsman lag` on a real Kafka: groups at rest and at work, ends without records, and another program's group.
 
 use std::fs;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use pointsman_core::port::{Commit, Log as _, StartAt};
@@ -11,7 +11,9 @@ use pointsman_tests::places::Scratch;
 use pointsman_tests::router;
 use pointsman_tests::trials::Trial;
 use pointsman_tests::wait;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 use crate::client::{DEADLINE, Member, log, plan};
@@ -24,6 +26,11 @@ pub(crate) const TRIALS: &[Trial] = &[
     Trial::shared("lag::ends_without_records_are_no_lag", ends_without_records_are_no_lag),
     Trial::shared("lag::another_group_is_told_with_its_members", another_group_is_told_with_its_members),
     Trial::shared("lag::many_partitions_are_asked_about_at_once", many_partitions_are_asked_about_at_once),
+    Trial::shared("lag::open_transactions_are_not_waited_for", open_transactions_are_not_waited_for),
+    Trial::shared(
+        "lag::members_that_speak_another_protocol_are_not_known",
+        members_that_speak_another_protocol_are_not_known,
+    ),
     Trial::alone("lag::a_broker_that_does_not_answer_is_told", a_broker_that_does_not_answer_is_told),
 ];
 
@@ -192,6 +199,61 @@ fn many_partitions_are_asked_about_at_once(kafka: &Kafka) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// A group whose commits are held by a transaction is told as it is: to go on from there one would have to wait.
+fn open_transactions_are_not_waited_for(kafka: &Kafka) -> anyhow::Result<()> {
+    let topic = Kafka::unique("lag-open");
+    kafka.create_topic(&topic, 1)?;
+    kafka.fill(&topic, minutes(5, 0))?;
+    let log = log(kafka)?;
+    log.set_committed(&topic, &[commit(&topic, 0, 2)])?;
+    let producer: BaseProducer = kafka.client().set("transactional.id", &topic).create()?;
+    let consumer: BaseConsumer = kafka.client().set("group.id", &topic).create()?;
+    let group = consumer.group_metadata().context("a group")?;
+    producer.init_transactions(DEADLINE)?;
+    producer.begin_transaction()?;
+    producer.send(BaseRecord::<(), str>::to(&topic).partition(0).payload("{}")).map_err(|(error, _)| error)?;
+    producer.flush(DEADLINE)?;
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(&topic, 0, Offset::Offset(5))?;
+    producer.send_offsets_to_transaction(&offsets, &group, DEADLINE)?;
+
+    let begun = Instant::now();
+    let row = &lag(&config(kafka, &topic, &[&topic]), &[])?.0;
+    let row = partition(row, &topic, 0)?;
+    ensure!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
+    // What the transaction has written is not there yet.
+    ensure!(row["committed"] == 2 && row["end"] == 5 && row["records"] == 3, "{row:#}");
+    producer.commit_transaction(DEADLINE)?;
+    let row = &lag(&config(kafka, &topic, &[&topic]), &[])?.0;
+    let row = partition(row, &topic, 0)?;
+    ensure!(row["committed"] == 5 && row["end"] == 7 && row["records"] == 1, "{row:#}");
+    Ok(())
+}
+
+/// Members of a group by KIP-848 can't be asked for what they have by the request that is used. That is said, and the rest is told.
+fn members_that_speak_another_protocol_are_not_known(kafka: &Kafka) -> anyhow::Result<()> {
+    let topic = Kafka::unique("lag-newer");
+    kafka.create_topic(&topic, 1)?;
+    kafka.fill(&topic, minutes(5, 0))?;
+    let consumer: BaseConsumer = kafka
+        .client()
+        .set("group.id", &topic)
+        .set("group.protocol", "consumer")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .create()?;
+    consumer.subscribe(&[&topic])?;
+    wait::until("a record", DEADLINE, || consumer.poll(Duration::from_millis(100))?.ok().map(drop))?;
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(&topic, 0, Offset::Offset(1))?;
+    consumer.commit(&offsets, CommitMode::Sync)?;
+    let (told, _) = lag(&config(kafka, "nobody", &["nothing"]), &["--group", &topic])?;
+    let row = partition(&told, &topic, 0)?;
+    ensure!(row["records"] == 4 && row["is_read"].is_null() && row["reader"].is_null(), "{told:#}");
+    ensure!(told["notes"].to_string().contains("who reads for the group"), "{told:#}");
+    Ok(())
+}
+
 /// It ends, with the cause and in time, and by no assertion of a library.
 fn a_broker_that_does_not_answer_is_told(kafka: &Kafka) -> anyhow::Result<()> {
     kafka.create_topic("source", 2)?;
@@ -204,7 +266,7 @@ fn a_broker_that_does_not_answer_is_told(kafka: &Kafka) -> anyhow::Result<()> {
     let file = folder.path().join("config.toml");
     fs::write(&file, config)?;
     kafka.broker().pause()?;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     for more in [&[][..], &["--group", "group"]] {
         let answer = router::command()?.arg("lag").arg(&file).args(more).output()?;
         let errors = String::from_utf8_lossy(&answer.stderr);

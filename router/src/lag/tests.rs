@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use pointsman_core::lag::Status;
 use pointsman_core::metadata::Metadata;
-use pointsman_core::port::{Commit, Log};
+use pointsman_core::port::{Commit, Log, NewTopic};
 use pointsman_core::record::TopicPartition;
 use pointsman_core::settled::Settled;
 use pointsman_core::tracker::{Admission, CommitPoint, Tracker};
-use pointsman_embedded::EmbeddedLog;
+use pointsman_embedded::{EmbeddedLog, Options};
 use tempfile::TempDir;
 
 use super::look::{Look, Seen, look};
@@ -205,6 +205,24 @@ fn a_commit_beyond_the_end_and_a_topic_that_is_not_there_are_told() {
     assert_eq!((row.records, row.lag_seconds), (None, None));
     assert!(row.problem.as_ref().is_some_and(|why| why.contains("made anew")) && row.wants_a_look(), "{row:?}");
     assert_eq!(report.notes, ["there is no topic late.v1"]);
+}
+
+#[test]
+fn what_retention_has_taken_is_lost_and_not_lag() {
+    let folder = TempDir::new().unwrap();
+    let log = EmbeddedLog::open(folder.path(), Options::default()).unwrap();
+    let day = Duration::from_secs(86_400);
+    log.create_topics(&[NewTopic { name: "orders.v1".into(), partitions: 1, retention: Some(day) }]).unwrap();
+    write(&log, "orders.v1", &(0..10).map(|minute| record(0, minute)).collect::<Vec<_>>());
+    log.set_committed("test", &[commit("orders.v1", 0, 4, "")]).unwrap();
+    log.enforce_retention(jiff::Timestamp::now().as_millisecond() + 2 * 86_400_000).unwrap();
+    write(&log, "orders.v1", &[record(0, 10), record(0, 11)]);
+    let report = look_once(&log, Choice { route: Some("orders".into()), ..Choice::default() }).unwrap();
+    let row = row(&report, "orders.v1", 0);
+    assert_eq!((row.lost, row.records, row.oldest_offset, row.retention_records), (6, Some(2), Some(10), Some(0)));
+    assert!(row.wants_a_look());
+    // The two that are left: a day old when they are gone.
+    assert_eq!(row.retention_seconds, Some((24 * 60 - 20) as f64 * 60.0));
 }
 
 #[test]
