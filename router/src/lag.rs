@@ -122,7 +122,8 @@ impl<'a> Watcher<'a> {
     pub fn look(&mut self, now_ms: i64, stop: &dyn Fn() -> bool) -> Result<Report, LagError> {
         let deadline = Instant::now() + LOOK_FOR;
         let mut notes = Vec::new();
-        let (subjects, commits) = self.subjects(&mut notes)?;
+        let mut missing = Vec::new();
+        let (subjects, commits) = self.subjects(&mut missing)?;
         self.ask_settings(&subjects);
         let readers = self.readers(&subjects, &mut notes);
         let all: Vec<TopicPartition> = subjects.iter().flat_map(Subject::all_partitions).collect();
@@ -148,11 +149,11 @@ impl<'a> Watcher<'a> {
             .collect();
         let topics = partitions.chunk_by(|one, next| one.what == next.what).filter_map(report::sum).collect();
         let at = jiff::Timestamp::from_millisecond(now_ms).map(|at| at.to_string()).unwrap_or_default();
-        Ok(Report { at, topics, partitions, notes })
+        Ok(Report { at, topics, partitions, missing, notes })
     }
 
     /// What there is to look at now, and what was committed there.
-    fn subjects(&self, notes: &mut Vec<String>) -> Result<(Vec<Subject>, HashMap<Key, Commit>), LagError> {
+    fn subjects(&self, missing: &mut Vec<String>) -> Result<(Vec<Subject>, HashMap<Key, Commit>), LagError> {
         let mut commits = HashMap::new();
         let mut take = |group: &Arc<str>, found: Vec<Commit>| {
             commits
@@ -179,7 +180,7 @@ impl<'a> Watcher<'a> {
             match there.iter().find(|topic| topic.name == subject.topic) {
                 Some(topic) => subjects.push(subject.with(topic.partitions)),
                 // The others are made when a router starts.
-                None if subject.what.kind == Kind::Source => notes.push(format!("there is no topic {}", subject.topic)),
+                None if subject.what.kind == Kind::Source => missing.push(subject.topic.to_string()),
                 None => {}
             }
         }

@@ -20,7 +20,7 @@ mod show;
 
 /// Say how far the groups of a configuration are behind: in records, in time, and until retention comes to what they have not read.
 ///
-/// The routers need not run, and nothing is joined or committed. One line for each topic of a route: its sources, what is parked in
+/// The routers need not run, and nothing is joined or committed. Each topic of a route comes first: its sources, what is parked in
 /// its retry topics, and the dead letters that nobody has handled; below, the partitions that want a look. Whether a group is well,
 /// and how fast it is, takes more than one look: see --for and --watch.
 #[derive(Debug, clap::Args)]
@@ -216,6 +216,10 @@ fn wait(time: Duration, stop: &dyn Fn() -> bool) {
 /// Whether all sources are within the limit. What is not known is not.
 fn judge(report: &Report, limit: Limit) -> Exit {
     let mut exit = Exit::Fine;
+    for topic in &report.missing {
+        complain(&format!("there is no topic {}", printable::line(topic)));
+        exit = Exit::No;
+    }
     for topic in report.topics.iter().filter(|topic| topic.what.kind == Kind::Source) {
         let above = match limit {
             Limit::Records(limit) if topic.records > limit => Some(format!("{} records", topic.records)),

@@ -13,7 +13,7 @@ use pointsman_core::record::TopicPartition;
 /// Partitions that are read at a time: what is fetched ahead of them has to fit into memory.
 const AT_ONCE: usize = 200;
 /// Records that are looked at in one partition: so few that are left are counted, instead of the offsets.
-const RECORDS: usize = 500;
+const RECORDS: usize = 100;
 /// Bytes of one batch; a larger record comes alone.
 const BATCH_BYTES: usize = 64 << 10;
 /// How long the end of a partition is waited for once its oldest record is known.

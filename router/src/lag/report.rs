@@ -12,6 +12,8 @@ pub struct Report {
     pub topics: Vec<TopicLag>,
     /// Each partition.
     pub partitions: Vec<PartitionLag>,
+    /// Source topics that are not there, so that nothing is known of them.
+    pub missing: Vec<String>,
     /// What could not be found out, as sentences.
     pub notes: Vec<String>,
 }

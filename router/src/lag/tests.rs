@@ -204,7 +204,7 @@ fn a_commit_beyond_the_end_and_a_topic_that_is_not_there_are_told() {
     let row = row(&report, "orders.v1", 0);
     assert_eq!((row.records, row.lag_seconds), (None, None));
     assert!(row.problem.as_ref().is_some_and(|why| why.contains("made anew")) && row.wants_a_look(), "{row:?}");
-    assert_eq!(report.notes, ["there is no topic late.v1"]);
+    assert_eq!(report.missing, ["late.v1"]);
 }
 
 #[test]

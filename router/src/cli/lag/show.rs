@@ -27,6 +27,9 @@ pub(super) fn text(report: &Report, all_partitions: bool, width: Option<u16>) ->
     if shown.len() < chosen.len() {
         text.push_str(&format!("\n… {} more that want a look (--partitions)", chosen.len() - shown.len()));
     }
+    for topic in &report.missing {
+        text.push_str(&format!("\nnote: there is no topic {}", printable::line(topic)));
+    }
     for note in &report.notes {
         text.push_str(&format!("\nnote: {}", printable::line(note)));
     }

@@ -38,6 +38,8 @@ fn a_limit_holds_for_every_source_and_what_is_not_known_is_above_it() {
         topic.unknown = 1;
         topic.lag_seconds = None;
     });
+    let missing = Report { missing: vec!["gone.v1".to_owned()], ..report(1) };
+    assert_eq!(judge(&missing, Limit::Records(1000)), Exit::No, "a topic that is not there has no lag of 0");
     assert_eq!(judge(&unknown, Limit::Records(1000)), Exit::No);
     assert_eq!(judge(&unknown, Limit::Age(Duration::from_secs(100_000))), Exit::No);
     assert!("5 apples".parse::<Limit>().unwrap_err().contains("write a number"), "a remedy");
