@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 mod building;
 mod check;
+mod completions;
 pub(crate) mod configuration;
 mod consume;
 mod dead_letter;
@@ -15,6 +16,7 @@ mod dev;
 mod doctor;
 mod door;
 mod interrupt;
+mod lag;
 mod lanes;
 mod log;
 pub(crate) mod logging;
@@ -22,6 +24,7 @@ mod offsets;
 mod plugin;
 mod printable;
 mod produce;
+pub(crate) mod redraw;
 mod routes;
 mod run;
 mod table;
@@ -52,6 +55,7 @@ enum Command {
     #[command(subcommand)]
     DeadLetter(Box<dead_letter::Command>),
     Doctor(doctor::Arguments),
+    Lag(lag::Arguments),
     Lanes(lanes::Arguments),
     #[command(subcommand)]
     Offsets(offsets::Command),
@@ -59,6 +63,7 @@ enum Command {
     Plugin(plugin::Command),
     Routes(routes::Arguments),
     Top(top::Arguments),
+    Completions(completions::Arguments),
 }
 
 /// How a command ended. The numbers are documented, and stay.
@@ -91,6 +96,8 @@ pub fn main() -> ExitCode {
         Command::Dev(_) if io::stdout().is_terminal() => "error",
         // What lanes say of records that are given in order to fail is no news, and what an examination is told is in its answer.
         Command::Test(_) | Command::Doctor(_) => "off",
+        // What can't be found out is in the answer, and a picture is not to be written over.
+        Command::Lag(_) => "error",
         // To write lines would be measured, too.
         Command::Plugin(plugin::Command::Bench(_)) => "error",
         _ => "info",
@@ -108,11 +115,13 @@ pub fn main() -> ExitCode {
         Command::Consume(arguments) => consume::execute(&arguments),
         Command::DeadLetter(command) => dead_letter::execute(&command),
         Command::Doctor(arguments) => doctor::execute(&arguments),
+        Command::Lag(arguments) => lag::execute(&arguments),
         Command::Lanes(arguments) => lanes::execute(&arguments),
         Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
         Command::Routes(arguments) => routes::execute(&arguments),
         Command::Top(arguments) => top::execute(&arguments),
+        Command::Completions(arguments) => completions::execute(&arguments),
     };
     match UNSAID.get() {
         Some(error) if exit == Exit::Fine => output_failed(error, &mut complain),

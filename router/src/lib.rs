@@ -14,6 +14,7 @@ pub mod doctor;
 mod hurry;
 mod intake;
 mod judge;
+pub mod lag;
 mod lane;
 pub mod lanes;
 pub mod log_filter;

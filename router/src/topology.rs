@@ -196,6 +196,21 @@ pub fn open_log(plan: &Plan, directory: &Path) -> Result<Arc<dyn Log>, StartErro
     })
 }
 
+/// Opens the plan's log for looking at many of its partitions, a few records of each: little is fetched ahead of them.
+///
+/// # Errors
+/// As [`open_log`].
+pub fn open_log_to_look(plan: &Plan, directory: &Path) -> Result<Arc<dyn Log>, StartError> {
+    const AHEAD_BYTES: usize = 64 << 10;
+    match &plan.broker {
+        BrokerPlan::Embedded { .. } => open_log(plan, directory),
+        BrokerPlan::Kafka { bootstrap, librdkafka } => {
+            let settings = kafka_settings(plan, bootstrap, librdkafka);
+            Ok(Arc::new(KafkaLog::new(KafkaSettings { read_ahead_bytes: AHEAD_BYTES, ..settings })?))
+        }
+    }
+}
+
 /// How the plan's embedded log is opened.
 pub(crate) fn embedded_options(plan: &Plan, max_bytes: u64) -> Options {
     Options { max_record_bytes: plan.router.max_record_bytes, max_file_bytes: max_bytes, ..Options::default() }

@@ -54,6 +54,10 @@ pub(crate) const TRIALS: &[Trial] = &[
         a_killed_replay_does_what_its_dry_run_tells_on_kafka,
     ),
     Trial::shared("flows::a_deleted_retry_topic_is_told_and_made_good", a_deleted_retry_topic_is_told_and_made_good),
+    Trial::shared(
+        "flows::the_lag_of_a_router_is_told_while_it_runs_and_after_its_end_on_kafka",
+        the_lag_of_a_router_is_told_while_it_runs_and_after_its_end_on_kafka,
+    ),
     Trial::shared("flows::strangers_do_no_harm_on_kafka", strangers_do_no_harm_on_kafka),
     Trial::shared("flows::retry_topics_are_trimmed_on_kafka", retry_topics_are_trimmed_on_kafka),
     Trial::shared(
@@ -170,4 +174,8 @@ fn a_running_router_is_asked_and_its_lanes_are_paused_resumed_and_skipped_on_kaf
     kafka: &Kafka,
 ) -> anyhow::Result<()> {
     flows::lanes_by_hand(&Backend::Kafka(kafka))
+}
+
+fn the_lag_of_a_router_is_told_while_it_runs_and_after_its_end_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::lag_of_a_router(&Backend::Kafka(kafka))
 }

@@ -9,6 +9,7 @@ mod client;
 mod doctor;
 mod flows;
 mod harness;
+mod lag;
 mod offsets;
 mod produce;
 mod record_text;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         &Arguments::from_args(),
         &[
             harness::TRIALS,
+            lag::TRIALS,
             flows::TRIALS,
             client::groups::TRIALS,
             client::records::TRIALS,

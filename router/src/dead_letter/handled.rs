@@ -62,6 +62,17 @@ impl Runs {
         self.runs.range(..=offset).next_back().is_some_and(|(_, end)| *end > offset)
     }
 
+    fn count(&self, from: i64, end: i64) -> u64 {
+        // The first may begin before.
+        let start = self.runs.range(..=from).next_back().map_or(from, |(start, _)| *start);
+        let inside = self.runs.range(start..end.max(start));
+        inside.map(|(start, stop)| (*stop.min(&end)).saturating_sub(*start.max(&from)).max(0).unsigned_abs()).sum()
+    }
+
+    fn first_open(&self, from: i64) -> i64 {
+        self.runs.range(..=from).next_back().map_or(from, |(_, end)| from.max(*end))
+    }
+
     fn end(&self) -> i64 {
         self.runs.last_key_value().map_or(0, |(_, end)| *end)
     }
@@ -124,6 +135,24 @@ impl Handled {
         runs.is_some_and(|runs| runs.contains(letter.record.offset) && letter.record.timestamp_ms > runs.latest)
     }
 
+    /// How many letters of a partition were handled, of those from one offset up to another.
+    #[must_use]
+    pub fn count(&self, partition: &TopicPartition, from: i64, end: i64) -> u64 {
+        self.partitions.get(partition).map_or(0, |runs| runs.count(from, end))
+    }
+
+    /// Whether the letter at an offset was handled, as far as its place tells.
+    #[must_use]
+    pub fn has_offset(&self, partition: &TopicPartition, offset: i64) -> bool {
+        self.partitions.get(partition).is_some_and(|runs| runs.contains(offset))
+    }
+
+    /// The first offset, from this one on, of a letter that was not handled.
+    #[must_use]
+    pub fn first_open(&self, partition: &TopicPartition, from: i64) -> i64 {
+        self.partitions.get(partition).map_or(from, |runs| runs.first_open(from))
+    }
+
     /// Notes that a letter is handled.
     pub(super) fn insert(&mut self, letter: &Place, written: i64) {
         let runs = self.partitions.entry(letter.partition.clone()).or_default();
@@ -133,7 +162,7 @@ impl Handled {
 
     /// Whether this place is among those that were handled.
     pub(super) fn contains(&self, place: &Place) -> bool {
-        self.partitions.get(&place.partition).is_some_and(|runs| runs.contains(place.offset))
+        self.has_offset(&place.partition, place.offset)
     }
 
     fn drop_stale(&mut self, log: &dyn Log) -> Result<(), LogError> {
@@ -202,6 +231,14 @@ mod tests {
             offsets.iter().for_each(|offset| runs.insert(*offset));
             for offset in -1..45 {
                 prop_assert_eq!(runs.contains(offset), set.contains(&offset));
+            }
+            for from in -1..45 {
+                let open = (from..).find(|offset| !set.contains(offset));
+                prop_assert_eq!(Some(runs.first_open(from)), open);
+                for end in -1..45 {
+                    let count = set.iter().filter(|offset| (from..end).contains(*offset)).count();
+                    prop_assert_eq!(runs.count(from, end), count as u64, "{} {}", from, end);
+                }
             }
             let ends: Vec<_> = runs.runs.iter().collect();
             prop_assert!(ends.windows(2).all(|pair| pair[0].1 < pair[1].0), "{:?}", ends);

@@ -1,7 +1,7 @@
 //! What became of the records, per route and fate and per topic, drawn anew twice a second.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -9,9 +9,6 @@ use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use crossterm::cursor::MoveToPreviousLine;
-use crossterm::queue;
-use crossterm::terminal::{Clear, ClearType};
 use pointsman_config::Plan;
 use pointsman_config::plan::TopicRole;
 use pointsman_core::failure::FailureClass;
@@ -19,6 +16,7 @@ use pointsman_core::port::Log;
 use pointsman_core::record::TopicPartition;
 
 use crate::cli::program;
+use crate::cli::redraw::draw;
 use crate::counters::{Counters, Fate};
 use crate::topology::Topology;
 
@@ -64,24 +62,6 @@ impl Drop for Console {
             let _ = thread.join();
         }
     }
-}
-
-/// Draws over the `above` lines that were drawn before, and tells how many it drew. A terminal that has gone away is
-/// no reason to stop.
-fn draw(text: &str, above: u16) -> u16 {
-    let mut out = std::io::stdout().lock();
-    if above > 0 {
-        let _ = queue!(out, MoveToPreviousLine(above), Clear(ClearType::FromCursorDown));
-    }
-    let _ = writeln!(out, "{text}");
-    let _ = out.flush();
-    let columns = crossterm::terminal::size().map_or(usize::MAX, |(columns, _)| usize::from(columns));
-    u16::try_from(rows(text, columns)).unwrap_or(0)
-}
-
-/// Rows that the lines of a text take on a screen: one that is longer than the screen is wide takes several.
-fn rows(text: &str, columns: usize) -> usize {
-    text.lines().map(|line| line.chars().count().div_ceil(columns.max(1)).max(1)).sum()
 }
 
 struct Picture {
@@ -191,19 +171,5 @@ impl Picture {
 fn align_numbers(table: &mut Table) {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rows;
-
-    #[test]
-    fn a_line_takes_as_many_rows_as_it_needs() {
-        for (text, taken) in [("", 0), ("a\n\nb", 3), ("12345", 1), ("123456", 2), ("→→→→→\n12345678901", 4)]
-        {
-            assert_eq!(rows(text, 5), taken, "{text:?}");
-        }
-        assert_eq!(rows("a\nb", 0), 2);
     }
 }

@@ -15,6 +15,7 @@ use crate::record::TopicPartition;
 
 mod feed;
 mod group;
+mod onlooker;
 mod plugins;
 mod sink;
 pub mod survey;
@@ -25,6 +26,7 @@ pub use group::{
     AssignedFeed, Assignment, Commit, Committer, GroupPlan, LaneHost, MemberProgress, Membership, Receipt, Revocation,
     SourceTopic, Standing, StartAt,
 };
+pub use onlooker::Reader;
 pub use plugins::{CallError, Cost, PluginHost, PluginId};
 pub use sink::{DeliveryError, Ended, ProduceError, Report, Sink, SinkFailed, Token, TransactionalSink};
 pub use transactions::{Group, Transaction, TransactionError, Transactions, WriterPlan};
@@ -60,6 +62,9 @@ pub trait Log: Send + Sync {
     /// [`LogError`].
     fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), LogError>;
 
+    /// The [`watermarks`](Self::watermarks) of many partitions, in their order, in few requests.
+    fn bounds(&self, partitions: &[TopicPartition]) -> Vec<Result<(i64, i64), LogError>>;
+
     /// The first offset whose record has this timestamp (milliseconds since 1970-01-01 UTC) or a later one; the end of
     /// the partition where there is none.
     ///
@@ -79,6 +84,20 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// [`LogError`].
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Commit>>, LogError>;
+
+    /// What the group has committed by now, of these partitions or of all that there are; those without a commit are not in it. It
+    /// joins nothing and waits for no transaction: for looking at a group, not for going on where it is.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn progress(&self, group: &str, partitions: Option<&[TopicPartition]>) -> Result<Vec<Commit>, LogError>;
+
+    /// Who reads for the group now: empty where nobody does, and `None` where it can't be told (it is sharing partitions out, or its
+    /// members say what they have in a way that is not known).
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn readers(&self, group: &str) -> Result<Option<Vec<Reader>>, LogError>;
 
     /// Sets what a group has committed, all of it or nothing, as a tool does for a group at rest: one that has a member
     /// keeps what it has.

@@ -68,7 +68,12 @@ pub(crate) fn acquire(
 
 /// Who holds the lease of `group`, for people, and until when; `None` where it is free, has run out, or its holder is
 /// certainly gone.
-fn holder(transaction: &Connection, group: &str, me: &Owner, now_ms: i64) -> Result<Option<(String, i64)>, Fault> {
+pub(crate) fn holder(
+    transaction: &Connection,
+    group: &str,
+    me: &Owner,
+    now_ms: i64,
+) -> Result<Option<(String, i64)>, Fault> {
     let held: Option<(Option<String>, i64)> = transaction
         .query_row("SELECT owner, expires_ms FROM consumer_groups WHERE name = ?1", [group], |row| {
             Ok((row.get(0)?, row.get(1)?))

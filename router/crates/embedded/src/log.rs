@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use pointsman_core::port::{
-    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings,
+    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Reader, Sink, TopicInfo, TopicSettings,
     TransactionError, TransactionalSink, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
@@ -134,6 +134,10 @@ impl Log for EmbeddedLog {
         Ok((found.first, found.next))
     }
 
+    fn bounds(&self, partitions: &[TopicPartition]) -> Vec<Result<(i64, i64), LogError>> {
+        partitions.iter().map(|partition| self.watermarks(partition)).collect()
+    }
+
     fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<i64, LogError> {
         const WHAT: &str = "look up a time in";
         let found = self.partition(partition, WHAT)?;
@@ -159,6 +163,25 @@ impl Log for EmbeddedLog {
                 partitions.iter().map(|partition| offsets::committed(snapshot, group, partition)).collect()
             })
             .map_err(|fault| fault.to_log_error(format!("can't read what group {group} has committed")))
+    }
+
+    fn progress(&self, group: &str, partitions: Option<&[TopicPartition]>) -> Result<Vec<Commit>, LogError> {
+        let found = self.shared.database.read(|snapshot| match partitions {
+            None => offsets::all(snapshot, group),
+            Some(partitions) => {
+                let each = partitions.iter().map(|partition| offsets::committed(snapshot, group, partition));
+                each.filter_map(Result::transpose).collect()
+            }
+        });
+        found.map_err(|fault| fault.to_log_error(format!("can't read what group {group} has committed")))
+    }
+
+    /// The process that holds the lease.
+    fn readers(&self, group: &str) -> Result<Option<Vec<Reader>>, LogError> {
+        let database = &self.shared.database;
+        let found = database.read(|snapshot| lease::holder(snapshot, group, &Owner::current(), database.now_ms()));
+        let holder = found.map_err(|fault| fault.to_log_error(format!("can't look up who holds the group {group}")))?;
+        Ok(Some(holder.into_iter().map(|(name, _)| Reader { name, partitions: None }).collect()))
     }
 
     fn set_committed(&self, group: &str, commits: &[Commit]) -> Result<(), LogError> {

@@ -28,7 +28,22 @@ pub(crate) fn committed(
     Ok(found.optional()?)
 }
 
-/// The same within a transaction of the group's member.
+/// Everything that a group has committed, by topic and partition.
+pub(crate) fn all(snapshot: &Connection, group: &str) -> Result<Vec<Commit>, Fault> {
+    let mut statement = snapshot.prepare_cached(
+        "SELECT t.name, p.number, o.next_offset, o.metadata FROM offsets o
+         JOIN consumer_groups g ON g.id = o.group_id
+         JOIN partitions p ON p.id = o.partition JOIN topics t ON t.id = p.topic
+         WHERE g.name = ?1 ORDER BY t.name, p.number",
+    )?;
+    let rows = statement.query_map([group], |row| {
+        let partition = TopicPartition::new(row.get::<_, String>(0)?, row.get(1)?);
+        Ok(Commit { partition, offset: row.get(2)?, metadata: row.get(3)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What a group has committed for a partition, within a transaction of the group's member.
 pub(crate) fn stored(
     transaction: &Connection,
     group: i64,

@@ -200,7 +200,7 @@ pub(crate) fn committed(
 
 /// Asks a group's coordinator, again where librdkafka has asked a broker that is not it any more, or not yet, and looks for
 /// the one that is.
-fn of_coordinator<T, E>(
+pub(crate) fn of_coordinator<T, E>(
     timeout: Duration,
     code: impl Fn(&E) -> Code,
     ask: impl Fn(Duration) -> Result<T, E>,

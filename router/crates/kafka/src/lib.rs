@@ -17,6 +17,7 @@ mod error;
 mod feed;
 mod membership;
 mod native;
+mod onlooker;
 mod reader;
 mod settings;
 mod sink;
@@ -28,7 +29,7 @@ mod unowned;
 use std::sync::Arc;
 
 use pointsman_core::port::{
-    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, TopicInfo, TopicSettings,
+    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Reader, Sink, TopicInfo, TopicSettings,
     TransactionError, TransactionalSink, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
@@ -82,6 +83,10 @@ impl Log for KafkaLog {
         admin::watermarks(&self.client, partition, self.settings.request_timeout)
     }
 
+    fn bounds(&self, partitions: &[TopicPartition]) -> Vec<Result<(i64, i64), LogError>> {
+        onlooker::bounds(&self.client, partitions, self.settings.request_timeout)
+    }
+
     fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<i64, LogError> {
         admin::offset_at(&self.client, partition, timestamp_ms, self.settings.request_timeout)
     }
@@ -94,6 +99,15 @@ impl Log for KafkaLog {
     /// By a client of its own, which ends with the answer: some tens of milliseconds.
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Commit>>, LogError> {
         admin::committed(&self.settings, group, partitions)
+    }
+
+    /// By a client of its own, as well. Of a whole cluster, a thousand partitions at a time.
+    fn progress(&self, group: &str, partitions: Option<&[TopicPartition]>) -> Result<Vec<Commit>, LogError> {
+        onlooker::progress(&self.settings, &self.client, group, partitions)
+    }
+
+    fn readers(&self, group: &str) -> Result<Option<Vec<Reader>>, LogError> {
+        onlooker::readers(&self.client, group, self.settings.request_timeout)
     }
 
     /// By an administrative request, which brokers grant for a group without members only.

@@ -148,6 +148,13 @@ impl KafkaSettings {
         properties
     }
 
+    /// The same, for one who only looks: it does not wait for transactions that hold commits of the group.
+    pub(crate) fn passer_by(&self, group: &str) -> Properties {
+        let mut properties = self.onlooker(group);
+        properties.set("isolation.level", "read_uncommitted");
+        properties
+    }
+
     /// A client that asks the cluster how it is, and tells of each broker which requests it takes.
     pub(crate) fn examiner(&self) -> Properties {
         let mut properties = self.reader();

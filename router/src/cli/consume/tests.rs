@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use clap::Parser as _;
 use pointsman_core::delivery::TopicId;
 use pointsman_core::port::{
-    Batch, Commit, Feed, FeedError, GroupPlan, LaneHost, LogError, Membership, NewTopic, Report, Sink, Token,
+    Batch, Commit, Feed, FeedError, GroupPlan, LaneHost, LogError, Membership, NewTopic, Reader, Report, Sink, Token,
     TopicInfo, TopicSettings, TransactionError, TransactionalSink, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::{OwnedHeader, OwnedRecord, Record, TopicPartition};
@@ -372,6 +372,18 @@ impl Log for SimulatedLog {
 
     fn watermarks(&self, _: &TopicPartition) -> Result<(i64, i64), LogError> {
         Ok(self.bounds)
+    }
+
+    fn bounds(&self, _: &[TopicPartition]) -> Vec<Result<(i64, i64), LogError>> {
+        vec![Err(not_simulated())]
+    }
+
+    fn progress(&self, _: &str, _: Option<&[TopicPartition]>) -> Result<Vec<Commit>, LogError> {
+        Err(not_simulated())
+    }
+
+    fn readers(&self, _: &str) -> Result<Option<Vec<Reader>>, LogError> {
+        Err(not_simulated())
     }
 
     fn offset_at(&self, _: &TopicPartition, _: i64) -> Result<i64, LogError> {

@@ -78,13 +78,17 @@ impl Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        match self {
-            Self::Unknown(Missing::Observations) => f.write_str(" (too few observations)"),
-            Self::Unknown(Missing::Commit) => f.write_str(" (nothing committed)"),
-            Self::Unknown(Missing::Time) => f.write_str(" (not watched for long enough)"),
-            _ => Ok(()),
-        }
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Observations => "too few observations",
+            Self::Commit => "nothing was committed",
+            Self::Time => "not watched for long enough",
+        })
     }
 }
 

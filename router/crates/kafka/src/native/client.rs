@@ -199,6 +199,8 @@ impl Client {
 
     /// librdkafka's "after the last record".
     pub(crate) const OFFSET_END: i64 = sys::RD_KAFKA_OFFSET_END as i64;
+    /// librdkafka's "at the first record".
+    pub(crate) const OFFSET_BEGINNING: i64 = sys::RD_KAFKA_OFFSET_BEGINNING as i64;
 }
 
 // SAFETY: as for `Client`.

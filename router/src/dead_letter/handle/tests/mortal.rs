@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pointsman_core::delivery::Delivery;
 use pointsman_core::port::{
-    Commit, Feed, Group, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Sink, Token, TopicInfo,
+    Commit, Feed, Group, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Reader, Sink, Token, TopicInfo,
     TopicSettings, Transaction, TransactionError, TransactionalSink, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
@@ -135,6 +135,18 @@ impl Log for Mortal<'_> {
 
     fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), LogError> {
         self.log.watermarks(partition)
+    }
+
+    fn bounds(&self, partitions: &[TopicPartition]) -> Vec<Result<(i64, i64), LogError>> {
+        self.log.bounds(partitions)
+    }
+
+    fn progress(&self, group: &str, partitions: Option<&[TopicPartition]>) -> Result<Vec<Commit>, LogError> {
+        self.log.progress(group, partitions)
+    }
+
+    fn readers(&self, group: &str) -> Result<Option<Vec<Reader>>, LogError> {
+        self.log.readers(group)
     }
 
     fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<i64, LogError> {
