@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pointsman_config::Plan;
 use pointsman_core::failure::FailureClass;
@@ -298,11 +298,6 @@ impl Inner {
             out.count(&metrics::OPEN_FDS, &[], count);
         }
     }
-}
-
-/// How long ago the log was surveyed last, if it ever was.
-fn since(at: Option<Instant>) -> Option<Duration> {
-    at.map(|at| at.elapsed())
 }
 
 /// The word for what a lane is at, as a label.

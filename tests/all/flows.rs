@@ -32,6 +32,11 @@ fn a_running_router_answers_whoever_has_a_token_and_a_flood_holds_up_nobody() ->
 }
 
 #[test]
+fn metrics_tell_what_a_router_does_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::metrics_tell_what_a_router_does)
+}
+
+#[test]
 fn the_lag_of_a_router_is_told_while_it_runs_and_after_its_end_on_the_embedded_log() -> anyhow::Result<()> {
     on_the_embedded_log(flows::lag_of_a_router)
 }

@@ -21,6 +21,7 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody",
         a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody,
     ),
+    Trial::shared("flows::metrics_tell_what_a_router_does_on_kafka", metrics_tell_what_a_router_does_on_kafka),
     Trial::behind("flows::a_zombie_commits_nothing", a_zombie_commits_nothing),
     Trial::behind(
         "flows::a_commit_that_is_made_again_undoes_no_later_one",
@@ -178,4 +179,8 @@ fn a_running_router_is_asked_and_its_lanes_are_paused_resumed_and_skipped_on_kaf
 
 fn the_lag_of_a_router_is_told_while_it_runs_and_after_its_end_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::lag_of_a_router(&Backend::Kafka(kafka))
+}
+
+fn metrics_tell_what_a_router_does_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::metrics_tell_what_a_router_does(&Backend::Kafka(kafka))
 }

@@ -16,14 +16,14 @@ use crate::admin::{Client, ClientError};
 pub(super) struct DoorArguments {
     /// The configuration file of the router, whose `[admin] listen` says where its door is.
     #[arg(required_unless_present = "at", conflicts_with = "at")]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
     /// The door, such as 127.0.0.1:7090, in place of the file.
     #[arg(long, value_name = "ADDRESS")]
-    at: Option<SocketAddr>,
+    pub(super) at: Option<SocketAddr>,
     /// A file with the token that the door asks for. Without it, the token is that of the variable POINTSMAN_TOKEN, or one of those in
     /// the configuration file.
     #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    pub(super) token_file: Option<PathBuf>,
 }
 
 /// There is no answer, or it is no.

@@ -4,7 +4,6 @@ use pointsman_core::lag::Status;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::since;
 use super::survey::Findings;
 use crate::lanes::{LaneName, LaneReport, Look, State};
 
@@ -47,6 +46,6 @@ pub(super) fn judge(look: &Look, findings: &Findings) -> Health {
             unready.push(Unready { lane: Some(lane.clone()), reason });
         }
     }
-    let survey_age_seconds = since(findings.at).map(|age| age.as_secs_f64());
+    let survey_age_seconds = findings.at.map(|at| at.elapsed().as_secs_f64());
     Health { ready: unready.is_empty(), unready, lanes: look.lanes.len(), survey_age_seconds }
 }

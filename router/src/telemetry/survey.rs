@@ -136,11 +136,14 @@ impl Surveyor {
         let Look { lanes: reports, .. } = self.lanes.look(ANSWER_WITHIN);
         self.histories.retain(|name, _| reports.iter().any(|report| report.lane == *name));
         let (mut lanes, mut left) = (BTreeMap::new(), MOST_PEEKED);
-        for LaneReport { lane, position, .. } in reports {
-            let Some(position) = position else { continue };
-            let partition = TopicPartition::new(lane.topic.as_str(), lane.partition);
-            let Ok((first, end)) = self.log.watermarks(&partition) else { continue };
-            let now = Now::read();
+        let reports = reports.into_iter().filter_map(|LaneReport { lane, position, .. }| Some((lane, position?)));
+        let (names, positions): (Vec<_>, Vec<_>) = reports.unzip();
+        let partition = |lane: &LaneName| TopicPartition::new(lane.topic.as_str(), lane.partition);
+        let partitions: Vec<_> = names.iter().map(partition).collect();
+        let bounds = self.log.bounds(&partitions);
+        let now = Now::read();
+        for (((lane, position), partition), bounds) in names.into_iter().zip(positions).zip(partitions).zip(bounds) {
+            let Ok((first, end)) = bounds else { continue };
             let observation = observe(&position, first, end, now);
             let history = self.histories.entry(lane.clone()).or_insert_with(|| History::new(REMEMBERED));
             history.push(observation);
@@ -194,12 +197,14 @@ impl Surveyor {
         let Ok(topics) = self.log.topics(Some(&names)) else { return BTreeMap::new() };
         let count = |topic: TopicInfo| {
             let mut found = DeadLetters { retention: self.retention(&topic.name), ..DeadLetters::default() };
-            for partition in 0..i32::try_from(topic.partitions).unwrap_or(i32::MAX) {
-                let partition = TopicPartition { topic: Arc::clone(&topic.name), partition };
-                let (first, end) = self.log.watermarks(&partition).ok()?;
+            let partitions: Vec<_> = (0..i32::try_from(topic.partitions).unwrap_or(i32::MAX))
+                .map(|partition| TopicPartition { topic: Arc::clone(&topic.name), partition })
+                .collect();
+            for (partition, bounds) in partitions.iter().zip(self.log.bounds(&partitions)) {
+                let (first, end) = bounds.ok()?;
                 found.records += end.saturating_sub(first).max(0).unsigned_abs();
                 if end > first {
-                    let oldest_ms = self.timestamp_at(&partition, first, left);
+                    let oldest_ms = self.timestamp_at(partition, first, left);
                     found.oldest_ms = found.oldest_ms.into_iter().chain(oldest_ms).min();
                 }
             }
