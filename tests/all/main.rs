@@ -4,6 +4,7 @@
 #[cfg(target_os = "linux")]
 mod allocator;
 mod architecture;
+mod deploy;
 mod documentation;
 mod examples;
 mod flows;
