@@ -80,7 +80,7 @@ fn lane_table(frame: &mut Frame<'_>, board: &Board, view: &View, area: Rect) {
     // The worst first, and of those the furthest behind.
     let badness = |(lane, lag): &(&LaneReport, Option<&LaneLag>)| {
         let seconds = lag.and_then(|lag| lag.seconds).unwrap_or(0.0);
-        (is_unwell(lane, *lag), (seconds * 1000.0) as u64)
+        (rank(lane, *lag), (seconds * 1000.0) as u64)
     };
     lanes.sort_by_key(|lane| std::cmp::Reverse(badness(lane)));
     // The last lines stay on the screen.
@@ -131,6 +131,16 @@ fn lag_of<'a>(board: &'a Board, lane: &LaneReport) -> Option<&'a LaneLag> {
 
 fn is_unwell(lane: &LaneReport, lag: Option<&LaneLag>) -> bool {
     !matches!(lane.state, State::Running) || lag.is_some_and(|lag| !matches!(lag.status.as_str(), "ok" | "unknown"))
+}
+
+/// How soon somebody is needed: the greater, the sooner.
+fn rank(lane: &LaneReport, lag: Option<&LaneLag>) -> u8 {
+    let stands_still = lag.is_some_and(|lag| matches!(lag.status.as_str(), "stalled" | "stopped"));
+    match lane.state {
+        State::Halted | State::Silent => 3,
+        _ if stands_still => 2,
+        _ => is_unwell(lane, lag).into(),
+    }
 }
 
 fn tone(status: &str, is_unwell: bool) -> Style {
