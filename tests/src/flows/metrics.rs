@@ -107,7 +107,7 @@ pub fn metrics_tell_what_a_router_does(backend: &Backend<'_>) -> anyhow::Result<
         format!("pointsman_plugin_border_bytes_total{{{plugin},direction=\"in\"}}"),
         format!("pointsman_plugin_border_bytes_total{{{plugin},direction=\"out\"}}"),
         format!("pointsman_plugin_call_failures_total{{{plugin},class=\"trap\"}}"),
-        "pointsman_plugin_memory_bytes{plugin=\"wayward\"}".to_owned(),
+        "pointsman_plugin_instances_made_total{plugin=\"wayward\"}".to_owned(),
         "process_resident_memory_bytes".to_owned(),
     ] {
         ensure!(told.get(&series).is_some_and(|value| *value > 0.0), "{series} is {:?}", told.get(&series));
