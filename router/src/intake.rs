@@ -389,11 +389,6 @@ impl Intake {
         self.tracker.commit_point().settled.len()
     }
 
-    /// An offset below which nothing more is to come from the log, where that can be told.
-    pub(crate) fn read_up_to(&self) -> Option<i64> {
-        self.feed.position()
-    }
-
     /// One past the last offset that was fetched.
     pub(crate) fn next_offset(&self) -> i64 {
         self.tracker.next_offset()

@@ -165,8 +165,6 @@ pub struct Position {
     pub oldest_ms: Option<i64>,
     /// Records beyond the watermark that are settled.
     pub settled_beyond: u64,
-    /// Whether the feed has been read up to here: no record below this offset is still to come. `None` where that can't be told.
-    pub read_up_to: Option<i64>,
     /// Deliveries that the log has not answered for.
     pub unreported: usize,
     /// Its breaker; `None` where the route goes without.

@@ -21,6 +21,10 @@ pub(crate) const TRIALS: &[Trial] = &[
         "flows::a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody",
         a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody,
     ),
+    Trial::shared(
+        "flows::a_broken_plugin_is_seen_understood_and_repaired",
+        a_broken_plugin_is_seen_understood_and_repaired,
+    ),
     Trial::shared("flows::metrics_tell_what_a_router_does_on_kafka", metrics_tell_what_a_router_does_on_kafka),
     Trial::behind("flows::a_zombie_commits_nothing", a_zombie_commits_nothing),
     Trial::behind(
@@ -183,4 +187,8 @@ fn the_lag_of_a_router_is_told_while_it_runs_and_after_its_end_on_kafka(kafka: &
 
 fn metrics_tell_what_a_router_does_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::metrics_tell_what_a_router_does(&Backend::Kafka(kafka))
+}
+
+fn a_broken_plugin_is_seen_understood_and_repaired(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::a_broken_plugin_is_seen_understood_and_repaired(kafka)
 }

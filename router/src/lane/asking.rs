@@ -29,7 +29,6 @@ impl Lane {
                 in_flight_bytes: self.source.bytes() + retry.map_or(0, |retry| retry.bytes()),
                 oldest_ms: self.source.oldest_ms(),
                 settled_beyond: self.source.settled_beyond(),
-                read_up_to: self.source.read_up_to(),
                 unreported: self.outstanding,
                 breaker: self.breaker_position(),
                 retry: retry.map(|retry| RetryPosition {

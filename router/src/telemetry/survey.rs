@@ -70,6 +70,24 @@ pub(crate) struct DeadLetters {
     pub(crate) retention: Option<Duration>,
 }
 
+/// What is at an offset, or behind it.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// A record with this timestamp, in milliseconds since 1970-01-01 UTC.
+    Written { unix_ms: i64 },
+    /// No record up to the end: markers of transactions, or what was aborted or compacted away.
+    Nothing,
+}
+
+impl Seen {
+    const fn unix_ms(self) -> Option<i64> {
+        match self {
+            Self::Written { unix_ms } => Some(unix_ms),
+            Self::Nothing => None,
+        }
+    }
+}
+
 /// Surveys the log, until it is dropped.
 pub(crate) struct Survey {
     findings: Arc<Mutex<Findings>>,
@@ -114,16 +132,18 @@ struct Surveyor {
     log: Arc<dyn Log>,
     lanes: Lanes,
     histories: BTreeMap<LaneName, History>,
-    /// The timestamps of records that were looked at, by their offsets: one of each partition.
-    peeked: HashMap<TopicPartition, (i64, i64)>,
+    /// What was seen at the offsets that were looked at, and where the partition ended then: one of each partition.
+    peeked: HashMap<TopicPartition, (i64, i64, Seen)>,
     settings: Option<(Instant, HashMap<Arc<str>, TopicSettings>)>,
 }
 
 impl Surveyor {
     fn run(mut self, findings: &Mutex<Findings>, ended: &Receiver<()>) {
         loop {
-            let found = self.look();
-            *findings.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            // Where the log answers nothing, what was found before stays, with its age.
+            if let Some(found) = self.look() {
+                *findings.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            }
             match ended.recv_timeout(EVERY) {
                 Err(RecvTimeoutError::Timeout) => {}
                 _ => return,
@@ -131,7 +151,8 @@ impl Surveyor {
         }
     }
 
-    fn look(&mut self) -> Findings {
+    /// `None` where no partition could be asked for.
+    fn look(&mut self) -> Option<Findings> {
         self.refresh_settings();
         let Look { lanes: reports, .. } = self.lanes.look(ANSWER_WITHIN);
         self.histories.retain(|name, _| reports.iter().any(|report| report.lane == *name));
@@ -141,18 +162,25 @@ impl Surveyor {
         let partition = |lane: &LaneName| TopicPartition::new(lane.topic.as_str(), lane.partition);
         let partitions: Vec<_> = names.iter().map(partition).collect();
         let bounds = self.log.bounds(&partitions);
+        if !bounds.is_empty() && bounds.iter().all(Result::is_err) {
+            return None;
+        }
         let now = Now::read();
         for (((lane, position), partition), bounds) in names.into_iter().zip(positions).zip(partitions).zip(bounds) {
             let Ok((first, end)) = bounds else { continue };
-            let observation = observe(&position, first, end, now);
+            let mut observation = observe(&position, first, end, now);
+            let mut oldest_ms = position.oldest_ms;
+            if observation.lag().is_some_and(|lag| lag > 0) && oldest_ms.is_none() {
+                match self.look_at(&partition, position.watermark, end, &mut left) {
+                    Some(Seen::Written { unix_ms }) => oldest_ms = Some(unix_ms),
+                    Some(Seen::Nothing) => observation.nothing_unread = true,
+                    None => {}
+                }
+            }
             let history = self.histories.entry(lane.clone()).or_insert_with(|| History::new(REMEMBERED));
             history.push(observation);
             let (status, rates, drain_ms) = (history.status(&PATIENCE), history.rates(), history.drain_ms());
             let has_some = observation.lag().is_some_and(|lag| lag > 0);
-            let mut oldest_ms = position.oldest_ms;
-            if has_some && oldest_ms.is_none() {
-                oldest_ms = self.timestamp_at(&partition, position.watermark, &mut left);
-            }
             let retention = self.retention(&partition.topic);
             lanes.insert(
                 lane,
@@ -166,7 +194,7 @@ impl Surveyor {
                 },
             );
         }
-        Findings { lanes, dead_letters: self.dead_letters(&mut left), at: Some(Instant::now()) }
+        Some(Findings { lanes, dead_letters: self.dead_letters(&mut left), at: Some(Instant::now()) })
     }
 
     /// Of topics that can't be asked for now nothing is known, until the next time.
@@ -204,8 +232,8 @@ impl Surveyor {
                 let (first, end) = bounds.ok()?;
                 found.records += end.saturating_sub(first).max(0).unsigned_abs();
                 if end > first {
-                    let oldest_ms = self.timestamp_at(partition, first, left);
-                    found.oldest_ms = found.oldest_ms.into_iter().chain(oldest_ms).min();
+                    let seen = self.look_at(partition, first, end, left);
+                    found.oldest_ms = found.oldest_ms.into_iter().chain(seen.and_then(Seen::unix_ms)).min();
                 }
             }
             Some((topic.name, found))
@@ -213,30 +241,36 @@ impl Surveyor {
         topics.into_iter().filter_map(count).collect()
     }
 
-    /// The timestamp of the first record at the offset or behind it, if it is known or can be had soon, and `left` of those that may be
-    /// asked for.
-    fn timestamp_at(&mut self, partition: &TopicPartition, offset: i64, left: &mut usize) -> Option<i64> {
-        if let Some((_, known_ms)) = self.peeked.get(partition).filter(|(known, _)| *known == offset) {
-            return Some(*known_ms);
+    /// What is at the offset or behind it in a partition with this end, if that is known or can be had soon, and `left` of those that may
+    /// be asked for.
+    fn look_at(&mut self, partition: &TopicPartition, offset: i64, end: i64, left: &mut usize) -> Option<Seen> {
+        let known = self.peeked.get(partition).filter(|(at, _, _)| *at == offset);
+        match known {
+            Some((.., seen @ Seen::Written { .. })) => return Some(*seen),
+            Some((_, before, Seen::Nothing)) if *before == end => return Some(Seen::Nothing),
+            _ => {}
         }
         *left = left.checked_sub(1)?;
-        let found_ms = peek(&*self.log, partition, offset)?;
-        self.peeked.insert(partition.clone(), (offset, found_ms));
-        Some(found_ms)
+        let seen = peek(&*self.log, partition, offset)?;
+        self.peeked.insert(partition.clone(), (offset, end, seen));
+        Some(seen)
     }
 }
 
-fn peek(log: &dyn Log, partition: &TopicPartition, offset: i64) -> Option<i64> {
+fn peek(log: &dyn Log, partition: &TopicPartition, offset: i64) -> Option<Seen> {
     let mut feed = log.read(partition, offset).ok()?;
     let thread = std::thread::current();
     feed.wake_with(Arc::new(move || thread.unpark()));
     let until = Instant::now() + PEEK_WITHIN;
     loop {
         if let Some(batch) = feed.fetch(1, 1).ok()? {
-            return Some(batch.record(0).timestamp_ms);
+            return Some(Seen::Written { unix_ms: batch.record(0).timestamp_ms });
+        }
+        if feed.reached_end() {
+            return Some(Seen::Nothing);
         }
         let left = until.saturating_duration_since(Instant::now());
-        if feed.reached_end() || left.is_zero() {
+        if left.is_zero() {
             return None;
         }
         std::thread::park_timeout(left);
@@ -245,14 +279,13 @@ fn peek(log: &dyn Log, partition: &TopicPartition, offset: i64) -> Option<i64> {
 
 /// A lane tells all that has no fate yet, whether or not it is committed.
 fn observe(position: &Position, first: i64, end: i64, now: Now) -> Observation {
-    let is_read = position.read_up_to.is_some_and(|offset| offset >= end);
     Observation {
         time_ms: now.unix_ms,
         committed: Some(position.watermark),
         settled_beyond: position.settled_beyond,
         end: end.max(position.next_offset),
         first,
-        nothing_unread: is_read && position.oldest_ms.is_none(),
+        nothing_unread: false,
         heard_ms: Some(now.unix_ms),
     }
 }

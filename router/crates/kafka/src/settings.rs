@@ -67,7 +67,7 @@ pub const OWNED: &[(&str, &str)] = &[
     ("auto.commit.enable", "only settled records are committed, by the router itself"),
     ("enable.auto.offset.store", "a fetched record is not a settled one"),
     ("auto.offset.reset", "a lost offset halts the lane instead of silently jumping"),
-    ("enable.partition.eof", "how far a reader has come is known by it"),
+    ("enable.partition.eof", "only readers outside a group make use of it"),
     ("partition.assignment.strategy", "lanes rely on cooperative-sticky assignment"),
     ("isolation.level", "records of aborted transactions are not records"),
     ("enable.idempotence", "without it a retry inside the client duplicates and reorders records"),
@@ -131,6 +131,8 @@ impl KafkaSettings {
         for (name, value) in CONSUMER_OWNED {
             properties.set(name, *value);
         }
+        // Who reads up to an end has to learn of one that has no record at it: markers of transactions, compaction.
+        properties.set("enable.partition.eof", "true");
         properties
     }
 
@@ -313,8 +315,7 @@ const CONSUMER_OWNED: &[(&str, &str)] = &[
     // With this on, closing a consumer would store the offsets of what it discards.
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "error"),
-    // Who reads up to an end has to learn of one that has no record at it: markers of transactions, compaction.
-    ("enable.partition.eof", "true"),
+    ("enable.partition.eof", "false"),
     ("isolation.level", "read_committed"),
     ("allow.auto.create.topics", "false"),
     // A record that the network or a disk has damaged must not pass for one that its plugin rejects.

@@ -30,7 +30,6 @@ fn lane(partition: i32, state: State) -> LaneReport {
             in_flight_bytes: 9_700,
             oldest_ms: Some(1_769_860_800_000),
             settled_beyond: 0,
-            read_up_to: None,
             unreported: 5,
             breaker: Some(BreakerPosition { open: false, tokens: 10 }),
             retry: Some(RetryPosition { topic: "orders.retry".into(), watermark: 17, parked: 3, due_ms: None }),
