@@ -7,7 +7,7 @@
 //! that is not settled, has to be read, of each partition that has something left; it tells the lag in seconds, and whether there is a
 //! record at all where offsets alone say so.
 
-mod look;
+pub(crate) mod look;
 mod partition;
 mod report;
 mod subject;

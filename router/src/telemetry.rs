@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pointsman_config::Plan;
 use pointsman_core::failure::FailureClass;
-use pointsman_core::lag::{age, until_gone};
+use pointsman_core::lag::age;
 use pointsman_core::port::{Log, PluginId};
 use pointsman_wasm::Plugins;
 
@@ -122,29 +122,19 @@ impl Inner {
 
     fn lag(&self, out: &mut Gathered) {
         let Findings { at, lanes, .. } = &*self.survey.findings();
-        let now_ms = Now::read().unix_ms;
+        let now = Now::read();
         for (LaneName { route, topic, partition }, found) in lanes {
             let partition = partition.to_string();
             let lane = [route.as_str(), topic, &partition];
-            let lag = found.observation.lag().unwrap_or(0);
-            out.count(&metrics::LAG_RECORDS, &lane, lag);
-            match found.oldest_ms {
-                Some(oldest_ms) => {
-                    out.number(&metrics::LAG_SECONDS, &lane, seconds(age(oldest_ms, now_ms)));
-                    if let Some(retention) = found.retention {
-                        let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
-                        let left_ms = until_gone(oldest_ms, retention_ms, now_ms);
-                        out.number(&metrics::RETENTION_HEADROOM_SECONDS, &lane, seconds(left_ms));
-                    }
-                }
-                None if lag == 0 => out.number(&metrics::LAG_SECONDS, &lane, 0.0),
-                // Its timestamp could not be had.
-                None => {}
+            out.count(&metrics::LAG_RECORDS, &lane, found.records());
+            for (metric, ms) in [
+                (&metrics::LAG_SECONDS, found.age_ms(now)),
+                (&metrics::RETENTION_HEADROOM_SECONDS, found.left_ms(now)),
+                (&metrics::LAG_DRAIN_SECONDS, found.drain_ms),
+            ] {
+                ms.into_iter().for_each(|ms| out.number(metric, &lane, seconds(ms)));
             }
             out.count(&metrics::LAG_STATUS, &[route, topic, &partition, found.status.name()], 1);
-            if let Some(drain_ms) = found.drain_ms {
-                out.number(&metrics::LAG_DRAIN_SECONDS, &lane, seconds(drain_ms));
-            }
             out.number(&metrics::WATERMARK_OFFSET, &lane, found.observation.committed.unwrap_or(0) as f64);
             out.number(&metrics::END_OFFSET, &lane, found.observation.end as f64);
         }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 pub(crate) const TRIALS: &[Trial] = &[
     Trial::shared("doctor::nothing_is_wrong_with_topics_that_are_fit", nothing_is_wrong_with_topics_that_are_fit),
+    Trial::shared("doctor::what_may_not_be_done_is_found", what_may_not_be_done_is_found),
     Trial::shared("doctor::what_is_wrong_with_topics_is_found", what_is_wrong_with_topics_is_found),
 ];
 
@@ -55,6 +56,32 @@ fn nothing_is_wrong_with_topics_that_are_fit(kafka: &Kafka) -> anyhow::Result<()
     // The broker is alone.
     let things: Vec<&str> = wrong.iter().map(|(_, thing, _)| thing.as_str()).collect();
     ensure!(things == ["cluster"] && code == Some(0), "{code:?} {wrong:#?}");
+    Ok(())
+}
+
+/// Of two topics whoever asks may see one, and nothing else. (With a broker of its own, which has an authorizer.)
+fn what_may_not_be_done_is_found(_: &Kafka) -> anyhow::Result<()> {
+    let kafka = Kafka::start_with(&[
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("allow.everyone.if.no.acl.found", "true"),
+    ])?;
+    let topics = ["doctor-in", "doctor-out"];
+    for topic in topics {
+        kafka.create_topic(topic, 1)?;
+    }
+    let rights = |(wrong, code): Found| -> (Vec<(String, String)>, Option<i32>) {
+        let rights = wrong.into_iter().filter(|(.., cause)| cause.contains("may not"));
+        (rights.map(|(severity, thing, cause)| (severity, format!("{thing}: {cause}"))).collect(), code)
+    };
+    let (before, code) = rights(examine(&kafka, topics)?);
+    ensure!(before.is_empty() && code == Some(0), "{code:?} {before:#?}");
+    kafka.let_see_only("doctor-out", "User:ANONYMOUS")?;
+    let (after, code) = rights(examine(&kafka, topics)?);
+    let lacks_write = |(severity, what): &(String, String)| {
+        severity == "error" && what.starts_with("topic doctor-out: ") && what.contains("may not Write")
+    };
+    ensure!(after.iter().any(lacks_write) && code == Some(1), "{code:?} {after:#?}");
+    ensure!(after.iter().all(|(_, what)| what.starts_with("topic doctor-out")), "{after:#?}");
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! Java and Maven, [`Kafka::start`] answers [`Unavailable::NotHere`], and the test counts as skipped; with
 //! `POINTSMAN_TEST_REQUIRE_KAFKA` set it fails instead.
 
+mod acls;
 mod broker;
 mod jars;
 mod progress;

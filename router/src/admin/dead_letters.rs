@@ -86,7 +86,8 @@ pub(super) struct ShowQuery {
     topic: Option<String>,
 }
 
-/// Which letters are to be handled, and how.
+/// Which letters are to be handled, and how. (The orders have these members each for itself: serde does not refuse unknown ones of what
+/// is flattened.)
 struct How {
     which: Choice,
     all: bool,

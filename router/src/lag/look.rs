@@ -22,23 +22,23 @@ const TO_THE_END: Duration = Duration::from_millis(500);
 const LOOK_ANYWAY: Duration = Duration::from_millis(10);
 
 /// A partition to look at.
-pub(super) struct Look<'a> {
-    pub(super) partition: TopicPartition,
+pub(crate) struct Look<'a> {
+    pub(crate) partition: TopicPartition,
     /// Where to begin.
-    pub(super) from: i64,
+    pub(crate) from: i64,
     /// One past the last offset that counts.
-    pub(super) end: i64,
+    pub(crate) end: i64,
     /// Whether the record at this offset is settled, and so does not count.
-    pub(super) is_settled: &'a dyn Fn(i64) -> bool,
+    pub(crate) is_settled: &'a dyn Fn(i64) -> bool,
 }
 
 /// What there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Offset and timestamp of the oldest record that is not settled; `None` where there is none at all.
-    pub(super) oldest: Option<(i64, i64)>,
+    pub(crate) oldest: Option<(i64, i64)>,
     /// How many there are, where they were counted.
-    pub(super) records: Option<u64>,
+    pub(crate) records: Option<u64>,
 }
 
 /// A partition that is being looked at.
@@ -57,7 +57,7 @@ struct Reading<'a> {
 }
 
 /// Looks at the partitions until `deadline`, or until `stop` says so. The answers are in their order; what is not known has a reason.
-pub(super) fn look(
+pub(crate) fn look(
     log: &dyn Log,
     looks: &[Look<'_>],
     deadline: Instant,

@@ -1,7 +1,6 @@
 //! Routes and lag, for people and their programs.
 
 use pointsman_config::plan::StagePlan;
-use pointsman_core::lag::{age, until_gone};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -93,26 +92,17 @@ impl Telemetry {
 
 impl Inner {
     fn lane_lags(&self) -> Vec<LaneLag> {
-        let now_ms = Now::read().unix_ms;
+        let now = Now::read();
         let findings = self.survey.findings();
-        let lags = findings.lanes.iter().map(|(lane, found)| {
-            let records = found.observation.lag().unwrap_or(0);
-            let oldest_ms = found.oldest_ms.filter(|_| records > 0);
-            let none = (records == 0).then_some(0.0);
-            let left = |oldest_ms| {
-                let retention_ms = u64::try_from(found.retention?.as_millis()).unwrap_or(u64::MAX);
-                Some(super::seconds(until_gone(oldest_ms, retention_ms, now_ms)))
-            };
-            LaneLag {
-                lane: lane.clone(),
-                records,
-                seconds: oldest_ms.map(|oldest_ms| super::seconds(age(oldest_ms, now_ms))).or(none),
-                status: found.status.name().to_owned(),
-                written_per_second: found.rates.map(|rates| rates.written),
-                settled_per_second: found.rates.map(|rates| rates.read),
-                drain_seconds: found.drain_ms.map(super::seconds),
-                retention_seconds: oldest_ms.and_then(left),
-            }
+        let lags = findings.lanes.iter().map(|(lane, found)| LaneLag {
+            lane: lane.clone(),
+            records: found.records(),
+            seconds: found.age_ms(now).map(super::seconds),
+            status: found.status.name().to_owned(),
+            written_per_second: found.rates.map(|rates| rates.written),
+            settled_per_second: found.rates.map(|rates| rates.read),
+            drain_seconds: found.drain_ms.map(super::seconds),
+            retention_seconds: found.left_ms(now).map(super::seconds),
         });
         lags.collect()
     }

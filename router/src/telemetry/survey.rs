@@ -6,15 +6,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pointsman_config::Plan;
 use pointsman_config::plan::RoutePlan;
-use pointsman_core::lag::{History, Observation, Rates, Status, Terms};
+use pointsman_core::lag::{History, Observation, Rates, Status, Terms, age, until_gone};
 use pointsman_core::port::{Log, TopicInfo, TopicSettings};
 use pointsman_core::record::TopicPartition;
 
+use crate::lag::look;
 use crate::lanes::{LaneName, LaneReport, Lanes, Look, Position};
 use crate::shared::Now;
 
@@ -26,10 +26,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const REMEMBERED: usize = 60;
 /// How often it is asked what topics do with their records.
 const SETTINGS_EVERY: Duration = Duration::from_secs(600);
-/// How long a record is waited for, of which only the timestamp is wanted.
-const PEEK_WITHIN: Duration = Duration::from_secs(1);
-/// For how many partitions that is done in one survey.
-const MOST_PEEKED: usize = 32;
+/// How long oldest records are waited for.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 /// Without progress for so long, with something to do, a lane is stalled; with more and more to do, it falls behind.
 const PATIENCE: Terms = Terms { patience_ms: 60_000 };
 
@@ -62,6 +60,24 @@ pub(crate) struct LaneFindings {
     pub(crate) retention: Option<Duration>,
 }
 
+impl LaneFindings {
+    /// Records that have no fate yet.
+    pub(crate) fn records(&self) -> u64 {
+        self.observation.lag().unwrap_or(0)
+    }
+
+    /// Age of the oldest of them, in milliseconds; 0 where there is none, `None` where its timestamp could not be had.
+    pub(crate) fn age_ms(&self, now: Now) -> Option<u64> {
+        self.oldest_ms.map(|oldest_ms| age(oldest_ms, now.unix_ms)).or((self.records() == 0).then_some(0))
+    }
+
+    /// How long it takes until retention by age may remove it, in milliseconds.
+    pub(crate) fn left_ms(&self, now: Now) -> Option<u64> {
+        let retention_ms = u64::try_from(self.retention?.as_millis()).unwrap_or(u64::MAX);
+        Some(until_gone(self.oldest_ms?, retention_ms, now.unix_ms))
+    }
+}
+
 /// What was found of a dead-letter topic.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DeadLetters {
@@ -80,10 +96,10 @@ enum Seen {
 }
 
 impl Seen {
-    const fn unix_ms(self) -> Option<i64> {
-        match self {
-            Self::Written { unix_ms } => Some(unix_ms),
-            Self::Nothing => None,
+    const fn unix_ms(seen: Option<Self>) -> Option<i64> {
+        match seen {
+            Some(Self::Written { unix_ms }) => Some(unix_ms),
+            Some(Self::Nothing) | None => None,
         }
     }
 }
@@ -91,8 +107,9 @@ impl Seen {
 /// Surveys the log, until it is dropped.
 pub(crate) struct Survey {
     findings: Arc<Mutex<Findings>>,
-    end: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// To be dropped is to be told to end. It may wait for a log that does not answer, and nothing of it is needed then: so nobody waits
+    /// for it.
+    _end: Sender<()>,
 }
 
 impl Survey {
@@ -104,26 +121,14 @@ impl Survey {
         let findings = Arc::new(Mutex::new(Findings::default()));
         let (end, ended) = channel();
         let found = Arc::clone(&findings);
-        let surveyor =
-            Surveyor { plan, log, lanes, histories: BTreeMap::new(), peeked: HashMap::new(), settings: None };
-        let thread =
-            std::thread::Builder::new().name("survey".to_owned()).spawn(move || surveyor.run(&found, &ended))?;
-        Ok(Self { findings, end: Some(end), thread: Some(thread) })
+        let surveyor = Surveyor { plan, log, lanes, histories: BTreeMap::new(), seen: HashMap::new(), settings: None };
+        std::thread::Builder::new().name("survey".to_owned()).spawn(move || surveyor.run(&found, &ended))?;
+        Ok(Self { findings, _end: end })
     }
 
     /// What is known.
     pub(crate) fn findings(&self) -> MutexGuard<'_, Findings> {
         self.findings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Survey {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        // It may wait for a log that does not answer. Nothing of it is needed any more, so it is waited for only where it is done.
-        if let Some(thread) = self.thread.take().filter(JoinHandle::is_finished) {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -133,7 +138,7 @@ struct Surveyor {
     lanes: Lanes,
     histories: BTreeMap<LaneName, History>,
     /// What was seen at the offsets that were looked at, and where the partition ended then: one of each partition.
-    peeked: HashMap<TopicPartition, (i64, i64, Seen)>,
+    seen: HashMap<TopicPartition, (i64, i64, Seen)>,
     settings: Option<(Instant, HashMap<Arc<str>, TopicSettings>)>,
 }
 
@@ -156,7 +161,7 @@ impl Surveyor {
         self.refresh_settings();
         let Look { lanes: reports, .. } = self.lanes.look(ANSWER_WITHIN);
         self.histories.retain(|name, _| reports.iter().any(|report| report.lane == *name));
-        let (mut lanes, mut left) = (BTreeMap::new(), MOST_PEEKED);
+        let mut lanes = BTreeMap::new();
         let reports = reports.into_iter().filter_map(|LaneReport { lane, position, .. }| Some((lane, position?)));
         let (names, positions): (Vec<_>, Vec<_>) = reports.unzip();
         let partition = |lane: &LaneName| TopicPartition::new(lane.topic.as_str(), lane.partition);
@@ -166,35 +171,42 @@ impl Surveyor {
             return None;
         }
         let now = Now::read();
+        let mut found: Vec<(LaneName, Observation, Option<i64>)> = Vec::new();
+        let mut wanted = Vec::new();
         for (((lane, position), partition), bounds) in names.into_iter().zip(positions).zip(partitions).zip(bounds) {
             let Ok((first, end)) = bounds else { continue };
-            let mut observation = observe(&position, first, end, now);
-            let mut oldest_ms = position.oldest_ms;
-            if observation.lag().is_some_and(|lag| lag > 0) && oldest_ms.is_none() {
-                match self.look_at(&partition, position.watermark, end, &mut left) {
-                    Some(Seen::Written { unix_ms }) => oldest_ms = Some(unix_ms),
-                    Some(Seen::Nothing) => observation.nothing_unread = true,
-                    None => {}
-                }
+            let observation = observe(&position, first, end, now);
+            if observation.lag().is_some_and(|lag| lag > 0) && position.oldest_ms.is_none() {
+                wanted.push((partition, position.watermark.max(first), end));
+            }
+            found.push((lane, observation, position.oldest_ms));
+        }
+        let seen: HashMap<TopicPartition, Seen> = self
+            .look_at(&wanted)
+            .into_iter()
+            .zip(&wanted)
+            .filter_map(|(seen, (partition, ..))| Some((partition.clone(), seen?)))
+            .collect();
+        for (lane, mut observation, mut oldest_ms) in found {
+            let partition = partition(&lane);
+            match seen.get(&partition).filter(|_| oldest_ms.is_none()) {
+                Some(Seen::Written { unix_ms }) => oldest_ms = Some(*unix_ms),
+                Some(Seen::Nothing) => observation.nothing_unread = true,
+                None => {}
             }
             let history = self.histories.entry(lane.clone()).or_insert_with(|| History::new(REMEMBERED));
             history.push(observation);
-            let (status, rates, drain_ms) = (history.status(&PATIENCE), history.rates(), history.drain_ms());
-            let has_some = observation.lag().is_some_and(|lag| lag > 0);
-            let retention = self.retention(&partition.topic);
-            lanes.insert(
-                lane,
-                LaneFindings {
-                    observation,
-                    oldest_ms: oldest_ms.filter(|_| has_some),
-                    status,
-                    rates,
-                    drain_ms,
-                    retention,
-                },
-            );
+            let findings = LaneFindings {
+                observation,
+                oldest_ms: oldest_ms.filter(|_| observation.lag().is_some_and(|lag| lag > 0)),
+                status: history.status(&PATIENCE),
+                rates: history.rates(),
+                drain_ms: history.drain_ms(),
+                retention: self.retention(&partition.topic),
+            };
+            lanes.insert(lane, findings);
         }
-        Some(Findings { lanes, dead_letters: self.dead_letters(&mut left), at: Some(Instant::now()) })
+        Some(Findings { lanes, dead_letters: self.dead_letters(), at: Some(Instant::now()) })
     }
 
     /// Of topics that can't be asked for now nothing is known, until the next time.
@@ -220,60 +232,52 @@ impl Surveyor {
         self.plan.routes.iter().filter_map(topic).collect()
     }
 
-    fn dead_letters(&mut self, left: &mut usize) -> BTreeMap<Arc<str>, DeadLetters> {
+    fn dead_letters(&mut self) -> BTreeMap<Arc<str>, DeadLetters> {
         let names = self.dead_letter_topics();
         let Ok(topics) = self.log.topics(Some(&names)) else { return BTreeMap::new() };
-        let count = |topic: TopicInfo| {
-            let mut found = DeadLetters { retention: self.retention(&topic.name), ..DeadLetters::default() };
-            let partitions: Vec<_> = (0..i32::try_from(topic.partitions).unwrap_or(i32::MAX))
-                .map(|partition| TopicPartition { topic: Arc::clone(&topic.name), partition })
+        let count = |TopicInfo { name, partitions }| {
+            let partitions: Vec<_> = (0..i32::try_from(partitions).unwrap_or(i32::MAX))
+                .map(|partition| TopicPartition { topic: Arc::clone(&name), partition })
                 .collect();
-            for (partition, bounds) in partitions.iter().zip(self.log.bounds(&partitions)) {
-                let (first, end) = bounds.ok()?;
-                found.records += end.saturating_sub(first).max(0).unsigned_abs();
-                if end > first {
-                    let seen = self.look_at(partition, first, end, left);
-                    found.oldest_ms = found.oldest_ms.into_iter().chain(seen.and_then(Seen::unix_ms)).min();
-                }
-            }
-            Some((topic.name, found))
+            let bounds: Result<Vec<_>, _> = self.log.bounds(&partitions).into_iter().collect();
+            let held = partitions.into_iter().zip(bounds.ok()?).filter(|(_, (first, end))| first < end);
+            let held: Vec<_> = held.map(|(partition, (first, end))| (partition, first, end)).collect();
+            let found = DeadLetters {
+                records: held.iter().map(|(_, first, end)| end.saturating_sub(*first).max(0).unsigned_abs()).sum(),
+                oldest_ms: self.look_at(&held).into_iter().filter_map(Seen::unix_ms).min(),
+                retention: self.retention(&name),
+            };
+            Some((name, found))
         };
         topics.into_iter().filter_map(count).collect()
     }
 
-    /// What is at the offset or behind it in a partition with this end, if that is known or can be had soon, and `left` of those that may
-    /// be asked for.
-    fn look_at(&mut self, partition: &TopicPartition, offset: i64, end: i64, left: &mut usize) -> Option<Seen> {
-        let known = self.peeked.get(partition).filter(|(at, _, _)| *at == offset);
-        match known {
-            Some((.., seen @ Seen::Written { .. })) => return Some(*seen),
-            Some((_, before, Seen::Nothing)) if *before == end => return Some(Seen::Nothing),
-            _ => {}
+    /// What there is from each of these offsets on, up to these ends, where that is known or can be had soon.
+    fn look_at(&mut self, wanted: &[(TopicPartition, i64, i64)]) -> Vec<Option<Seen>> {
+        let mut seen: Vec<Option<Seen>> = wanted.iter().map(|wanted| self.seen_before(wanted)).collect();
+        let unknown: Vec<usize> = (0..wanted.len()).filter(|index| seen[*index].is_none()).collect();
+        let looks = unknown.iter().map(|index| {
+            let (partition, from, end) = &wanted[*index];
+            look::Look { partition: partition.clone(), from: *from, end: *end, is_settled: &|_| false }
+        });
+        let looks: Vec<_> = looks.collect();
+        let found = look::look(&*self.log, &looks, Instant::now() + READ_WITHIN, &|| false);
+        for (index, found) in unknown.into_iter().zip(found) {
+            let Ok(look::Seen { oldest, .. }) = found else { continue };
+            let (partition, from, end) = &wanted[index];
+            let found = oldest.map_or(Seen::Nothing, |(_, unix_ms)| Seen::Written { unix_ms });
+            self.seen.insert(partition.clone(), (*from, *end, found));
+            seen[index] = Some(found);
         }
-        *left = left.checked_sub(1)?;
-        let seen = peek(&*self.log, partition, offset)?;
-        self.peeked.insert(partition.clone(), (offset, end, seen));
-        Some(seen)
+        seen
     }
-}
 
-fn peek(log: &dyn Log, partition: &TopicPartition, offset: i64) -> Option<Seen> {
-    let mut feed = log.read(partition, offset).ok()?;
-    let thread = std::thread::current();
-    feed.wake_with(Arc::new(move || thread.unpark()));
-    let until = Instant::now() + PEEK_WITHIN;
-    loop {
-        if let Some(batch) = feed.fetch(1, 1).ok()? {
-            return Some(Seen::Written { unix_ms: batch.record(0).timestamp_ms });
+    fn seen_before(&self, (partition, from, end): &(TopicPartition, i64, i64)) -> Option<Seen> {
+        match self.seen.get(partition)? {
+            (at, _, seen @ Seen::Written { .. }) if at == from => Some(*seen),
+            (at, before, Seen::Nothing) if (at, before) == (from, end) => Some(Seen::Nothing),
+            _ => None,
         }
-        if feed.reached_end() {
-            return Some(Seen::Nothing);
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return None;
-        }
-        std::thread::park_timeout(left);
     }
 }
 

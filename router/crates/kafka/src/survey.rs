@@ -7,7 +7,7 @@ use std::time::Duration;
 use pointsman_core::port::LogError;
 use pointsman_core::port::survey::{BrokerSurvey, ClusterSurvey, Question, Said, TopicSurvey};
 
-use crate::admin::{coded, topic_settings};
+use crate::admin::{coded, of_coordinator, topic_settings};
 use crate::classify::{did_not_answer, no_such_group, no_such_topic};
 use crate::error::log_error;
 use crate::native::{Client, Code, DescribedTopic, Kind, Node, TopicConfig};
@@ -37,7 +37,9 @@ pub fn survey(settings: &KafkaSettings, question: &Question) -> Result<ClusterSu
     let brokers = nodes.into_iter().map(|node| broker(&client, node, timeout.min(BROKER_TIMEOUT))).collect();
     let topics = question.topics.iter().map(|name| (Arc::clone(name), topic(&client, name, timeout))).collect();
     let groups = question.groups.iter().map(|name| {
-        let found = match client.describe_group(name, timeout) {
+        // With all of the time, each time: librdkafka ends the process where such a request times out while a coordinator moves.
+        let ask = |_| client.describe_group(name, timeout);
+        let found = match of_coordinator(timeout, |(code, _): &(Code, String)| *code, ask) {
             Ok(group) => Ok(Some(group)),
             Err((code, _)) if no_such_group(code) => Ok(None),
             Err(failed) => Err(failure(&client, format!("can't look up the group {name}"), failed)),
