@@ -20,7 +20,8 @@ use crate::variables::Variables;
 ///
 /// # Errors
 /// [`ConfigErrors`]: all mistakes of the text. Where it is not TOML, only what is wrong with its syntax. No error,
-/// warning or `Debug` of the plan shows a value of `[broker.librdkafka]`, of a plugin's `config`, or a token of `[admin]`.
+/// warning or `Debug` of the plan shows a value of `[broker.librdkafka]`, of a plugin's `config`, or a token of `[admin]`,
+/// or a header of `[telemetry]`.
 pub fn compile(text: &str, file_name: &str, variables: &dyn Variables) -> Result<(Plan, Vec<Warning>), ConfigErrors> {
     let findings = Findings::default();
     let document = read::parse(text, &findings);
@@ -35,7 +36,7 @@ pub fn compile(text: &str, file_name: &str, variables: &dyn Variables) -> Result
 }
 
 fn resolve(raw: Raw, findings: &Findings) -> Option<Plan> {
-    let Raw { router, broker, plugins, routes, feeds, admin } = raw;
+    let Raw { router, broker, plugins, routes, feeds, admin, telemetry } = raw;
     limits::check(router.as_ref(), broker.as_ref(), &plugins, &routes, findings);
     warn_of_unused(&plugins, &routes, findings);
     refuse_idle_feeds(&feeds, &routes, findings);
@@ -49,6 +50,7 @@ fn resolve(raw: Raw, findings: &Findings) -> Option<Plan> {
         topics,
         feeds: feeds.into_iter().map(feed_plan).collect(),
         admin,
+        telemetry,
     };
     findings.is_sound().then_some(plan)
 }

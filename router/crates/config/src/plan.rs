@@ -15,8 +15,10 @@ use pointsman_core::policy::FailurePolicy;
 use pointsman_core::port::{PluginId, StartAt};
 
 mod admin;
+mod telemetry;
 
 pub use admin::{AdminPlan, Open, Role, TokenPlan, TokenSecret};
+pub use telemetry::{TelemetryPlan, TracesPlan};
 
 /// The whole plan.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct Plan {
     pub feeds: Vec<FeedPlan>,
     /// The admin door; `None` where there is none.
     pub admin: Option<AdminPlan>,
+    /// What is sent to an OpenTelemetry collector; `None` is nothing.
+    pub telemetry: Option<TelemetryPlan>,
 }
 
 impl Plan {

@@ -13,7 +13,7 @@ use pointsman_core::policy::{Reaction, RetrySchedule};
 use pointsman_core::port::StartAt;
 
 use crate::findings::Span;
-use crate::plan::{AdminPlan, ComponentPlan, DeliveryPlan, Matching, OnDead, Ordering, Secret};
+use crate::plan::{AdminPlan, ComponentPlan, DeliveryPlan, Matching, OnDead, Ordering, Secret, TelemetryPlan};
 
 /// A value and its place in the file.
 #[derive(Clone, Debug)]
@@ -39,6 +39,7 @@ pub(crate) struct Raw {
     pub(crate) routes: Vec<Route>,
     pub(crate) feeds: Vec<Feed>,
     pub(crate) admin: Option<AdminPlan>,
+    pub(crate) telemetry: Option<TelemetryPlan>,
 }
 
 /// `[[feeds]]`.

@@ -10,6 +10,7 @@ mod feeds;
 mod plugins;
 mod router;
 mod routes;
+mod telemetry;
 mod text;
 
 pub use broker::refused_properties;
@@ -71,6 +72,7 @@ pub(crate) fn document<'t>(reading: &'t Reading<'t>, document: &'t Spanned<DeTab
         routes: routes::read(&top),
         feeds: feeds::read(&top),
         admin: admin::read(&top),
+        telemetry: telemetry::read(&top),
     };
     top.finish();
     raw

@@ -11,7 +11,7 @@ use crate::{ConfigErrors, Plan, REFERENCE, Variables, compile, refused_propertie
 
 fn variables() -> impl Variables {
     BTreeMap::from(
-        ["HOSTNAME", "KAFKA_PASSWORD", "ENRICH_TOKEN", "ONCALL_TOKEN"]
+        ["HOSTNAME", "KAFKA_PASSWORD", "ENRICH_TOKEN", "ONCALL_TOKEN", "OTLP_TOKEN"]
             .map(|name| (name.to_owned(), format!("value-of-{name}"))),
     )
 }
@@ -45,8 +45,10 @@ fn collect(path: &str, table: &DeTable<'_>, keys: &mut BTreeSet<String>) {
         if name != "NAME" {
             keys.insert(key.clone());
         }
-        // What is in these two is the operator's own.
-        if !matches!(key.as_str(), "broker.librdkafka" | "plugins.NAME.config") {
+        // What is in these is the operator's own.
+        const OWN: [&str; 4] =
+            ["broker.librdkafka", "plugins.NAME.config", "telemetry.headers", "telemetry.attributes"];
+        if !OWN.contains(&key.as_str()) {
             descend(&key, value.get_ref(), keys);
         }
     }
@@ -121,7 +123,8 @@ fn a_plan_shows_no_secret() {
     assert!(
         !plan.contains("value-of-KAFKA_PASSWORD")
             && !plan.contains("value-of-ENRICH_TOKEN")
-            && !plan.contains("value-of-ONCALL_TOKEN"),
+            && !plan.contains("value-of-ONCALL_TOKEN")
+            && !plan.contains("value-of-OTLP_TOKEN"),
         "{plan}"
     );
 }

@@ -19,6 +19,7 @@ fn variables() -> impl Variables {
         ("KAFKA_PASSWORD", "swordfish"),
         ("ENRICH_TOKEN", "topsecret"),
         ("ONCALL_TOKEN", "swordfish-swordfish"),
+        ("OTLP_TOKEN", "swordfish"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into_iter()
