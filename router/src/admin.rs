@@ -66,21 +66,19 @@ pub struct Office {
 
 impl Office {
     /// Of a running router. `drain` is told when it is to stop.
-    ///
-    /// # Errors
-    /// There can be no thread to look at the log.
-    pub fn of(topology: &Topology, running: &Running, drain: mpsc::Sender<()>) -> io::Result<Self> {
+    #[must_use]
+    pub fn of(topology: &Topology, running: &Running, telemetry: Telemetry, drain: mpsc::Sender<()>) -> Self {
         let digest = |index| topology.plugins.get(PluginId(index)).map(|plugin| plugin.digest().to_string());
-        Ok(Self {
+        Self {
             plan: Arc::clone(&topology.plan),
             lanes: running.lanes(),
             log: Arc::clone(&topology.log),
             digests: (0..).map_while(digest).collect(),
             drain,
             log_filter: log_filter::of_process(),
-            telemetry: running.telemetry(topology)?,
+            telemetry,
             hands: work::Hands::default(),
-        })
+        }
     }
 }
 

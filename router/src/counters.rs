@@ -89,6 +89,17 @@ pub(crate) struct TransactionCounts {
     pub(crate) committing: Histogram,
 }
 
+/// What is counted of traces.
+#[derive(Debug, Default)]
+pub(crate) struct TraceCounts {
+    /// Records that were to be traced, of which there were too many.
+    pub(crate) passed_over: AtomicU64,
+    /// Spans that a collector has taken.
+    pub(crate) sent: AtomicU64,
+    /// Spans that nobody has taken, or not in time.
+    pub(crate) lost: AtomicU64,
+}
+
 /// Counts since the start of the process.
 #[derive(Debug)]
 pub struct Counters {
@@ -109,6 +120,7 @@ pub struct Counters {
     calls: Vec<Vec<(PluginId, Calls)>>,
     pub(crate) groups: Vec<Membership>,
     pub(crate) transactions: TransactionCounts,
+    pub(crate) traces: TraceCounts,
     /// Lanes of each route that are paused now.
     paused: Vec<AtomicU64>,
     /// Slow calls of each plugin.
@@ -147,6 +159,7 @@ impl Counters {
                 undone: AtomicU64::new(0),
                 committing: Histogram::new(TIMES),
             },
+            traces: TraceCounts::default(),
             paused: routes().map(|_| AtomicU64::new(0)).collect(),
             slow: plan.plugins.iter().map(|_| AtomicU64::new(0)).collect(),
             plugins: Mutex::new(plan.plugins.iter().map(|_| BTreeMap::new()).collect()),

@@ -69,6 +69,8 @@ pub(crate) struct Flight {
     pub(crate) queued_bytes: usize,
     /// Whether all deliveries were produced.
     pub(crate) sent: bool,
+    /// Whether the record is traced.
+    pub(crate) traced: bool,
     /// What the outstanding deliveries are for.
     pub(crate) intent: crate::lane::Intent,
     /// The first delivery that failed.
@@ -81,7 +83,7 @@ const _: () = assert!(size_of::<Flight>() <= 64);
 impl Flight {
     pub(crate) fn new(ticket: Option<Ticket>, held: u32, index: u32) -> Self {
         let (outstanding, queued_bytes, sent, intent, error) = Default::default();
-        Self { ticket, held, index, outstanding, queued_bytes, sent, intent, error }
+        Self { ticket, held, index, outstanding, queued_bytes, sent, traced: false, intent, error }
     }
 }
 
@@ -281,6 +283,13 @@ impl Intake {
         let flight = self.flights.get(self.place(seq))?;
         let held = self.held.get(flight.held.wrapping_sub(self.first_held) as usize)?;
         held.batch.as_ref().map(|batch| batch.record(flight.index as usize))
+    }
+
+    /// When the record was fetched, while it is in flight.
+    pub(crate) fn fetched_at(&self, seq: u64) -> Option<Instant> {
+        let flight = self.flights.get(self.place(seq))?;
+        let held = self.held.get(flight.held.wrapping_sub(self.first_held) as usize)?;
+        held.on_end.map(|settled| settled.fetched)
     }
 
     /// The record as an event, of its first run.

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, LazyCell};
 use std::mem::size_of_val;
+use std::time::Instant;
 
 use pointsman_config::plan::{Matching, OutputPlan, RoutePlan, Select, StagePlan};
 use pointsman_core::condition::{Condition, EventView};
@@ -15,6 +16,7 @@ use pointsman_core::provenance::{ProvenanceError, cut};
 use pointsman_core::record::Headers;
 use pointsman_core::verdict::{Patch, Verdict};
 
+use crate::traces::StageTime;
 use changes::{Changes, Version};
 
 pub(crate) mod changes;
@@ -112,6 +114,8 @@ pub(crate) struct Means<'a> {
     /// Most bytes that the answers to the calls may hold, before other records are left to another time; twice as many
     /// are too much for one record.
     pub(crate) held_bytes: usize,
+    /// Where it is noted when each stage had the batch, if anybody wants to know.
+    pub(crate) times: Option<&'a mut Vec<StageTime>>,
 }
 
 /// An event inside the stages, and which record it came from.
@@ -185,9 +189,10 @@ pub(crate) fn judge(
                 (Cow::Owned(events.collect()), first, of_the_first)
             }
         };
+        let begun = means.times.is_some().then(Instant::now);
         let outcomes = match stage {
             StagePlan::Plugin(plugin) => {
-                let Means { plugins, limits, now_ms, pace, held_bytes } = &mut *means;
+                let Means { plugins, limits, now_ms, pace, held_bytes, times: _ } = &mut *means;
                 let most = *held_bytes;
                 let pace = || match (held.get(), pace()) {
                     (held, _) if held > 2 * most => Pace::Stop,
@@ -204,6 +209,9 @@ pub(crate) fn judge(
             StagePlan::Filter(condition) => events.iter().map(|event| filter(condition, event)).collect(),
         };
         drop(events);
+        if let (Some(begun), Some(times)) = (begun, means.times.as_deref_mut()) {
+            times.push(StageTime { stage: index, begun, ended: Instant::now() });
+        }
         if outcomes.len < of_the_first {
             rulings[first].fail(Failure { stage: u32::try_from(index).ok(), ..too_much(held.get(), means) });
             records = &records[..=first];

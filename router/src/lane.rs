@@ -45,6 +45,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod traced;
 mod undoing;
 mod units;
 
@@ -114,6 +115,8 @@ pub(crate) struct Lane {
     torn: bool,
     /// The fates since they were last taken, where somebody wants to know them.
     told: Option<Vec<Told>>,
+    /// Of records that are traced, where any are.
+    traces: Option<Box<traced::Traces>>,
 }
 
 /// What a worker lends to a lane for a step.
@@ -143,7 +146,7 @@ pub(crate) enum Step {
 }
 
 /// Which of the lane's partitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Which {
     Source,
     Retry,
@@ -160,7 +163,7 @@ impl Which {
 }
 
 /// A record in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Unit {
     which: Which,
     seq: u64,
@@ -242,6 +245,8 @@ impl Lane {
             (Ordering::None | Ordering::Partition, _) => KeyOrder::None,
         };
         let in_flight = plan.in_flight_records.get() + plan.batch_records.get();
+        let tracer = shared.tracer.clone();
+        let traces = tracer.map(|tracer| Box::new(traced::Traces::new(tracer, &assignment.source.partition, route)));
         let source = Intake::new(assignment.source, in_flight);
         let retry = assignment.retry.map(|retry| Parking::new(retry, &source, in_flight, keys));
         let held_bytes = plugins.clone().map(|plugin| plugin.limits.output_bytes).max().unwrap_or(0);
@@ -280,6 +285,7 @@ impl Lane {
             refusals: Vec::new(),
             torn: false,
             told: None,
+            traces,
             shared,
         };
         lane.know_better(in_flight);
@@ -420,6 +426,8 @@ impl Lane {
             records = self.events(&units, &origins);
         }
         assert_eq!(records.len(), units.len(), "a record that is ready is in flight");
+        let mut chosen = self.choose_traced(&units, &records);
+        let named = self.name_batch(chosen.as_ref());
         let mut limits = self.limits.clone();
         let mut plugins = timing::Timed {
             plugins: &mut *tools.plugins,
@@ -434,17 +442,20 @@ impl Lane {
             now_ms: tools.now.unix_ms,
             pace: &|| self.pace((tools.elapsed)()),
             held_bytes: self.held_bytes,
+            times: chosen.as_mut().map(|chosen| &mut chosen.stages),
         };
         let judged = judge::judge(self.plan(), &records, &unreadable, &mut means);
         let slow = plugins.slow;
         drop(records);
         self.limits = limits;
         self.tell_slow(slow, tools.now);
+        drop(named);
         match judged {
             Ok(judgement) => {
                 // The others were let through by the limits, and wait for the next step.
                 self.grant = Grant::of(count - judgement.rulings.len());
                 units.truncate(judgement.rulings.len());
+                self.note_judged(&units, chosen);
                 self.ready.drain(..units.len());
                 self.outbox = Outbox { units, origins, judgement, next: 0, sent: 0 };
                 Ok(())
@@ -523,6 +534,7 @@ impl Lane {
     /// Gives a record its fate.
     fn settle(&mut self, unit: Unit, fate: Fate) {
         self.tally.count(fate);
+        self.end_trace(unit, fate);
         self.patience = PATIENCE.start;
         if matches!(fate, Fate::Delivered | Fate::Dropped) {
             self.succeeded(unit.which);

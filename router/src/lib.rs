@@ -20,6 +20,7 @@ pub mod lanes;
 pub mod log_filter;
 pub mod lookup;
 pub mod offsets;
+mod otlp;
 mod parking;
 pub mod plugin_bench;
 pub mod plugin_build;
@@ -35,6 +36,7 @@ mod shared;
 pub mod telemetry;
 pub mod toolchain;
 pub mod topology;
+mod traces;
 mod worker;
 
 /// One allocator for the whole process: most of what is allocated for a record, librdkafka allocates. It takes glibc's a

@@ -14,6 +14,7 @@ use crate::lanes::Lanes;
 use crate::shared::{Limiters, Shared};
 use crate::telemetry::Telemetry;
 use crate::topology::{self, StartError, Topology};
+use crate::traces::{self, Exporting};
 use crate::worker::{self, Equipment, OutputSink, Sleeper};
 
 /// A router that runs until it is stopped.
@@ -27,6 +28,8 @@ pub struct Running {
     /// Their names.
     plugins: Vec<Arc<str>>,
     drain_deadline: std::time::Duration,
+    /// Sends traces, where records are traced.
+    exporting: Option<Exporting>,
 }
 
 /// Starts the router. `failed` is told, on any thread and perhaps more than once, why it can't go on; it is to be
@@ -41,6 +44,7 @@ pub fn start(
     let plan = &topology.plan;
     let counters = Arc::new(Counters::new(plan));
     let digest = |index| topology.plugins.get(PluginId(index)).map(|plugin| plugin.digest().to_string().into());
+    let (tracer, exporting) = traces::start(plan, &counters)?.unzip();
     let shared = Arc::new(Shared {
         plan: Arc::clone(plan),
         digests: (0..).map_while(digest).collect(),
@@ -52,6 +56,7 @@ pub fn start(
             let log = Arc::clone(&topology.log);
             Box::new(move |partition, offset| log.read(partition, offset))
         },
+        tracer,
     });
     let topics: Vec<Arc<str>> = plan.topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
 
@@ -64,6 +69,7 @@ pub fn start(
         counters,
         plugins: plan.plugins.iter().map(|plugin| Arc::clone(&plugin.name)).collect(),
         drain_deadline: plan.router.drain_deadline,
+        exporting,
     };
     // Whose transactions they are: told apart from those of other processes, and of an earlier one with the same `instance_id`.
     let instance = plan.router.instance_id.clone().unwrap_or_else(|| format!("{:032x}", fastrand::u128(..)));
@@ -186,6 +192,9 @@ impl Running {
         }
         for thread in self.threads.drain(..) {
             clean &= thread.join().is_ok();
+        }
+        if let Some(exporting) = self.exporting.take() {
+            exporting.finish();
         }
         for (plugin, counter, count) in self.counters.plugin_counts() {
             tracing::info!(plugin = %self.plugins[plugin], counter, count, "the plugin has counted");

@@ -13,6 +13,7 @@ use crate::alone::Alone;
 use crate::counters::Counters;
 use crate::lane::Baggage;
 use crate::parking::Reader;
+use crate::traces::Tracer;
 
 /// The plan, and what the workers count and share by it.
 pub(crate) struct Shared {
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) baggage: Baggage,
     /// Reads parked records back.
     pub(crate) reader: Reader,
+    /// Where records are traced.
+    pub(crate) tracer: Option<Arc<Tracer>>,
 }
 
 /// One reading of the clocks, for a whole round of steps.

@@ -24,12 +24,14 @@ pub(crate) mod catalogue;
 pub(crate) mod exposition;
 mod health;
 mod process;
+mod push;
 mod reference;
 mod report;
 mod survey;
 
 pub use exposition::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 pub use health::{Health, Unready};
+pub use push::Pushing;
 pub use reference::page as reference_page;
 pub use report::{Fates, LaneLag, RouteReport};
 
@@ -264,6 +266,13 @@ impl Inner {
         let transactions = &self.counters.transactions;
         for (outcome, count) in [("committed", &transactions.committed), ("undone", &transactions.undone)] {
             out.count(&metrics::TRANSACTIONS, &[outcome], count.load(Ordering::Relaxed));
+        }
+        let traces = &self.counters.traces;
+        if self.plan.telemetry.as_ref().is_some_and(|telemetry| telemetry.traces.is_some()) {
+            out.count(&metrics::TRACES_PASSED_OVER_RECORDS, &[], traces.passed_over.load(Ordering::Relaxed));
+            for (outcome, count) in [("sent", &traces.sent), ("lost", &traces.lost)] {
+                out.count(&metrics::TRACE_SPANS, &[outcome], count.load(Ordering::Relaxed));
+            }
         }
         let committing = Value::Distribution(transactions.committing.read());
         out.add(&metrics::TRANSACTION_COMMIT_SECONDS, &[], committing);

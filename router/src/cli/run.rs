@@ -11,6 +11,7 @@ use super::configuration::{self, Configuration};
 use super::{Exit, complain_of};
 use crate::admin::{Door, Office};
 use crate::running::{self, Running};
+use crate::telemetry::Telemetry;
 use crate::topology::{self, StartError, Topology};
 
 /// Run the router until SIGINT or SIGTERM.
@@ -70,13 +71,20 @@ pub(crate) fn until_stopped<T>(topology: &Topology, started: impl FnOnce(&Runnin
         tracing::info!(router = %topology.plan.router.name, "running");
         // Somebody at the door wants it stopped.
         let (drain, mut drained) = mpsc::channel(1);
+        let plan = &topology.plan;
+        // Somebody asks, or is told.
+        let telemetry = match (&plan.admin, plan.telemetry.as_ref().and_then(|telemetry| telemetry.metrics)) {
+            (None, None) => None,
+            _ => Some(running.telemetry(topology)?),
+        };
+        let pushing = telemetry.as_ref().map(Telemetry::push).transpose()?.flatten();
         // It is open until the router has stopped, so that it tells what that waits for.
-        let _serving = match door {
-            Some((door, admin)) => {
+        let _serving = match (door, telemetry) {
+            (Some((door, admin)), Some(telemetry)) => {
                 tracing::info!(address = %door.address(), tokens = admin.tokens.len(), "the admin door is open");
-                Some(door.answer(admin, Office::of(topology, &running, drain.clone())?)?)
+                Some(door.answer(admin, Office::of(topology, &running, telemetry, drain.clone()))?)
             }
-            None => None,
+            _ => None,
         };
         let held = started(&running);
         let mut exit = tokio::select! {
@@ -101,7 +109,7 @@ pub(crate) fn until_stopped<T>(topology: &Topology, started: impl FnOnce(&Runnin
                 std::process::exit(Exit::Fatal as i32);
             }
         }
-        drop(held);
+        drop((held, pushing));
         Ok(exit)
     })
 }

@@ -29,6 +29,8 @@ impl Lane {
         failure: Box<Failure>,
         course: Course,
     ) -> Result<(), Full> {
+        self.note_failure(unit, &failure);
+        let _named = self.name_record(unit);
         let history = self.history(unit, &failure, tools.now);
         let decision = match course {
             Course::Decide => {
@@ -140,6 +142,8 @@ impl Lane {
         let produced = tools.sink.produce(&delivery, token(self.id, unit));
         if let Ok(bytes) = produced {
             self.shared.counters.produced(topic, bytes);
+            let onward = self.onward(unit);
+            self.note_send(unit, topic, onward);
         }
         self.produced(unit, produced, tools.credit)?;
         self.all_sent(unit, intent, tools.now);

@@ -84,6 +84,7 @@ impl Lane {
     fn stand_at(&mut self, stand: Stand, reason: String, remedy: &str, now: Now) {
         let (from, offset) = (stand.unit.which.name(), self.offset_of(stand.unit));
         self.tell(stand.unit, Fate::Halted, || Why::Failure(stand.failure.clone()));
+        self.end_trace(stand.unit, Fate::Halted);
         tracing::error!(from, offset, "the lane is halted: {reason}. {remedy}");
         self.put_halt(Halt { because: Because::since(reason, now), stand: Some(stand) });
     }

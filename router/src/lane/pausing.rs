@@ -240,6 +240,7 @@ impl Lane {
                 }
             }
         }
+        self.hand_over_traces();
         let counters = &self.shared.counters;
         counters.add(&self.shared.plan, &mut self.tally);
         counters.add_intake(&self.tally, self.source.take_fetched(), self.source.take_settled(), now);

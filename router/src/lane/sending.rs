@@ -6,7 +6,9 @@ use pointsman_core::event::Event;
 use pointsman_core::failure::Failure;
 use pointsman_core::port::{DeliveryError, ProduceError, Token};
 use pointsman_core::provenance::origin_stamps;
+use pointsman_core::record::Headers;
 
+use super::traced::Onward;
 use super::undoing::Refused;
 use super::{Again, Intent, Lane, Resume, Step, Tools, Unit, Which, Why};
 use crate::counters::Fate;
@@ -115,7 +117,7 @@ impl Lane {
     /// Produces the only output of one record.
     fn send_alone(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: Routed) -> Result<(), Full> {
         let keeps_headers = self.outbox.judgement.changes.headers(routed.version).is_none();
-        let is_as_it_came = unit.which == Which::Source && self.outbox.origin().is_none();
+        let is_as_it_came = unit.which == Which::Source && self.outbox.origin().is_none() && !self.is_traced(unit);
         if is_as_it_came && keeps_headers && !self.plan().origin_headers {
             return self.forward(tools, unit, routed);
         }
@@ -125,23 +127,28 @@ impl Lane {
     }
 
     fn send_output(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: Routed) -> Result<(), Full> {
+        let onward = self.onward(unit);
         let plan = &self.shared.plan.routes[self.route];
         let output = &plan.outputs[routed.output];
         let Some(record) = self.outbox_record(unit) else { return Ok(()) };
         let event = self.outbox.judgement.changes.event(&record, routed.version);
-        let stamps = if plan.origin_headers { origin_stamps(&event) } else { Vec::new() };
+        let mut stamps = if plan.origin_headers { origin_stamps(&event) } else { Vec::new() };
+        stamps.extend(onward.as_ref().map(Onward::header));
+        let kept = onward.as_ref().and_then(|_| Onward::keep(event.headers));
         let delivery = Delivery {
             topic: output.topic,
             partition: partition_choice(output, event.partition),
             timestamp_ms: event.timestamp_ms,
             key: event.key,
             value: event.value,
-            headers: event.headers,
+            headers: kept.as_deref().map_or(event.headers, Headers::Owned),
             stamps: &stamps,
         };
+        let topic = output.topic;
         let produced = tools.sink.produce(&delivery, token(self.id, unit));
         if let Ok(bytes) = produced {
             self.tally.produced(routed.output, bytes);
+            self.note_send(unit, topic, onward);
         }
         self.produced(unit, produced, tools.credit)
     }
@@ -238,6 +245,7 @@ impl Lane {
 
     /// Every delivery of this record is acknowledged, or one of them failed: settles the record, or takes it up again.
     pub(super) fn finish(&mut self, unit: Unit, now: Now) {
+        let _named = self.name_record(unit);
         let Some(flight) = self.flight(unit) else { return };
         flight.sent = false;
         let intent = std::mem::take(&mut flight.intent);

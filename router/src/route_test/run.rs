@@ -141,6 +141,7 @@ fn lanes(
 ) -> Vec<Lane> {
     let route = &plan.routes[case.route];
     let shared = Arc::new(Shared {
+        tracer: None,
         alone: Arc::default(),
         baggage: Default::default(),
         plan: Arc::clone(plan),

@@ -172,6 +172,12 @@ catalogue! {
         /// How long it took to commit them, from the last of their records
         TRANSACTION_COMMIT_SECONDS = histogram("pointsman_transaction_commit_seconds", &[]);
     }
+    "Traces" {
+        /// Spans that a collector has taken (sent), or nobody, or not in time (lost). Absent where nothing is traced
+        TRACE_SPANS = counter("pointsman_trace_spans", &["outcome"]);
+        /// Records that were not traced because there were more than records_per_second
+        TRACES_PASSED_OVER_RECORDS = counter("pointsman_traces_passed_over_records", &[]);
+    }
     "The process" {
         /// 1, with the version
         BUILD_INFO = gauge("pointsman_build_info", &["version"]);

@@ -83,7 +83,7 @@ impl TroubledSink {
                 unavailable()
             }
             // What is parked or dead-lettered has more.
-            _ if delivery.stamps.len() <= 3 && delivery.value.is_some() && is_refused(number(delivery.value)) => {
+            _ if delivery.stamps.len() <= 4 && delivery.value.is_some() && is_refused(number(delivery.value)) => {
                 refusal()
             }
             _ => return None,

@@ -23,6 +23,7 @@ use crate::credit::Credit;
 use crate::lane::{Lane, Step, Tools};
 use crate::route_test::simulated_log::SimulatedLog;
 use crate::shared::{Limiters, Now, Shared};
+use crate::traces::Tracer;
 
 pub(super) const RECORDS: i64 = 400;
 /// So little that lanes wait for credit at times.
@@ -198,6 +199,8 @@ impl World {
         let plan = plan(seed, breaker, ordering);
         let log = SimulatedLog::new(1 << 20);
         let shared = Arc::new(Shared {
+            // Half of the records are traced, which go on with a copy of their headers.
+            tracer: Some(Tracer::of_a_test(0.5, 1_000_000).0),
             alone: Arc::clone(&alone),
             baggage: Default::default(),
             digests: Vec::new(),

@@ -140,6 +140,7 @@ fn plan(seed: u64, ordering: &str) -> Arc<Plan> {
 
 fn shared(plan: &Arc<Plan>, log: &SimulatedLog) -> Arc<Shared> {
     Arc::new(Shared {
+        tracer: None,
         alone: Arc::default(),
         baggage: Default::default(),
         digests: Vec::new(),

@@ -25,7 +25,10 @@ const OURS: [&str; 3] = ["service.name", "service.version", "service.instance.id
 pub(super) fn read(top: &Table<'_>) -> Option<TelemetryPlan> {
     let table = top.get("telemetry")?.table()?;
     let endpoint = table
-        .required("endpoint", "add `endpoint = \"http://127.0.0.1:4318\"`, where an OpenTelemetry collector takes OTLP over HTTP")
+        .required(
+            "endpoint",
+            "add `endpoint = \"http://127.0.0.1:4318\"`, where an OpenTelemetry collector takes OTLP over HTTP",
+        )
         .and_then(|field| endpoint(&field));
     let headers = table.get("headers").and_then(|field| {
         conceal(&field);
@@ -145,7 +148,8 @@ fn attributes(table: &Table<'_>) -> BTreeMap<String, String> {
     for (name, field) in bounded(table, "ATTRIBUTE") {
         if OURS.contains(&name) || name.is_empty() || name.contains(char::is_control) {
             let message = format!("the attribute {name:?} can't be set");
-            let remedy = "choose another name; service.name, service.version and service.instance.id are the router's own";
+            let remedy =
+                "choose another name; service.name, service.version and service.instance.id are the router's own";
             field.findings().mistake(&field.key_span, message, remedy);
         } else if let Some(value) = value(&field, |byte| !byte.is_ascii_control()) {
             attributes.insert(name.to_owned(), value);
