@@ -37,6 +37,11 @@ fn metrics_tell_what_a_router_does_on_the_embedded_log() -> anyhow::Result<()> {
 }
 
 #[test]
+fn records_are_traced_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(flows::records_are_traced)
+}
+
+#[test]
 fn the_lag_of_a_router_is_told_while_it_runs_and_after_its_end_on_the_embedded_log() -> anyhow::Result<()> {
     on_the_embedded_log(flows::lag_of_a_router)
 }

@@ -19,6 +19,7 @@ mod pair;
 mod rate_limit;
 mod replay;
 mod strangers;
+mod traced;
 mod transactions;
 mod trimming;
 mod unowned;
@@ -43,6 +44,7 @@ pub use pair::Guarantee;
 pub use rate_limit::rate_limit;
 pub use replay::a_killed_replay_does_what_its_dry_run_tells;
 pub use strangers::strangers_do_no_harm;
+pub use traced::records_are_traced;
 pub use transactions::{
     Ledger, a_route_reads_past_what_was_aborted, a_second_writer_fences_the_first, read_to_end,
     senseless_transactions_are_refused, transactions_are_aborted_whole, transactions_are_committed_whole,

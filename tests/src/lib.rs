@@ -12,5 +12,6 @@ pub mod kafka;
 pub mod places;
 pub mod plugins;
 pub mod router;
+pub mod simulated_collector;
 pub mod trials;
 pub mod wait;
