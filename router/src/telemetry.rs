@@ -48,6 +48,7 @@ struct Inner {
     lanes: Lanes,
     plugins: Plugins,
     survey: Survey,
+    log: Arc<dyn Log>,
     started: SystemTime,
 }
 
@@ -63,8 +64,8 @@ impl Telemetry {
         log: Arc<dyn Log>,
     ) -> std::io::Result<Self> {
         let plan = Arc::clone(&lanes.plan);
-        let survey = Survey::start(Arc::clone(&plan), log, lanes.clone())?;
-        Ok(Self(Arc::new(Inner { plan, counters, lanes, plugins, survey, started: SystemTime::now() })))
+        let survey = Survey::start(Arc::clone(&plan), Arc::clone(&log), lanes.clone())?;
+        Ok(Self(Arc::new(Inner { plan, counters, lanes, plugins, survey, log, started: SystemTime::now() })))
     }
 
     /// All metrics, as OpenMetrics text. Waits for the workers, a second at most.
@@ -118,6 +119,7 @@ impl Inner {
         self.dead_letters(&mut gathered);
         self.plugins(&mut gathered);
         self.groups(&mut gathered);
+        self.connections(&mut gathered);
         self.process(&look, &mut gathered);
         gathered.0
     }
@@ -276,6 +278,22 @@ impl Inner {
         }
         let committing = Value::Distribution(transactions.committing.read());
         out.add(&metrics::TRANSACTION_COMMIT_SECONDS, &[], committing);
+    }
+
+    fn connections(&self, out: &mut Gathered) {
+        for connections in self.log.connections() {
+            let broker = [connections.role.name(), connections.broker.as_str()];
+            out.count(&metrics::KAFKA_CONNECTIONS, &broker, connections.connected);
+            out.count(&metrics::KAFKA_WAITING_REQUESTS, &broker, connections.waiting);
+            if let Some(seconds) = connections.rtt_seconds {
+                out.number(&metrics::KAFKA_RTT_SECONDS, &broker, seconds);
+            }
+            out.number(&metrics::KAFKA_THROTTLED_SECONDS, &broker, connections.throttled_seconds);
+            out.count(&metrics::KAFKA_REQUEST_TIMEOUTS, &broker, connections.timeouts);
+            out.count(&metrics::KAFKA_REQUEST_ERRORS, &broker, connections.errors);
+            out.count(&metrics::KAFKA_REQUEST_RETRIES, &broker, connections.retries);
+            out.count(&metrics::KAFKA_DISCONNECTS, &broker, connections.disconnects);
+        }
     }
 
     fn process(&self, look: &Look, out: &mut Gathered) {

@@ -47,6 +47,7 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 }
 
 const LANE: &[&str] = &["route", "topic", "partition"];
+const BROKER: &[&str] = &["role", "broker"];
 const PLUGIN: &[&str] = &["route", "plugin"];
 
 /// Metrics that belong together.
@@ -171,6 +172,25 @@ catalogue! {
         TRANSACTIONS = counter("pointsman_transactions", &["outcome"]);
         /// How long it took to commit them, from the last of their records
         TRANSACTION_COMMIT_SECONDS = histogram("pointsman_transaction_commit_seconds", &[]);
+    }
+    "Connections to Kafka" {
+        /// Clients of this process that are connected to the broker. The role is consumer or producer; what is told here is as the clients
+        /// have told it last, which they do every 15 s
+        KAFKA_CONNECTIONS = gauge("pointsman_kafka_connections", BROKER);
+        /// Requests that wait to be sent to it, or to be answered
+        KAFKA_WAITING_REQUESTS = gauge("pointsman_kafka_waiting_requests", BROKER);
+        /// How long its answers took at the 99th percentile of the last interval; absent where it has answered nothing
+        KAFKA_RTT_SECONDS = gauge("pointsman_kafka_rtt_seconds", BROKER);
+        /// How long it has held a request back by its quotas, at the most, in the last interval
+        KAFKA_THROTTLED_SECONDS = gauge("pointsman_kafka_throttled_seconds", BROKER);
+        /// Requests that had no answer in time
+        KAFKA_REQUEST_TIMEOUTS = counter("pointsman_kafka_request_timeouts", BROKER);
+        /// Requests that could not be sent, and answers that could not be read
+        KAFKA_REQUEST_ERRORS = counter("pointsman_kafka_request_errors", BROKER);
+        /// Requests that were made again
+        KAFKA_REQUEST_RETRIES = counter("pointsman_kafka_request_retries", BROKER);
+        /// Connections that have ended
+        KAFKA_DISCONNECTS = counter("pointsman_kafka_disconnects", BROKER);
     }
     "Traces" {
         /// Spans that a collector has taken (sent), or nobody, or not in time (lost). Absent where nothing is traced

@@ -39,8 +39,13 @@ pub fn metrics_tell_what_a_router_does(backend: &Backend<'_>) -> anyhow::Result<
     }
     let folder = Scratch::new("metrics-")?;
     let at = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    // What clients tell of themselves they tell soon.
+    let librdkafka = match backend {
+        Backend::Kafka(_) => "[broker.librdkafka]\n\"statistics.interval.ms\" = 200\n",
+        Backend::Embedded(_) => "",
+    };
     let config = format!(
-        "version = 1\n[router]\nname = \"{source}\"\n{}[admin]\nlisten = \"{at}\"\n\
+        "version = 1\n[router]\nname = \"{source}\"\n{}{librdkafka}[admin]\nlisten = \"{at}\"\n\
          [plugins.wayward]\ncomponent = \"{}\"\n\
          [[routes]]\nname = \"judge\"\nfrom = [\"{source}\"]\nstages = [\"wayward\"]\n\
          retry = {{ initial = \"1h\", max = \"1h\", max_elapsed = \"24h\" }}\ndead_letter = {{ topic = \"{dead}\" }}\n\
@@ -116,6 +121,15 @@ pub fn metrics_tell_what_a_router_does(backend: &Backend<'_>) -> anyhow::Result<
         ensure!(told.get(&series).is_some_and(|value| *value > 0.0), "{series} is {:?}", told.get(&series));
     }
     is_on_the_page(&told)?;
+    for role in ["consumer", "producer"] {
+        let of_role = |metric: &str| {
+            let series = format!("pointsman_kafka_{metric}{{role=\"{role}\",");
+            told.iter().filter(|(name, _)| name.starts_with(&series)).map(|(_, value)| *value).sum::<f64>()
+        };
+        let is_kafka = matches!(backend, Backend::Kafka(_));
+        ensure!((of_role("connections") > 0.0) == is_kafka, "of a {role}: {told:#?}");
+        ensure!((of_role("rtt_seconds") > 0.0) == is_kafka, "of a {role}: {told:#?}");
+    }
 
     let ready = Agent::new_with_defaults().get(format!("http://{at}/readyz")).call().context("it is ready")?;
     ensure!(ready.status() == 200, "{}", ready.status());

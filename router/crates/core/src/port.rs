@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::record::TopicPartition;
 
+mod connections;
 mod feed;
 mod group;
 mod onlooker;
@@ -21,6 +22,7 @@ mod sink;
 pub mod survey;
 mod transactions;
 
+pub use connections::{ClientRole, Connections};
 pub use feed::{Batch, Feed, FeedError};
 pub use group::{
     AssignedFeed, Assignment, Commit, Committer, GroupPlan, LaneHost, MemberProgress, Membership, Receipt, Revocation,
@@ -126,6 +128,11 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// [`TransactionError::Aborted`] where it can't be done now, [`TransactionError::Fatal`] where it can't be done so.
     fn transactional(&self, plan: WriterPlan) -> Result<Box<dyn Transactions>, TransactionError>;
+
+    /// How the clients of this process get on with the brokers, by role and broker. A log without brokers has none.
+    fn connections(&self) -> Vec<Connections> {
+        Vec::new()
+    }
 
     /// Joins a group. Partitions come and go through `host`, from the moment of the call.
     ///

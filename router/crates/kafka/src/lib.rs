@@ -21,6 +21,7 @@ mod onlooker;
 mod reader;
 mod settings;
 mod sink;
+mod statistics;
 mod survey;
 mod transactions;
 mod trimming;
@@ -29,8 +30,8 @@ mod unowned;
 use std::sync::Arc;
 
 use pointsman_core::port::{
-    Commit, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Reader, Sink, TopicInfo, TopicSettings,
-    TransactionError, TransactionalSink, Transactions, Waker, WriterPlan,
+    Commit, Connections, Feed, GroupPlan, LaneHost, Log, LogError, Membership, NewTopic, Reader, Sink, TopicInfo,
+    TopicSettings, TransactionError, TransactionalSink, Transactions, Waker, WriterPlan,
 };
 use pointsman_core::record::TopicPartition;
 
@@ -38,6 +39,7 @@ use crate::error::log_error;
 use crate::native::{Client, Kind};
 use crate::reader::Readers;
 pub use crate::settings::{KafkaSettings, OWNED};
+pub use crate::statistics::Statistics;
 pub use crate::survey::survey;
 
 /// A Kafka cluster.
@@ -127,6 +129,10 @@ impl Log for KafkaLog {
     /// By a producer of its own, which asks for the settings of the topics first.
     fn transactional(&self, plan: WriterPlan) -> Result<Box<dyn Transactions>, TransactionError> {
         Ok(Box::new(transactions::KafkaTransactions::open(&self.settings, &self.client, plan)?))
+    }
+
+    fn connections(&self) -> Vec<Connections> {
+        self.settings.statistics.connections()
     }
 
     fn join(&self, group: GroupPlan, host: Arc<dyn LaneHost>) -> Result<Box<dyn Membership>, LogError> {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use pointsman_core::port::{GroupPlan, LogError, WriterPlan};
+use pointsman_core::port::{ClientRole, GroupPlan, LogError, WriterPlan};
+
+use crate::statistics::{INTERVAL_MS, Statistics};
 
 /// How to reach the cluster, and the bounds of what is held in memory.
 #[derive(Clone)]
@@ -24,6 +26,8 @@ pub struct KafkaSettings {
     pub read_ahead_bytes: usize,
     /// How long one question to the cluster may take.
     pub request_timeout: Duration,
+    /// Takes what the clients tell of themselves.
+    pub statistics: Statistics,
 }
 
 impl KafkaSettings {
@@ -38,6 +42,7 @@ impl KafkaSettings {
             producer_queue_bytes: 32 << 20,
             read_ahead_bytes: 4 << 20,
             request_timeout: Duration::from_secs(15),
+            statistics: Statistics::default(),
         }
     }
 }
@@ -90,21 +95,25 @@ pub const OWNED: &[(&str, &str)] = &[
 
 /// Name and value pairs for one client, in the order in which they are set: the last value of a name counts.
 #[derive(Clone)]
-pub(crate) struct Properties(Vec<(String, String)>);
+pub(crate) struct Properties {
+    pairs: Vec<(String, String)>,
+    /// Who takes what the client tells of itself.
+    pub(crate) statistics: Option<(Statistics, ClientRole)>,
+}
 
 impl Properties {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Sets a property, over what was set before.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.0.push((name.to_owned(), value.into()));
+        self.pairs.push((name.to_owned(), value.into()));
     }
 
     #[cfg(test)]
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -169,8 +178,13 @@ impl KafkaSettings {
     pub(crate) fn member(&self, plan: &GroupPlan) -> Properties {
         // The control thread is away from its queue while a revocation drains: no reason to be thought dead.
         let max_poll = Duration::from_secs(300).max(plan.revoke_deadline * 2).as_millis().to_string();
-        let defaults = [("max.poll.interval.ms", max_poll.as_str()), ("session.timeout.ms", "45000")];
+        let defaults = [
+            ("max.poll.interval.ms", max_poll.as_str()),
+            ("session.timeout.ms", "45000"),
+            ("statistics.interval.ms", INTERVAL_MS),
+        ];
         let mut properties = self.client("member", &defaults, &consumer_defaults(plan.fetch_ahead_bytes));
+        properties.statistics = Some((self.statistics.clone(), ClientRole::Consumer));
         for (name, value) in CONSUMER_OWNED {
             properties.set(name, *value);
         }
@@ -206,9 +220,11 @@ impl KafkaSettings {
                 ("linger.ms", "20"),
                 // A topic that has got more partitions is known to have them soon; until then deliveries to them wait.
                 ("topic.metadata.refresh.interval.ms", "30000"),
+                ("statistics.interval.ms", INTERVAL_MS),
             ],
             &[],
         );
+        properties.statistics = Some((self.statistics.clone(), ClientRole::Producer));
         for (name, value) in PRODUCER_OWNED {
             properties.set(name, *value);
         }
@@ -256,7 +272,7 @@ impl KafkaSettings {
     }
 
     fn client(&self, role: &str, defaults: &[(&str, &str)], more: &[(&'static str, String)]) -> Properties {
-        let mut properties = Properties(Vec::new());
+        let mut properties = Properties { pairs: Vec::new(), statistics: None };
         for (name, value) in CLIENT_DEFAULTS.iter().chain(defaults) {
             properties.set(name, *value);
         }

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::requests::Requests;
 use super::transactions::Ends;
 use super::{Code, ErrorText, PartitionList, c_string, milliseconds, text};
 use crate::settings::Properties;
+use crate::statistics::Told;
 
 /// What a client is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,7 @@ struct Context {
     complaint: Mutex<Complaint>,
     ends: Ends,
     requests: Requests,
+    statistics: Option<Arc<Told>>,
 }
 
 /// One librdkafka instance, with its threads and connections. Thread-safe, as librdkafka is.
@@ -63,8 +65,9 @@ unsafe impl Sync for Client {}
 impl Client {
     /// Starts a client; connecting is left to librdkafka's threads, so that this does not fail for an unreachable broker.
     pub(crate) fn new(kind: Kind, properties: &Properties) -> Result<Self, String> {
-        let context =
-            Box::new(Context { complaint: Mutex::default(), ends: Ends::default(), requests: Requests::default() });
+        let statistics = properties.statistics.as_ref().map(|(statistics, role)| statistics.begin(*role));
+        let (complaint, ends, requests) = Default::default();
+        let context = Box::new(Context { complaint, ends, requests, statistics });
         let mut reason = ErrorText::new();
         // SAFETY: a new configuration object, ours until `rd_kafka_new` takes it, or destroyed below.
         let conf = unsafe { sys::rd_kafka_conf_new() };
@@ -80,7 +83,7 @@ impl Client {
                 return Err(format!("librdkafka refuses the property {name}: {reason}"));
             }
         }
-        let (native_kind, events) = match kind {
+        let (native_kind, mut events) = match kind {
             Kind::Reader => (sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, 0),
             Kind::Member => (
                 sys::rd_kafka_type_t::RD_KAFKA_CONSUMER,
@@ -88,6 +91,9 @@ impl Client {
             ),
             Kind::Producer | Kind::Writer => (sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, sys::RD_KAFKA_EVENT_DR),
         };
+        if context.statistics.is_some() {
+            events |= sys::RD_KAFKA_EVENT_STATS;
+        }
         // SAFETY: the configuration is ours. The context lives behind its box until after the instance is destroyed,
         // and the callback only ever borrows it shared.
         unsafe {
@@ -121,6 +127,11 @@ impl Client {
     /// The requests that have ended transactions.
     pub(super) fn ends(&self) -> &Ends {
         &self.0.context.ends
+    }
+
+    /// Keeps what the client tells of itself.
+    pub(super) fn note_statistics(&self, text: &[u8]) {
+        self.0.context.statistics.iter().for_each(|told| told.tell(text));
     }
 
     /// The requests that brokers have said they take, where the client was made to tell.

@@ -1,6 +1,6 @@
 //! Queues and the events on them.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,11 +101,19 @@ impl Queue {
         unsafe { into.set_len(into.len() + taken) };
     }
 
-    /// The next event, for which it waits as long as `timeout`.
+    /// The next event, for which it waits as long as `timeout`. What the client tells of itself is kept with it, and is none.
     pub(crate) fn poll(&self, timeout: Duration) -> Option<Event> {
-        // SAFETY: a live queue; the event is ours.
-        NonNull::new(unsafe { sys::rd_kafka_queue_poll(self.ptr(), milliseconds(timeout)) })
-            .map(|event| Event { event, _client: Arc::clone(&self.client) })
+        let mut timeout = milliseconds(timeout);
+        loop {
+            // SAFETY: a live queue; the event is ours.
+            let event = NonNull::new(unsafe { sys::rd_kafka_queue_poll(self.ptr(), timeout) })?;
+            let event = Event { event, _client: Arc::clone(&self.client) };
+            if !event.is_statistics() {
+                return Some(event);
+            }
+            self.client.note_statistics(event.statistics());
+            timeout = 0;
+        }
     }
 
     /// Ends a [`poll`](Self::poll) that is waiting on another thread.
@@ -208,6 +216,20 @@ impl Event {
             sys::RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT => EventKind::GroupOffsetsAltered,
             sys::RD_KAFKA_EVENT_DELETERECORDS_RESULT => EventKind::RecordsRemoved,
             _ => EventKind::Other,
+        }
+    }
+
+    fn is_statistics(&self) -> bool {
+        // SAFETY: a live event.
+        unsafe { sys::rd_kafka_event_type(self.ptr()) == sys::RD_KAFKA_EVENT_STATS }
+    }
+
+    /// What a client tells of itself, as JSON; empty for other events.
+    fn statistics(&self) -> &[u8] {
+        // SAFETY: a live event, which owns the text; it is a C string or null.
+        unsafe {
+            let text = sys::rd_kafka_event_stats(self.ptr());
+            if text.is_null() { &[] } else { CStr::from_ptr(text).to_bytes() }
         }
     }
 
