@@ -54,6 +54,7 @@ impl Lane {
             && let Some(retry) = &mut self.retry
         {
             retry.put_back(unit.seq);
+            self.forget_trace(unit);
             return true;
         }
         if let Some(ruling) = self.follows(unit, now) {
@@ -113,7 +114,10 @@ impl Lane {
         }
         self.ready.remove(0);
         match (&mut self.retry, follows) {
-            (Some(retry), _) if must_wait => retry.put_back(unit.seq),
+            (Some(retry), _) if must_wait => {
+                retry.put_back(unit.seq);
+                self.forget_trace(unit);
+            }
             (_, Some(ruling)) => {
                 let origin = self.origin_of(unit).ok().flatten();
                 self.outbox.push(unit, origin, ruling);

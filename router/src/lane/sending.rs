@@ -133,7 +133,8 @@ impl Lane {
         let Some(record) = self.outbox_record(unit) else { return Ok(()) };
         let event = self.outbox.judgement.changes.event(&record, routed.version);
         let mut stamps = if plan.origin_headers { origin_stamps(&event) } else { Vec::new() };
-        stamps.extend(onward.as_ref().map(Onward::header));
+        let most = self.shared.plan.router.max_record_bytes;
+        stamps.extend(onward.as_ref().and_then(|onward| onward.header(&event, most)));
         let kept = onward.as_ref().and_then(|_| Onward::keep(event.headers));
         let delivery = Delivery {
             topic: output.topic,

@@ -44,6 +44,7 @@ fn simulate(seed: u64, ordering: &str) -> World {
     }
     world.check_fates();
     world.check_order(ordering);
+    assert_eq!(world.lane.open_traces(), 0, "what has its fate is not noted any more");
     world
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Onward {
 }
 
 impl Onward {
-    /// The headers of what is sent on, but for the one that is to be added.
+    /// The headers of what is sent on, but for the one that is to be added; `None` is all of them.
     pub(super) fn keep(headers: Headers<'_>) -> Option<Vec<OwnedHeader>> {
         let is_ours = |name: &[u8]| name == TRACEPARENT.as_bytes();
         headers
@@ -69,9 +69,12 @@ impl Onward {
             .then(|| headers.iter().filter(|header| !is_ours(header.name)).map(OwnedHeader::from).collect())
     }
 
-    /// The one that is to be added.
-    pub(super) fn header(&self) -> OwnedHeader {
-        OwnedHeader::text(TRACEPARENT, traceparent(self.trace, self.span))
+    /// The one that is to be added, if the event has room for it: nothing is to be refused for being traced.
+    pub(super) fn header(&self, event: &Event<'_>, max_record_bytes: usize) -> Option<OwnedHeader> {
+        let header = OwnedHeader::text(TRACEPARENT, traceparent(self.trace, self.span));
+        let key_and_value = event.key.map_or(0, <[u8]>::len) + event.value.map_or(0, <[u8]>::len);
+        let bytes = key_and_value + event.headers.bytes() + header.as_header().bytes();
+        (event.headers.last(TRACEPARENT).is_some() || bytes <= max_record_bytes).then_some(header)
     }
 }
 
@@ -212,6 +215,17 @@ impl Lane {
         {
             traces.parcel.records.push(Ended { record, fate, at: Instant::now() });
         }
+    }
+
+    /// The record is to be run at another time, as if it had not been run now.
+    pub(super) fn forget_trace(&mut self, unit: Unit) {
+        self.traces.as_deref_mut().into_iter().for_each(|traces| drop(traces.open.remove(&unit)));
+    }
+
+    /// Records that are noted and have no fate.
+    #[cfg(test)]
+    pub(super) fn open_traces(&self) -> usize {
+        self.traces.as_deref().map_or(0, |traces| traces.open.len())
     }
 
     /// Hands over what is to be sent.

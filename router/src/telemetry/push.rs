@@ -20,7 +20,7 @@ use super::exposition::{Family, Sample, Value};
 use crate::otlp::{Collector, scope, text};
 
 /// What is sent last has so long.
-const LAST: Duration = Duration::from_secs(5);
+const LAST: Duration = Duration::from_secs(2);
 
 /// Sends metrics until this is dropped, and once more then.
 pub struct Pushing {

@@ -30,7 +30,7 @@ const PAUSES: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::
 /// Trouble is told so often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// What is left at the end has so long.
-const LAST: Duration = Duration::from_secs(5);
+const LAST: Duration = Duration::from_secs(2);
 
 /// Sends traces until all who hold its [`Tracer`] are gone.
 pub(crate) struct Exporting {

@@ -41,6 +41,15 @@ impl Tracer {
     }
 }
 
+impl crate::shared::Shared {
+    /// Whether the record at this offset of the first partition of a topic is traced, if it has no trace of its own.
+    pub(crate) fn is_traced_at(&self, topic: &str, offset: i64) -> bool {
+        let event = Event { topic, partition: 0, ..event(offset, &[]) };
+        let tracer = self.tracer.as_ref().unwrap();
+        tracer.place(seed(&TopicPartition::new(topic, 0)), &event).is_some()
+    }
+}
+
 fn event<'a>(offset: i64, headers: &'a [OwnedHeader]) -> Event<'a> {
     Event {
         topic: "orders.v1",

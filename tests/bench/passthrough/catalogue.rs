@@ -51,6 +51,17 @@ pub(crate) fn identity_delivered(name: &'static str, delivery: Delivery) -> Subj
     Subject { name: name.into(), delivery: Some(delivery), ..identity() }
 }
 
+/// The same, with these lines of `[telemetry]`; `${COLLECTOR}` takes what it sends.
+pub(crate) fn identity_told(name: &'static str, telemetry: &str) -> Subject {
+    let identity = identity();
+    let Program::Router { configuration, components } = identity.program else {
+        unreachable!("one stage is a router's")
+    };
+    let configuration =
+        format!("{configuration}[telemetry]\nendpoint = \"http://${{COLLECTOR}}\"\n{telemetry}\n").into();
+    Subject { name: name.into(), program: Program::Router { configuration, components }, ..identity }
+}
+
 /// The same, of records that have their partition from their key, as is the default.
 pub(crate) fn identity_by_key() -> Subject {
     let configuration = format!("[plugins.identity]\ncomponent = \"identity.wasm\"\n{}", route(0, r#""identity""#));

@@ -106,6 +106,8 @@ enum Name {
     Failures,
     /// Exactly once against at least once.
     Delivery,
+    /// Metrics and traces against none.
+    Telemetry,
     /// A million records that wait for their retry.
     Backlog,
     /// Latency at half load.
@@ -118,13 +120,14 @@ enum Name {
     All,
 }
 
-const ALL: [Name; 10] = [
+const ALL: [Name; 11] = [
     Name::Short,
     Name::Subjects,
     Name::Batches,
     Name::Partitions,
     Name::Failures,
     Name::Delivery,
+    Name::Telemetry,
     Name::Backlog,
     Name::Latency,
     Name::Scaling,
@@ -175,6 +178,7 @@ impl Options {
             Name::Partitions => parts::partitions(extent),
             Name::Failures => parts::failures(extent),
             Name::Delivery => parts::delivery(extent),
+            Name::Telemetry => parts::telemetry(extent),
             Name::Backlog => parts::backlog(extent),
             Name::Scaling => parts::scaling(extent),
             Name::Latency => {

@@ -2,7 +2,7 @@
 
 use crate::catalogue::{
     bare, bare_json, behind, control, fan_out, faulty, header_filter, header_filter_half, identity, identity_by,
-    identity_by_key, identity_delivered, json_filter, json_transform, no_stage, plugins, routes,
+    identity_by_key, identity_delivered, identity_told, json_filter, json_transform, no_stage, plugins, routes,
 };
 use crate::figure::Bound;
 use crate::part::{Goal, Group, Kind, Part, Picture};
@@ -172,6 +172,49 @@ pub(crate) fn delivery(extent: Extent) -> Part {
             against: (SMALL, AT_LEAST),
             bound: Bound::AtLeast(0.85),
         }],
+        picture: Picture::CpuAndRate,
+    }
+}
+
+/// Metrics are sent far more often here than anybody wants them: a run takes some seconds.
+pub(crate) fn telemetry(extent: Extent) -> Part {
+    const UNTOLD: &str = "identity";
+    const METRICS: &str = "metrics every second";
+    const TRACED: &str = "metrics, and 1 % traced";
+    const ALL_TRACED: &str = "metrics, and 10 % traced";
+    let beside = |subject: Subject| Subject { baseline: Some(UNTOLD), ..subject };
+    let traced = |name, sample: &str| {
+        let traces = format!("traces = {{ sample = {sample}, records_per_second = 1000000 }}");
+        beside(identity_told(name, &format!("metrics = {{ every = \"1s\" }}\n{traces}")))
+    };
+    let goal = |what, of| Goal {
+        what,
+        figure: Kind::Cpu,
+        of: (SMALL, of),
+        against: (SMALL, UNTOLD),
+        bound: Bound::AtMost(1.03),
+    };
+    Part {
+        name: "telemetry",
+        title: "What it costs to be told of",
+        repetitions: extent.repetitions(7),
+        groups: vec![Group {
+            label: SMALL.into(),
+            workload: extent.workload(3_000_000),
+            subjects: vec![
+                bare(),
+                identity(),
+                Subject { name: "identity again (control)".into(), ..beside(identity()) },
+                beside(identity_told(METRICS, "metrics = { every = \"1s\" }\ntraces = false")),
+                traced(TRACED, "0.01"),
+                traced(ALL_TRACED, "0.1"),
+            ],
+            point: None,
+        }],
+        goals: vec![
+            goal("metrics every second: CPU, × identity", METRICS),
+            goal("metrics, and 1 % traced: CPU, × identity", TRACED),
+        ],
         picture: Picture::CpuAndRate,
     }
 }

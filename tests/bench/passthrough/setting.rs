@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use pointsman_tests::kafka::{Kafka, Lag, TopicSpec, Watermarks};
 use pointsman_tests::places::Scratch;
+use pointsman_tests::simulated_collector::SimulatedCollector;
 use pointsman_tests::{plugins, router, wait};
 
 use crate::bare::{self, Work};
@@ -19,13 +20,16 @@ pub(crate) struct Bench {
     pub(crate) kafka: Kafka,
     /// Where routers keep compiled components: not among those of whoever runs the benchmark.
     cache: Scratch,
+    /// Takes what routers tell.
+    collector: SimulatedCollector,
 }
 
 impl Bench {
     pub(crate) fn start() -> anyhow::Result<Self> {
         // First what can fail for lack of a tool.
         plugins::component("identity")?;
-        Ok(Self { kafka: Kafka::start()?, cache: Scratch::new("passthrough-cache-")? })
+        let collector = SimulatedCollector::start()?;
+        Ok(Self { kafka: Kafka::start()?, cache: Scratch::new("passthrough-cache-")?, collector })
     }
 }
 
@@ -102,6 +106,7 @@ impl<'a> Setting<'a> {
 
     /// Deletes the topics, also those that the router has made.
     pub(crate) fn clean_up(self) -> anyhow::Result<()> {
+        self.bench.collector.taken().spans.clear();
         delete(&self.bench.kafka, &self.name)
     }
 
@@ -126,6 +131,7 @@ impl<'a> Setting<'a> {
             .env("BOOTSTRAP", self.bench.kafka.bootstrap())
             .env("SOURCE", &self.source.name)
             .env("SINK", &self.name)
+            .env("COLLECTOR", self.bench.collector.address().to_string())
             .env("XDG_CACHE_HOME", self.bench.cache.path());
         Ok(command)
     }

@@ -469,6 +469,8 @@ impl World {
             .inspect(|written| {
                 assert_eq!(written.record.headers[0], own_header(offset));
                 assert_eq!(Headers::Owned(&written.record.headers).last(name::REPLAY_COUNT), None);
+                let traced = written.record.headers.iter().filter(|header| *header.name == *b"traceparent").count();
+                assert_eq!(traced, usize::from(self.shared.is_traced_at("source", offset)));
             })
             .count()
     }
