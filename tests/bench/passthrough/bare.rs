@@ -67,13 +67,21 @@ pub(crate) enum Work {
     Copy,
     /// What the guest `json-transform` does.
     Json,
+    /// One record in a hundred goes to another topic, with as many headers as a dead letter has.
+    Divert,
 }
+
+/// What follows the name of the sink in that of the other topic.
+pub(crate) const DIVERTED: &str = "-dead-letter";
+/// One record in so many is diverted.
+pub(crate) const DIVERT_EVERY: u64 = 100;
 
 /// What the command line calls it.
 pub(crate) const fn name_of(work: Work) -> &'static str {
     match work {
         Work::Copy => "copy",
         Work::Json => "json",
+        Work::Divert => "divert",
     }
 }
 

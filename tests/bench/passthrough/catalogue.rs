@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::bare::Work;
+use crate::bare::{DIVERT_EVERY, DIVERTED, Work};
 use crate::subject::{BARE, Backlog, CONTROL, Component, Count, Delivery, End, Program, Subject};
 
 /// Where records end, unless something else is said.
@@ -25,6 +25,13 @@ pub(crate) fn bare_json() -> Subject {
 }
 
 const BARE_JSON: &str = "bare-json";
+
+/// The limit, with one record in a hundred going to another topic as a dead letter does: what that costs without a router.
+pub(crate) fn bare_divert(name: &'static str) -> Subject {
+    let good = End { count: Count::AllBut(DIVERT_EVERY), ..SINK };
+    let other = End { suffix: DIVERTED, count: Count::Every(DIVERT_EVERY), is_own: false };
+    Subject { name: name.into(), program: Program::Bare(Work::Divert), ends: vec![good, other], ..bare() }
+}
 
 /// A route without a stage.
 pub(crate) fn no_stage() -> Subject {

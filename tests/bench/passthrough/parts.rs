@@ -1,8 +1,9 @@
 //! The parts that copy topics.
 
 use crate::catalogue::{
-    bare, bare_json, behind, control, fan_out, faulty, header_filter, header_filter_half, identity, identity_by,
-    identity_by_key, identity_delivered, identity_told, json_filter, json_transform, no_stage, plugins, routes,
+    bare, bare_divert, bare_json, behind, control, fan_out, faulty, header_filter, header_filter_half, identity,
+    identity_by, identity_by_key, identity_delivered, identity_told, json_filter, json_transform, no_stage, plugins,
+    routes,
 };
 use crate::figure::Bound;
 use crate::part::{Goal, Group, Kind, Part, Picture};
@@ -117,6 +118,7 @@ pub(crate) fn partitions(extent: Extent) -> Part {
 
 pub(crate) fn failures(extent: Extent) -> Part {
     const NONE: &str = "no failures";
+    const DIVERTED: &str = "bare, 1 % to another topic";
     let beside = |subject: Subject| Subject { baseline: Some(NONE), ..subject };
     let goal = |what, of, bound| Goal { what, figure: Kind::Rate, of: (SMALL, of), against: (SMALL, NONE), bound };
     Part {
@@ -128,6 +130,7 @@ pub(crate) fn failures(extent: Extent) -> Part {
             workload: extent.workload(1_000_000),
             subjects: vec![
                 bare(),
+                Subject { baseline: Some(BARE), ..bare_divert(DIVERTED) },
                 faulty(NONE, "reject", None),
                 beside(faulty("0.01 % rejected", "reject", Some(10_000))),
                 beside(faulty("0.1 % rejected", "reject", Some(1000))),
@@ -141,6 +144,13 @@ pub(crate) fn failures(extent: Extent) -> Part {
         }],
         goals: vec![
             goal("1 % rejected: throughput, × no failures", "1 % rejected", Bound::AtLeast(0.95)),
+            Goal {
+                what: "1 % rejected: throughput, × bare with 1 % to another topic",
+                figure: Kind::Rate,
+                of: (SMALL, "1 % rejected"),
+                against: (SMALL, DIVERTED),
+                bound: Bound::AtLeast(0.95),
+            },
             goal("0.1 % trap: throughput, × no failures", "0.1 % trap", Bound::AtLeast(0.85)),
         ],
         picture: Picture::CpuAndRate,

@@ -1,6 +1,6 @@
 //! The way of each record through the bare pass-through.
 
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use rdkafka_sys::rd_kafka_vtype_t as Tag;
 
-use super::{Acknowledged, Counting, Message, Order, Work, json};
+use super::{Acknowledged, Counting, DIVERT_EVERY, DIVERTED, Message, Order, Work, json};
 
 /// As the router's default.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,9 +33,38 @@ impl Topic {
     }
 }
 
+/// With headers about as a dead letter has.
+fn explained(headers: *mut sys::rd_kafka_headers_t) -> *mut sys::rd_kafka_headers_t {
+    const TOLD: [(&CStr, &str); 13] = [
+        (c"pointsman.version", "1"),
+        (c"pointsman.route", "copy"),
+        (c"pointsman.stage", "faulty"),
+        (c"pointsman.plugin_sha256", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
+        (c"pointsman.origin_topic", "source-1795790396781-8205-0"),
+        (c"pointsman.origin_partition", "3"),
+        (c"pointsman.origin_offset", "123456"),
+        (c"pointsman.origin_timestamp", "1795790396781"),
+        (c"pointsman.class", "reject"),
+        (c"pointsman.code", "faulty"),
+        (c"pointsman.message", "this event was to be rejected"),
+        (c"pointsman.attempts", "1"),
+        (c"pointsman.failed_at", "1795790396781"),
+    ];
+    // SAFETY: headers that are ours, or new ones; names and values are copied.
+    unsafe {
+        let headers = if headers.is_null() { sys::rd_kafka_headers_new(TOLD.len()) } else { headers };
+        for (name, value) in TOLD {
+            sys::rd_kafka_header_add(headers, name.as_ptr(), -1, value.as_ptr().cast(), value.len() as isize);
+        }
+        headers
+    }
+}
+
 /// The records on their way: sent, acknowledged, committed.
 pub(super) struct Copy<'a> {
     topic: Topic,
+    /// Where records are diverted to.
+    other: Option<Topic>,
     producer: BaseProducer<Counting>,
     consumer: BaseConsumer,
     source: &'a str,
@@ -58,6 +87,9 @@ impl<'a> Copy<'a> {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             topic: Topic::of(&producer, &order.sink)?,
+            other: (order.work == Work::Divert)
+                .then(|| Topic::of(&producer, &format!("{}{DIVERTED}", order.sink)))
+                .transpose()?,
             producer,
             consumer,
             source: &order.source,
@@ -73,14 +105,14 @@ impl<'a> Copy<'a> {
     /// Produces a record, to the partition that it comes from.
     pub(super) fn send(&mut self, message: Message) -> anyhow::Result<()> {
         // SAFETY: a live message, ours; its headers, if any, are ours from now on.
-        let (fields, timestamp, headers) = unsafe {
+        let (fields, timestamp, mut headers) = unsafe {
             let mut headers = ptr::null_mut();
             sys::rd_kafka_message_detach_headers(message.0, &raw mut headers);
             (&*message.0, sys::rd_kafka_message_timestamp(message.0, ptr::null_mut()), headers)
         };
         ensure!(fields.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR, "can't fetch: {:?}", fields.err);
         let transformed = match self.work {
-            Work::Copy => None,
+            Work::Copy | Work::Divert => None,
             // SAFETY: librdkafka says where the value is and how long; it lives as long as the message.
             Work::Json => Some(json::transform(unsafe { bytes(fields.payload, fields.len) })?),
         };
@@ -88,6 +120,11 @@ impl<'a> Copy<'a> {
             None => (fields.payload, fields.len),
             Some(value) => (value.as_ptr().cast_mut().cast::<c_void>(), value.len()),
         };
+        let mut topic = self.topic.0;
+        if let Some(other) = self.other.as_ref().filter(|_| self.sent.is_multiple_of(DIVERT_EVERY)) {
+            topic = other.0;
+            headers = explained(headers);
+        }
         loop {
             // SAFETY: each tag is followed by arguments of the types that it stands for. Key and value are copied;
             // the headers are librdkafka's if it succeeds.
@@ -95,7 +132,7 @@ impl<'a> Copy<'a> {
                 sys::rd_kafka_producev(
                     self.producer.client().native_ptr(),
                     Tag::RD_KAFKA_VTYPE_RKT as c_int,
-                    self.topic.0,
+                    topic,
                     Tag::RD_KAFKA_VTYPE_PARTITION as c_int,
                     fields.partition,
                     Tag::RD_KAFKA_VTYPE_MSGFLAGS as c_int,
