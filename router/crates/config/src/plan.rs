@@ -16,7 +16,7 @@ use pointsman_core::port::{PluginId, StartAt};
 
 mod admin;
 
-pub use admin::{AdminPlan, Open, Role, TokenPlan, TokenSecret};
+pub use admin::{AdminPlan, Open, Role, SamplesPlan, TokenPlan, TokenSecret};
 
 /// The whole plan.
 #[derive(Debug)]
