@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use crate::lanes::Lanes;
 use crate::log_filter::{self, LogFilter};
 use crate::running::Running;
+use crate::samples::Samples;
 use crate::telemetry::Telemetry;
 use crate::topology::Topology;
 
@@ -36,6 +37,7 @@ mod dead_letters;
 mod entry;
 mod lanes;
 mod plugins;
+mod samples;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -61,6 +63,7 @@ pub struct Office {
     drain: mpsc::Sender<()>,
     log_filter: Option<&'static LogFilter>,
     telemetry: Telemetry,
+    samples: Arc<Samples>,
     hands: work::Hands,
 }
 
@@ -79,6 +82,7 @@ impl Office {
             drain,
             log_filter: log_filter::of_process(),
             telemetry: running.telemetry(topology)?,
+            samples: running.samples(),
             hands: work::Hands::default(),
         })
     }

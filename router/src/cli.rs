@@ -28,6 +28,7 @@ pub(crate) mod redraw;
 mod routes;
 mod run;
 mod table;
+mod tail;
 mod test;
 mod token;
 mod top;
@@ -62,6 +63,7 @@ enum Command {
     #[command(subcommand)]
     Plugin(plugin::Command),
     Routes(routes::Arguments),
+    Tail(tail::Arguments),
     Top(top::Arguments),
     Completions(completions::Arguments),
 }
@@ -120,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
         Command::Routes(arguments) => routes::execute(&arguments),
+        Command::Tail(arguments) => tail::execute(&arguments),
         Command::Top(arguments) => top::execute(&arguments),
         Command::Completions(arguments) => completions::execute(&arguments),
     };

@@ -29,6 +29,7 @@ pub mod reading;
 pub mod record_text;
 mod route_test;
 pub mod running;
+pub mod samples;
 #[cfg(test)]
 mod seeds;
 mod shared;

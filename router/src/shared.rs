@@ -13,6 +13,7 @@ use crate::alone::Alone;
 use crate::counters::Counters;
 use crate::lane::Baggage;
 use crate::parking::Reader;
+use crate::samples::Samples;
 
 /// The plan, and what the workers count and share by it.
 pub(crate) struct Shared {
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) baggage: Baggage,
     /// Reads parked records back.
     pub(crate) reader: Reader,
+    /// Who watches records come to their fates.
+    pub(crate) samples: Arc<Samples>,
 }
 
 /// One reading of the clocks, for a whole round of steps.

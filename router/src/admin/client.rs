@@ -1,5 +1,6 @@
 //! The other side of the door.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -85,6 +86,21 @@ impl Client {
     /// [`ClientError`].
     pub fn lag(&self) -> Result<Vec<LaneLag>, ClientError> {
         self.get("lag").map(|LagListing { lanes }| lanes)
+    }
+
+    /// Samples of records of a route, a line of JSON each, as they come. `query` is as the path has it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn samples(&self, route: &str, query: &[(&str, String)]) -> Result<impl BufRead + use<>, ClientError> {
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let url = format!("http://{}/v1/routes/{}/samples?{}", self.address, encoded(route), query.join("&"));
+        let get = self.agent.get(url).config().timeout_global(None).timeout_recv_response(Some(PATIENCE)).build();
+        match self.shown(get).call() {
+            Ok(answer) if answer.status().is_success() => Ok(BufReader::new(answer.into_body().into_reader())),
+            answer => Err(self.read::<Complaint>(answer).map_or_else(|error| error, ClientError::Refused)),
+        }
     }
 
     fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, ClientError> {

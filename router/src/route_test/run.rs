@@ -142,6 +142,7 @@ fn lanes(
     let route = &plan.routes[case.route];
     let shared = Arc::new(Shared {
         alone: Arc::default(),
+        samples: Arc::default(),
         baggage: Default::default(),
         plan: Arc::clone(plan),
         digests: components.digests(plan),

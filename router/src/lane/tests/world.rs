@@ -199,6 +199,7 @@ impl World {
         let log = SimulatedLog::new(1 << 20);
         let shared = Arc::new(Shared {
             alone: Arc::clone(&alone),
+            samples: Arc::default(),
             baggage: Default::default(),
             digests: Vec::new(),
             limiters: Limiters::new(&plan),

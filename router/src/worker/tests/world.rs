@@ -141,6 +141,7 @@ fn plan(seed: u64, ordering: &str) -> Arc<Plan> {
 fn shared(plan: &Arc<Plan>, log: &SimulatedLog) -> Arc<Shared> {
     Arc::new(Shared {
         alone: Arc::default(),
+        samples: Arc::default(),
         baggage: Default::default(),
         digests: Vec::new(),
         limiters: Limiters::new(plan),

@@ -31,7 +31,8 @@ impl FieldPath {
     /// [`ConditionError`]: the text is something else.
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
         let form = "write `key`, `headers.NAME` or `value.NAME.NAME`, and `[\"NAME\"]` for a name that is not made of letters and digits";
-        let fault = |message: String| ConditionError { message, span: Some(0..text.len()), help: Some(form.to_owned()) };
+        let fault =
+            |message: String| ConditionError { message, span: Some(0..text.len()), help: Some(form.to_owned()) };
         if text.len() > Condition::MAX_BYTES {
             return Err(fault(format!("it has {} bytes, and {} are allowed", text.len(), Condition::MAX_BYTES)));
         }
@@ -52,7 +53,9 @@ impl FieldPath {
             ("headers", 1) => Ok(Self::Header(names.remove(0))),
             ("headers", _) => Err(fault("a header has no fields".to_owned())),
             ("value", _) => Ok(Self::Value(names)),
-            (other, _) => Err(fault(format!("it begins with `{other}`, and there is only `key`, `headers` and `value`"))),
+            (other, _) => {
+                Err(fault(format!("it begins with `{other}`, and there is only `key`, `headers` and `value`")))
+            }
         }
     }
 }
@@ -63,10 +66,12 @@ fn root<'a>(mut expression: &'a IdedExpr, names: &mut Vec<Box<str>>) -> Option<&
         let (name, of) = match &expression.expr {
             Expr::Ident(name) => return Some(name),
             Expr::Select(SelectExpr { operand, field, test: false }) => (field.as_str(), &**operand),
-            Expr::Call(CallExpr { func_name, target: None, args }) if func_name == operators::INDEX => match &args[..] {
-                [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }] => (name.inner(), of),
-                _ => return None,
-            },
+            Expr::Call(CallExpr { func_name, target: None, args }) if func_name == operators::INDEX => {
+                match &args[..] {
+                    [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }] => (name.inner(), of),
+                    _ => return None,
+                }
+            }
             _ => return None,
         };
         names.push(name.into());
@@ -133,8 +138,20 @@ mod tests {
     fn what_is_no_path_is_refused_with_the_form_of_one() {
         let long = format!("value{}", ".a".repeat(FieldPath::MAX_NAMES + 1));
         for text in [
-            "", "card", "topic", "key.a", "headers.a.b", "value.", "value[0]", "value.a[key]", "has(value.a)", "value.a == 1", "'value'",
-            "value.a.size()", "value.in", &long,
+            "",
+            "card",
+            "topic",
+            "key.a",
+            "headers.a.b",
+            "value.",
+            "value[0]",
+            "value.a[key]",
+            "has(value.a)",
+            "value.a == 1",
+            "'value'",
+            "value.a.size()",
+            "value.in",
+            &long,
         ] {
             let error = FieldPath::parse(text).unwrap_err();
             assert!(error.help.unwrap().contains("`headers.NAME`"), "{text}");
