@@ -37,6 +37,7 @@ mod dead_letters;
 mod entry;
 mod lanes;
 mod plugins;
+mod retries;
 mod samples;
 mod server;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use client::{Client, ClientError};
 pub use control::{Draining, LogLevel};
 pub use lanes::{Listing, Outcome, Wish};
 pub use plugins::{BreakerListing, BreakerReport, LimitsReport, PausedLane, PluginListing, PluginReport, TermsReport};
+pub use retries::{ParkedListing, RetryListing};
 pub use server::{Door, DoorError, Serving};
 pub use watch::{LagListing, RouteListing};
 

@@ -25,6 +25,7 @@ mod plugin;
 mod printable;
 mod produce;
 pub(crate) mod redraw;
+mod retries;
 mod routes;
 mod run;
 mod table;
@@ -62,6 +63,7 @@ enum Command {
     Offsets(offsets::Command),
     #[command(subcommand)]
     Plugin(plugin::Command),
+    Retries(retries::Arguments),
     Routes(routes::Arguments),
     Tail(tail::Arguments),
     Top(top::Arguments),
@@ -121,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Lanes(arguments) => lanes::execute(&arguments),
         Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
+        Command::Retries(arguments) => retries::execute(&arguments),
         Command::Routes(arguments) => routes::execute(&arguments),
         Command::Tail(arguments) => tail::execute(&arguments),
         Command::Top(arguments) => top::execute(&arguments),

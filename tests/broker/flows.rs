@@ -26,6 +26,7 @@ pub(crate) const TRIALS: &[Trial] = &[
         a_broken_plugin_is_seen_understood_and_repaired,
     ),
     Trial::shared("flows::metrics_tell_what_a_router_does_on_kafka", metrics_tell_what_a_router_does_on_kafka),
+    Trial::shared("flows::records_are_watched_on_kafka", records_are_watched_on_kafka),
     Trial::behind("flows::a_zombie_commits_nothing", a_zombie_commits_nothing),
     Trial::behind(
         "flows::a_commit_that_is_made_again_undoes_no_later_one",
@@ -183,6 +184,11 @@ fn a_running_router_is_asked_and_its_lanes_are_paused_resumed_and_skipped_on_kaf
 
 fn the_lag_of_a_router_is_told_while_it_runs_and_after_its_end_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::lag_of_a_router(&Backend::Kafka(kafka))
+}
+
+fn records_are_watched_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::records_are_watched(&Backend::Kafka(kafka), "exactly-once")?;
+    flows::records_are_watched(&Backend::Kafka(kafka), "at-least-once")
 }
 
 fn metrics_tell_what_a_router_does_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {

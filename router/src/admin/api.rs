@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 
 use super::answer::{Complaint, Refused, as_complaint};
 use super::entry::{Porter, enter};
-use super::{Office, control, dead_letters, lanes, plugins, samples, watch};
+use super::{Office, control, dead_letters, lanes, plugins, retries, samples, watch};
 
 /// Bytes of the body of a request.
 const BODY_MAX: usize = 64 << 10;
@@ -84,6 +84,8 @@ fn paths() -> OpenApiRouter<Arc<Office>> {
         .routes(routes!(watch::routes))
         .routes(routes!(watch::lag))
         .routes(routes!(samples::watch))
+        .routes(routes!(retries::retries))
+        .routes(routes!(retries::records))
         .routes(routes!(lanes::list))
         .routes(routes!(lanes::pause))
         .routes(routes!(lanes::resume))

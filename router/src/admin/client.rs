@@ -11,7 +11,7 @@ use thiserror::Error;
 use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder};
 
-use super::{Complaint, LagListing, Listing, Outcome, RouteListing, Wish};
+use super::{Complaint, LagListing, Listing, Outcome, ParkedListing, RetryListing, RouteListing, Wish};
 use crate::lanes::{Done, LaneName, LaneReport, Verb};
 use crate::telemetry::{LaneLag, RouteReport};
 
@@ -86,6 +86,22 @@ impl Client {
     /// [`ClientError`].
     pub fn lag(&self) -> Result<Vec<LaneLag>, ClientError> {
         self.get("lag").map(|LagListing { lanes }| lanes)
+    }
+
+    /// What is parked in each lane.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn retries(&self) -> Result<RetryListing, ClientError> {
+        self.get("retries")
+    }
+
+    /// The records that are parked for a route, the first to be due first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn parked(&self, route: &str, limit: u32) -> Result<ParkedListing, ClientError> {
+        self.get(&format!("routes/{}/retries?limit={limit}", utf8_percent_encode(route, NON_ALPHANUMERIC)))
     }
 
     /// Samples of records of a route, a line of JSON each, as they come. `query` is as the path has it.
