@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Most samples a second.
     #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     per_second: u32,
-    /// Headers and values, too, as far as the router's configuration has them shown.
+    /// Headers and values, too, as far as the router's configuration has them shown; it takes the token of an operator.
     #[arg(long)]
     values: bool,
     /// Print one line of JSON for each sample, and one every ten seconds that says how it goes.
