@@ -9,6 +9,8 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
+/// Most records that are picked one after the other, where few came before.
+const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 /// However few samples are wanted a second: records are passed over for so long at most.
 const PASS_OVER: Duration = Duration::from_secs(1);
 
@@ -37,7 +39,8 @@ impl Picker {
 
 impl<C: Clock + Clone> Picker<C> {
     fn by(clock: C, per_second: NonZeroU32) -> Self {
-        let bucket = RateLimiter::direct_with_clock(Quota::per_second(per_second), clock.clone());
+        let quota = Quota::per_second(per_second).allow_burst(per_second.min(BURST));
+        let bucket = RateLimiter::direct_with_clock(quota, clock.clone());
         let pass_over = PASS_OVER.max(Duration::from_secs(2) / per_second.get());
         let state = Mutex::new(State { due: None, passed: 0, last: clock.now() });
         Self { bucket, clock, pass_over, state }
