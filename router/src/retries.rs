@@ -236,3 +236,6 @@ impl ParkedAccount {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ use crate::lanes::tests::plan_with;
 use crate::lanes::{LaneName, Lanes, Verb};
 
 mod dead_letters;
+mod retries;
 mod samples;
 
 const OPERATOR: &str = "operator-operator-operator";
