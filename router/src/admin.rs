@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use crate::lanes::Lanes;
 use crate::log_filter::{self, LogFilter};
 use crate::running::Running;
+use crate::samples::Samples;
 use crate::telemetry::Telemetry;
 use crate::topology::Topology;
 
@@ -36,6 +37,8 @@ mod dead_letters;
 mod entry;
 mod lanes;
 mod plugins;
+mod retries;
+mod samples;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -48,6 +51,7 @@ pub use client::{Client, ClientError};
 pub use control::{Draining, LogLevel};
 pub use lanes::{Listing, Outcome, Wish};
 pub use plugins::{BreakerListing, BreakerReport, LimitsReport, PausedLane, PluginListing, PluginReport, TermsReport};
+pub use retries::{ParkedListing, RetryListing};
 pub use server::{Door, DoorError, Serving};
 pub use watch::{LagListing, RouteListing};
 
@@ -61,6 +65,7 @@ pub struct Office {
     drain: mpsc::Sender<()>,
     log_filter: Option<&'static LogFilter>,
     telemetry: Telemetry,
+    samples: Arc<Samples>,
     hands: work::Hands,
 }
 
@@ -77,6 +82,7 @@ impl Office {
             drain,
             log_filter: log_filter::of_process(),
             telemetry,
+            samples: running.samples(),
             hands: work::Hands::default(),
         }
     }

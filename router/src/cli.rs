@@ -25,9 +25,11 @@ mod plugin;
 mod printable;
 mod produce;
 pub(crate) mod redraw;
+mod retries;
 mod routes;
 mod run;
 mod table;
+mod tail;
 mod test;
 mod token;
 mod top;
@@ -61,7 +63,9 @@ enum Command {
     Offsets(offsets::Command),
     #[command(subcommand)]
     Plugin(plugin::Command),
+    Retries(retries::Arguments),
     Routes(routes::Arguments),
+    Tail(tail::Arguments),
     Top(top::Arguments),
     Completions(completions::Arguments),
 }
@@ -119,7 +123,9 @@ pub fn main() -> ExitCode {
         Command::Lanes(arguments) => lanes::execute(&arguments),
         Command::Offsets(command) => offsets::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
+        Command::Retries(arguments) => retries::execute(&arguments),
         Command::Routes(arguments) => routes::execute(&arguments),
+        Command::Tail(arguments) => tail::execute(&arguments),
         Command::Top(arguments) => top::execute(&arguments),
         Command::Completions(arguments) => completions::execute(&arguments),
     };

@@ -52,6 +52,7 @@ pub(crate) struct Held {
     pub(crate) records: usize,
     pub(crate) unsettled: usize,
     pub(crate) bytes: usize,
+    pub(crate) fetched: Instant,
     /// What is to be told of it when it is done with, where that is anything.
     pub(crate) on_end: Option<Settled>,
 }
@@ -268,7 +269,14 @@ impl Intake {
             fetched: now,
             written_ms: batch.record(0).timestamp_ms,
         });
-        self.held.push_back(Held { batch: (unsettled > 0).then_some(batch), records, unsettled, bytes, on_end });
+        self.held.push_back(Held {
+            batch: (unsettled > 0).then_some(batch),
+            records,
+            unsettled,
+            bytes,
+            fetched: now,
+            on_end,
+        });
         self.drop_settled_batches();
         Ok(Some(first_seq..self.next_seq()))
     }
@@ -285,11 +293,10 @@ impl Intake {
         held.batch.as_ref().map(|batch| batch.record(flight.index as usize))
     }
 
-    /// When the record was fetched, while it is in flight.
-    pub(crate) fn fetched_at(&self, seq: u64) -> Option<Instant> {
+    /// When its batch was taken in, while the record is in flight.
+    pub(crate) fn fetched(&self, seq: u64) -> Option<Instant> {
         let flight = self.flights.get(self.place(seq))?;
-        let held = self.held.get(flight.held.wrapping_sub(self.first_held) as usize)?;
-        held.on_end.map(|settled| settled.fetched)
+        self.held.get(flight.held.wrapping_sub(self.first_held) as usize).map(|held| held.fetched)
     }
 
     /// The record as an event, of its first run.

@@ -50,7 +50,7 @@ mod undoing;
 mod units;
 
 pub(crate) use sending::{ID_MASK, lane_of};
-pub(crate) use telling::{Told, Why};
+pub(crate) use telling::{Outputs, Told, Why};
 pub(crate) use undoing::Baggage;
 
 /// One lane. Owned by one worker, which lends it its sink and its plugins for each step.
@@ -113,8 +113,8 @@ pub(crate) struct Lane {
     refusals: Vec<undoing::Refusal>,
     /// See [`is_torn`](Self::is_torn).
     torn: bool,
-    /// The fates since they were last taken, where somebody wants to know them.
-    told: Option<Vec<Told>>,
+    /// Who wants to know fates.
+    telling: telling::Telling,
     /// Of records that are traced, where any are.
     traces: Option<Box<traced::Traces>>,
 }
@@ -175,7 +175,7 @@ pub(crate) enum Intent {
     /// Nothing was produced.
     #[default]
     None,
-    Deliver,
+    Deliver(Outputs),
     Park(Box<ToPark>),
     DeadLetter {
         failure: Box<Failure>,
@@ -284,7 +284,7 @@ impl Lane {
             span,
             refusals: Vec::new(),
             torn: false,
-            told: None,
+            telling: telling::Telling::default(),
             traces,
             shared,
         };
@@ -298,6 +298,7 @@ impl Lane {
             return rest;
         }
         let _named = self.span.clone().entered();
+        self.look_for_watchers();
         let ended = self.step(tools);
         self.hand_in(tools.now);
         self.rest = matches!(ended, Step::Idle | Step::NotBefore(_)).then_some(ended);
@@ -481,6 +482,7 @@ impl Lane {
     /// Deliveries of this lane were acknowledged, or failed.
     pub(crate) fn reported(&mut self, reports: impl Iterator<Item = Report>, credit: &mut Credit, now: Now) {
         self.rest = None;
+        self.look_for_watchers();
         reports.for_each(|report| self.take_report(report, credit, now));
         self.hand_in(now);
     }
@@ -513,14 +515,17 @@ impl Lane {
         if let Some(offset) = in_vain {
             flight.error.get_or_insert_with(|| Box::new(taking::in_vain(offset)));
         }
-        let flawless = flight.error.is_none() && matches!(flight.intent, Intent::Deliver);
+        let flawless = match flight.intent {
+            Intent::Deliver(outputs) if flight.error.is_none() => Some(outputs),
+            _ => None,
+        };
         credit.give_back(bytes);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
         match (sent && done, flawless) {
             (false, _) => {}
             // As most records end. Of them there is nothing to log: to enter the span would cost more than to settle them.
-            (true, true) => self.delivered(unit),
-            (true, false) => {
+            (true, Some(outputs)) => self.delivered(unit, outputs),
+            (true, None) => {
                 let _named = self.span.clone().entered();
                 self.finish(unit, now);
             }

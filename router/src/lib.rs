@@ -28,8 +28,10 @@ pub mod plugin_new;
 pub mod plugin_test;
 pub mod reading;
 pub mod record_text;
+pub mod retries;
 mod route_test;
 pub mod running;
+pub mod samples;
 #[cfg(test)]
 mod seeds;
 mod shared;

@@ -227,7 +227,7 @@ impl Parking {
             window.signal.raise();
             let next = batch.offset(batch.len() - 1) + 1;
             window.next_offset = next;
-            self.load(batch)?;
+            self.load(batch, now.instant)?;
             if let Some(lost) = self.index.next_wanted(from).filter(|offset| *offset < next) {
                 return Err(FetchError::Lost { partition: self.partition.clone(), offset: lost });
             }
@@ -266,7 +266,7 @@ impl Parking {
     }
 
     /// Keeps the wanted records of a batch.
-    fn load(&mut self, batch: Box<dyn Batch>) -> Result<(), FetchError> {
+    fn load(&mut self, batch: Box<dyn Batch>, fetched: Instant) -> Result<(), FetchError> {
         let (number, mut wanted) = (self.next_held, 0);
         for (index, record) in (0..).zip(0..batch.len()) {
             let offset = batch.offset(record);
@@ -283,7 +283,8 @@ impl Parking {
             self.next_held = self.next_held.wrapping_add(1);
             let (records, bytes) = (batch.len(), batch.bytes());
             self.bytes += bytes;
-            self.held.insert(number, Held { batch: Some(batch), records, unsettled: wanted, bytes, on_end: None });
+            let held = Held { batch: Some(batch), records, unsettled: wanted, bytes, fetched, on_end: None };
+            self.held.insert(number, held);
         }
         Ok(())
     }
@@ -313,6 +314,11 @@ impl Parking {
         let flight = self.flights.get(&seq)?;
         let batch = self.held.get(&flight.held)?.batch.as_ref()?;
         Some(batch.record(flight.index as usize))
+    }
+
+    /// When its batch was read back, while the record is in flight.
+    pub(crate) fn fetched(&self, seq: u64) -> Option<Instant> {
+        self.held.get(&self.flights.get(&seq)?.held).map(|held| held.fetched)
     }
 
     /// The record as an event; `parked` is what its headers say, where they can be read.

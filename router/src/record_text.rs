@@ -34,7 +34,7 @@ use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::record::{OwnedHeader, Record, TopicPartition};
 use thiserror::Error;
 
-pub(crate) use bytes::Members;
+pub(crate) use bytes::{Members, compact as compact_json};
 pub use read::{parse_line, parse_time};
 pub use write::{Values, append_line};
 
@@ -124,6 +124,20 @@ impl LineError {
 pub fn bytes_form(bytes: Option<&[u8]>) -> String {
     let mut form = String::new();
     bytes::append_text(&mut form, bytes);
+    form
+}
+
+/// The form of a value in a line that has values as JSON.
+pub(crate) fn value_form(value: Option<&[u8]>) -> String {
+    let mut form = String::new();
+    bytes::append_json(&mut form, value);
+    form
+}
+
+/// A JSON string.
+pub(crate) fn string_form(text: &str) -> String {
+    let mut form = String::new();
+    bytes::append_string(&mut form, text);
     form
 }
 

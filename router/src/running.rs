@@ -11,6 +11,7 @@ use pointsman_core::port::{GroupPlan, Membership, PluginHost, PluginId, SinkFail
 use crate::counters::Counters;
 use crate::dispatch::{Dispatcher, Workers};
 use crate::lanes::Lanes;
+use crate::samples::Samples;
 use crate::shared::{Limiters, Shared};
 use crate::telemetry::Telemetry;
 use crate::topology::{self, StartError, Topology};
@@ -25,6 +26,7 @@ pub struct Running {
     groups: Vec<Arc<Dispatcher>>,
     threads: Vec<JoinHandle<()>>,
     counters: Arc<Counters>,
+    samples: Arc<Samples>,
     /// Their names.
     plugins: Vec<Arc<str>>,
     drain_deadline: std::time::Duration,
@@ -57,6 +59,7 @@ pub fn start(
             Box::new(move |partition, offset| log.read(partition, offset))
         },
         tracer,
+        samples: Arc::default(),
     });
     let topics: Vec<Arc<str>> = plan.topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
 
@@ -67,6 +70,7 @@ pub fn start(
         groups: Vec::new(),
         threads: Vec::new(),
         counters,
+        samples: Arc::clone(&shared.samples),
         plugins: plan.plugins.iter().map(|plugin| Arc::clone(&plugin.name)).collect(),
         drain_deadline: plan.router.drain_deadline,
         exporting,
@@ -160,6 +164,11 @@ impl Running {
     pub fn lanes(&self) -> Lanes {
         let workers = self.workers.as_ref().map_or_else(|| Arc::new(Workers::new(Vec::new())), Arc::clone);
         Lanes { plan: Arc::clone(&self.plan), workers, groups: self.groups.clone() }
+    }
+
+    /// Who watches its records come to their fates.
+    pub(crate) fn samples(&self) -> Arc<Samples> {
+        Arc::clone(&self.samples)
     }
 
     /// Begins to look at it, for metrics and health.

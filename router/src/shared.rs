@@ -13,6 +13,7 @@ use crate::alone::Alone;
 use crate::counters::Counters;
 use crate::lane::Baggage;
 use crate::parking::Reader;
+use crate::samples::Samples;
 use crate::traces::Tracer;
 
 /// The plan, and what the workers count and share by it.
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) baggage: Baggage,
     /// Reads parked records back.
     pub(crate) reader: Reader,
+    /// Who watches records come to their fates.
+    pub(crate) samples: Arc<Samples>,
     /// Where records are traced.
     pub(crate) tracer: Option<Arc<Tracer>>,
 }

@@ -20,6 +20,7 @@ use crate::credit::Credit;
 use crate::hurry::Hurry;
 use crate::lane::{Lane, Step, Tools, lane_of};
 use crate::lanes::{Asked, Done, Refusal, Verb, WorkerReport};
+use crate::retries::LaneRetries;
 use crate::shared::{Now, Shared};
 use transacting::Transacting;
 
@@ -56,6 +57,8 @@ pub(crate) enum Order {
     },
     /// Say how the lanes stand.
     Ask { answer: SyncSender<Asked> },
+    /// Say what is parked in the lanes, with the first records of each, so many at most.
+    Retries { limit: usize, answer: SyncSender<Vec<LaneRetries>> },
     /// Have the lane of this route and source partition do something.
     Tell { route: usize, partition: TopicPartition, verb: Verb, answer: SyncSender<Result<Done, Refusal>> },
     /// End the thread. Lanes that were not released are given up.
@@ -316,6 +319,11 @@ impl Worker {
                     self.release(lanes, why, until, answer);
                 }
                 Ok(Order::Ask { answer }) => self.report(&answer),
+                Ok(Order::Retries { limit, answer }) => {
+                    let lanes = self.lanes.values().filter_map(|tenant| tenant.lane.retries(limit));
+                    // Who asked may have stopped waiting.
+                    let _ = answer.try_send(lanes.collect());
+                }
                 Ok(Order::Tell { route, partition, verb, answer }) => self.tell(route, &partition, verb, &answer),
                 Ok(Order::End) | Err(TryRecvError::Disconnected) => {
                     self.ended = true;

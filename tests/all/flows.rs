@@ -42,6 +42,16 @@ fn records_are_traced_on_the_embedded_log() -> anyhow::Result<()> {
 }
 
 #[test]
+fn records_are_watched_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(|backend| flows::records_are_watched(backend, "at-least-once"))
+}
+
+#[test]
+fn records_are_watched_exactly_once_on_the_embedded_log() -> anyhow::Result<()> {
+    on_the_embedded_log(|backend| flows::records_are_watched(backend, "exactly-once"))
+}
+
+#[test]
 fn the_lag_of_a_router_is_told_while_it_runs_and_after_its_end_on_the_embedded_log() -> anyhow::Result<()> {
     on_the_embedded_log(flows::lag_of_a_router)
 }

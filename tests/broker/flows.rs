@@ -27,6 +27,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     ),
     Trial::shared("flows::records_are_traced_on_kafka", records_are_traced_on_kafka),
     Trial::shared("flows::metrics_tell_what_a_router_does_on_kafka", metrics_tell_what_a_router_does_on_kafka),
+    Trial::shared("flows::records_are_watched_on_kafka", records_are_watched_on_kafka),
     Trial::behind("flows::a_zombie_commits_nothing", a_zombie_commits_nothing),
     Trial::behind(
         "flows::a_commit_that_is_made_again_undoes_no_later_one",
@@ -188,6 +189,11 @@ fn the_lag_of_a_router_is_told_while_it_runs_and_after_its_end_on_kafka(kafka: &
 
 fn records_are_traced_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
     flows::records_are_traced(&Backend::Kafka(kafka))
+}
+
+fn records_are_watched_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {
+    flows::records_are_watched(&Backend::Kafka(kafka), "exactly-once")?;
+    flows::records_are_watched(&Backend::Kafka(kafka), "at-least-once")
 }
 
 fn metrics_tell_what_a_router_does_on_kafka(kafka: &Kafka) -> anyhow::Result<()> {

@@ -23,6 +23,7 @@ mod traced;
 mod transactions;
 mod trimming;
 mod unowned;
+mod watched;
 mod zombie;
 
 pub use admin::admin_api;
@@ -51,4 +52,5 @@ pub use transactions::{
 };
 pub use trimming::{a_retry_topic_that_cannot_be_trimmed_does_no_harm, retry_topics_are_trimmed};
 pub use unowned::a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody;
+pub use watched::records_are_watched;
 pub use zombie::a_zombie_commits_nothing;

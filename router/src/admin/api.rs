@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 
 use super::answer::{Complaint, Refused, as_complaint};
 use super::entry::{Porter, enter};
-use super::{Office, control, dead_letters, lanes, plugins, watch};
+use super::{Office, control, dead_letters, lanes, plugins, retries, samples, watch};
 
 /// Bytes of the body of a request.
 const BODY_MAX: usize = 64 << 10;
@@ -33,11 +33,13 @@ pub(super) struct Within {
     pub(super) usual: Duration,
     /// Of dead letters there may be many: more than it takes until reading them is given up.
     pub(super) letters: Duration,
+    /// Samples are answered with at once. Then they go on for so long.
+    pub(super) samples: Duration,
 }
 
 impl Default for Within {
     fn default() -> Self {
-        Self { usual: Duration::from_secs(30), letters: Duration::from_mins(5) }
+        Self { usual: Duration::from_secs(30), letters: Duration::from_mins(5), samples: Duration::from_mins(10) }
     }
 }
 
@@ -81,6 +83,9 @@ fn paths() -> OpenApiRouter<Arc<Office>> {
         .routes(routes!(watch::readyz))
         .routes(routes!(watch::routes))
         .routes(routes!(watch::lag))
+        .routes(routes!(samples::watch))
+        .routes(routes!(retries::retries))
+        .routes(routes!(retries::records))
         .routes(routes!(lanes::list))
         .routes(routes!(lanes::pause))
         .routes(routes!(lanes::resume))
@@ -114,6 +119,7 @@ pub(super) fn router(office: Arc<Office>, porter: Porter, within: Within) -> Rou
             )
         })
         .layer(Extension(Document(document.into())))
+        .layer(Extension(within))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(within, in_time))
         .layer(middleware::from_fn(as_complaint))
@@ -121,7 +127,7 @@ pub(super) fn router(office: Arc<Office>, porter: Porter, within: Within) -> Rou
         .with_state(office)
 }
 
-async fn in_time(State(Within { usual, letters }): State<Within>, request: Request, next: Next) -> Response {
+async fn in_time(State(Within { usual, letters, .. }): State<Within>, request: Request, next: Next) -> Response {
     let within = if request.uri().path().starts_with("/v1/dead-letters") { letters } else { usual };
     // What says that it is too large is not read up to there.
     if request.body().size_hint().lower() > BODY_MAX as u64 {

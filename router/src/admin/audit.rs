@@ -84,6 +84,12 @@ impl Deed {
     }
 }
 
+/// What changes nothing, and is told all the same.
+pub(super) fn note(actor: &str, action: &'static str, object: &str, result: &str) {
+    let object = shortened(object);
+    tracing::info!(target: "pointsman::audit", actor, action, on = &*object, result, "audit");
+}
+
 fn shortened(text: &str) -> String {
     if text.chars().count() > TEXT_MAX {
         text.chars().take(TEXT_MAX - 1).chain(['…']).collect()

@@ -1,5 +1,6 @@
 //! The other side of the door.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use thiserror::Error;
 use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder};
 
-use super::{Complaint, LagListing, Listing, Outcome, RouteListing, Wish};
+use super::{Complaint, LagListing, Listing, Outcome, ParkedListing, RetryListing, RouteListing, Wish};
 use crate::lanes::{Done, LaneName, LaneReport, Verb};
 use crate::telemetry::{LaneLag, RouteReport};
 
@@ -85,6 +86,37 @@ impl Client {
     /// [`ClientError`].
     pub fn lag(&self) -> Result<Vec<LaneLag>, ClientError> {
         self.get("lag").map(|LagListing { lanes }| lanes)
+    }
+
+    /// What is parked in each lane.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn retries(&self) -> Result<RetryListing, ClientError> {
+        self.get("retries")
+    }
+
+    /// The records that are parked for a route, the first to be due first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn parked(&self, route: &str, limit: u32) -> Result<ParkedListing, ClientError> {
+        self.get(&format!("routes/{}/retries?limit={limit}", utf8_percent_encode(route, NON_ALPHANUMERIC)))
+    }
+
+    /// Samples of records of a route, a line of JSON each, as they come. `query` is as the path has it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn samples(&self, route: &str, query: &[(&str, String)]) -> Result<impl BufRead + use<>, ClientError> {
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let url = format!("http://{}/v1/routes/{}/samples?{}", self.address, encoded(route), query.join("&"));
+        let get = self.agent.get(url).config().timeout_global(None).timeout_recv_response(Some(PATIENCE)).build();
+        match self.shown(get).call() {
+            Ok(answer) if answer.status().is_success() => Ok(BufReader::new(answer.into_body().into_reader())),
+            answer => Err(self.read::<Complaint>(answer).map_or_else(|error| error, ClientError::Refused)),
+        }
     }
 
     fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, ClientError> {

@@ -19,9 +19,9 @@ use subtle::ConstantTimeEq as _;
 use super::answer::Refused;
 use super::audit::{Deed, Strangers};
 
-/// Who asks: the name of a token, or what stands for one.
+/// Who asks: the name of a token, or what stands for one; and what they may do.
 #[derive(Clone)]
-pub(super) struct Actor(pub(super) Arc<str>);
+pub(super) struct Actor(pub(super) Arc<str>, pub(super) Role);
 
 /// Decides who gets in.
 pub(super) struct Porter {
@@ -53,17 +53,17 @@ impl Porter {
     /// Who it is, as far as that is known, and whether they may.
     fn admit(&self, method: &Method, path: &str, headers: &HeaderMap) -> (Option<Actor>, Result<(), Refused>) {
         let reads = matches!(*method, Method::GET | Method::HEAD);
-        let actor = |name: &str| Some(Actor(name.into()));
+        let actor = |name: &str, role| Some(Actor(name.into(), role));
         if self.known.is_empty() {
             return if is_stranger(headers) {
                 let message = "without tokens the admin door answers programs of this machine only, and no browsers";
                 (None, Err(Refused::new(StatusCode::FORBIDDEN, "stranger", message)))
             } else {
-                (actor("loopback"), Ok(()))
+                (actor("loopback", Role::Operator), Ok(()))
             };
         }
         if reads && open_to(path).is_some_and(|open| self.open.contains(&open)) {
-            return (actor("anybody"), Ok(()));
+            return (actor("anybody", Role::Reader), Ok(()));
         }
         let Some(token) = bearer(headers) else {
             let message =
@@ -87,7 +87,7 @@ impl Porter {
                 Err(challenge(StatusCode::FORBIDDEN, "reader", &message, how))
             }
         };
-        (Some(Actor(Arc::clone(&known.name))), may)
+        (Some(Actor(Arc::clone(&known.name), known.role)), may)
     }
 
     /// Whose token it is. It takes as long whoever it is, and whether it is anyone.
@@ -143,7 +143,7 @@ pub(super) async fn enter(State(porter): State<Arc<Porter>>, mut request: Reques
     let (actor, may) = porter.admit(request.method(), path, request.headers());
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     let deed = changes.then(|| Deed::new(&format!("{} {path}", request.method()), &porter.strangers));
-    if let (Some(deed), Some(Actor(name))) = (&deed, &actor) {
+    if let (Some(deed), Some(Actor(name, _))) = (&deed, &actor) {
         deed.by(name);
     }
     if let Err(refused) = may {
@@ -152,7 +152,7 @@ pub(super) async fn enter(State(porter): State<Arc<Porter>>, mut request: Reques
         }
         return refused.into_response();
     }
-    request.extensions_mut().insert(actor.unwrap_or_else(|| Actor("nobody".into())));
+    request.extensions_mut().insert(actor.unwrap_or_else(|| Actor("nobody".into(), Role::Reader)));
     if let Some(deed) = &deed {
         request.extensions_mut().insert(deed.clone());
     }

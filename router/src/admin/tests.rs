@@ -26,6 +26,8 @@ use crate::lanes::tests::plan_with;
 use crate::lanes::{LaneName, Lanes, Verb};
 
 mod dead_letters;
+mod retries;
+mod samples;
 
 const OPERATOR: &str = "operator-operator-operator";
 const READER: &str = "reader-reader-reader";
@@ -49,6 +51,7 @@ token_sha256 = "SHA256"
 pub(super) struct Open {
     pub(super) address: SocketAddr,
     drained: Receiver<()>,
+    samples: Arc<Samples>,
     _serving: Serving,
     _folder: TempDir,
 }
@@ -62,6 +65,7 @@ pub(super) fn open_with(admin: Option<&str>, bounds: Bounds, within: Within) -> 
     let lanes = Lanes { plan: Arc::clone(&plan), workers, groups: Vec::new() };
     let log: Arc<dyn Log> = Arc::new(log);
     let counters = Arc::new(Counters::new(&plan));
+    let samples = Arc::<Samples>::default();
     let plugins = Plugins::new(Vec::new());
     let office = Office {
         telemetry: Telemetry::start(counters, lanes.clone(), plugins, Arc::clone(&log)).unwrap(),
@@ -70,6 +74,7 @@ pub(super) fn open_with(admin: Option<&str>, bounds: Bounds, within: Within) -> 
         digests: Vec::new(),
         drain,
         log_filter: None,
+        samples: Arc::clone(&samples),
         hands: work::Hands::default(),
         plan: Arc::clone(&plan),
     };
@@ -78,18 +83,23 @@ pub(super) fn open_with(admin: Option<&str>, bounds: Bounds, within: Within) -> 
     let door = Door::open(at).unwrap();
     let address = door.address();
     let router = api::router(Arc::new(office), Porter::new(&admin), within);
-    Open { address, drained, _serving: door.serve(router, bounds).unwrap(), _folder: folder }
+    Open { address, drained, samples, _serving: door.serve(router, bounds).unwrap(), _folder: folder }
 }
 
 fn open() -> Open {
     open_with(None, Bounds::default(), Within::default())
 }
 
-pub(super) fn open_with_tokens() -> Open {
+/// Two tokens.
+fn tokens() -> String {
     use sha2::{Digest as _, Sha256};
     let digest: [u8; 32] = Sha256::digest(READER).into();
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    open_with(Some(&TOKENS.replace("SHA256", &digest)), Bounds::default(), Within::default())
+    TOKENS.replace("SHA256", &digest)
+}
+
+pub(super) fn open_with_tokens() -> Open {
+    open_with(Some(&tokens()), Bounds::default(), Within::default())
 }
 
 /// Status, headers and body.

@@ -4,6 +4,7 @@
 
 use super::{Lane, Which};
 use crate::lanes::{Because, Done, LaneName, LaneReport, Position, Refusal, RetryPosition, State, Verb};
+use crate::retries::LaneRetries;
 use crate::shared::Now;
 
 impl Lane {
@@ -39,6 +40,18 @@ impl Lane {
                 }),
             }),
         }
+    }
+
+    /// What is parked, with the first records of it, `limit` at most; `None` where the route has no retry topic.
+    pub(crate) fn retries(&self, limit: usize) -> Option<LaneRetries> {
+        let retry = self.retry.as_ref()?;
+        Some(LaneRetries {
+            lane: LaneName::new(&self.plan().name, &self.source.partition),
+            partition: retry.partition.clone(),
+            backlog: retry.index().backlog(),
+            first: retry.index().first_due(limit),
+            complete: retry.is_caught_up(),
+        })
     }
 
     fn standing(&self, now: Now) -> (State, Option<Because>) {

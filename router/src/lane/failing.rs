@@ -197,7 +197,7 @@ impl Lane {
         }
     }
 
-    fn blame(&self, failure: &Failure) -> Blame {
+    pub(super) fn blame(&self, failure: &Failure) -> Blame {
         let plan = self.plan();
         let stage = failure.stage.and_then(|stage| plan.stages.get(stage as usize));
         let plugin = stage.and_then(StagePlan::plugin).map(|plugin| plugin.0 as usize);
@@ -215,7 +215,7 @@ impl Lane {
     pub(super) fn refused(&mut self, unit: Unit, intent: Intent, code: String, message: String, now: Now) {
         let (failure, course) = match intent {
             Intent::Move { .. } => return self.stay(unit, &code, &message),
-            Intent::Deliver | Intent::None => {
+            Intent::Deliver(_) | Intent::None => {
                 (Box::new(Failure::new(FailureClass::Refused, code, message)), Course::Decide)
             }
             Intent::Park(to_park) => (to_park.failure, Course::Unparkable),

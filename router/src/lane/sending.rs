@@ -10,7 +10,7 @@ use pointsman_core::record::Headers;
 
 use super::traced::Onward;
 use super::undoing::Refused;
-use super::{Again, Intent, Lane, Resume, Step, Tools, Unit, Which, Why};
+use super::{Again, Intent, Lane, Outputs, Resume, Step, Tools, Unit, Which, Why};
 use crate::counters::Fate;
 use crate::credit::Credit;
 use crate::judge::{Course, Routed, Ruling};
@@ -63,7 +63,8 @@ impl Lane {
                 continue;
             }
             let is_output = matches!(self.outbox.judgement.rulings[at], Ruling::Unchanged { .. } | Ruling::Deliver(_));
-            let is_refused = is_output && self.is_refused_again(unit, Refused::Output, &Intent::Deliver, tools.now);
+            let intent = Intent::Deliver(Outputs::default());
+            let is_refused = is_output && self.is_refused_again(unit, Refused::Output, &intent, tools.now);
             let carried_out = match &mut self.outbox.judgement.rulings[at] {
                 _ if is_refused => Ok(()),
                 Ruling::Unchanged { output } => {
@@ -106,11 +107,12 @@ impl Lane {
         if routed.len() == 1 {
             return self.send_alone(tools, unit, self.outbox.judgement.routed[routed.start]);
         }
-        for index in routed.skip(self.outbox.sent) {
+        for index in routed.clone().skip(self.outbox.sent) {
             self.send_output(tools, unit, self.outbox.judgement.routed[index])?;
             self.outbox.sent += 1;
         }
-        self.all_sent(unit, Intent::Deliver, tools.now);
+        let outputs = Outputs::of(self.outbox.judgement.routed[routed].iter().map(|routed| routed.output));
+        self.all_sent(unit, Intent::Deliver(outputs), tools.now);
         Ok(())
     }
 
@@ -122,7 +124,7 @@ impl Lane {
             return self.forward(tools, unit, routed);
         }
         self.send_output(tools, unit, routed)?;
-        self.all_sent(unit, Intent::Deliver, tools.now);
+        self.all_sent(unit, Intent::Deliver(Outputs::one(routed.output)), tools.now);
         Ok(())
     }
 
@@ -180,7 +182,7 @@ impl Lane {
                 flight.outstanding += 1;
                 flight.queued_bytes += bytes;
                 flight.sent = true;
-                flight.intent = Intent::Deliver;
+                flight.intent = Intent::Deliver(Outputs::one(number));
                 self.outstanding += 1;
                 self.queued_bytes += bytes;
                 tools.credit.take(bytes);
@@ -189,7 +191,7 @@ impl Lane {
             }
             Err(failed) => {
                 self.produced(unit, Err(failed), tools.credit)?;
-                self.all_sent(unit, Intent::Deliver, tools.now);
+                self.all_sent(unit, Intent::Deliver(Outputs::one(number)), tools.now);
                 Ok(())
             }
         }
@@ -266,7 +268,7 @@ impl Lane {
                     Intent::DeadLetter { failure, truncated: false } => Resume::Fail(failure, Course::DeadLetter),
                     Intent::DeadLetter { failure, truncated: true } => Resume::Fail(failure, Course::Truncate),
                     Intent::Move { .. } => Resume::Move,
-                    Intent::Deliver | Intent::None => Resume::Judge,
+                    Intent::Deliver(_) | Intent::None => Resume::Judge,
                 };
                 if self.pause.is_none_or(|until| until <= now.instant) {
                     self.wait_out(now, &error);
@@ -276,8 +278,8 @@ impl Lane {
         }
     }
 
-    pub(super) fn delivered(&mut self, unit: Unit) {
-        self.tell(unit, Fate::Delivered, || Why::Routed);
+    pub(super) fn delivered(&mut self, unit: Unit, outputs: Outputs) {
+        self.tell(unit, Fate::Delivered, || Why::Routed { outputs });
         self.settle(unit, Fate::Delivered);
     }
 
@@ -290,7 +292,7 @@ impl Lane {
 
     fn arrived(&mut self, unit: Unit, intent: Intent) {
         match intent {
-            Intent::Deliver => self.delivered(unit),
+            Intent::Deliver(outputs) => self.delivered(unit, outputs),
             Intent::Move { .. } => self.moved(unit),
             Intent::Park(to_park) => {
                 self.count_failure(&to_park.failure, Fate::Parked);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pointsman_core::delivery::PartitionChoice;
 
 use super::Step;
+use crate::counters::Fate;
 use plugin::{Script, mixed};
 use world::{PARK_KEY, RECORDS, World, retry_topic};
 
@@ -17,6 +18,7 @@ mod ordering;
 mod outage;
 mod plugin;
 mod suspecting;
+mod watched;
 mod world;
 
 /// How many there are without `POINTSMAN_SEEDS`.

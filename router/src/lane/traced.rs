@@ -139,8 +139,8 @@ impl Lane {
         for (index, place, noted) in records {
             let Some(unit) = units.get(index).copied() else { break };
             let fetched = match unit.which {
-                Which::Source => self.source.fetched_at(unit.seq),
-                Which::Retry => None,
+                Which::Source => self.source.fetched(unit.seq),
+                Which::Retry => self.retry.as_ref().and_then(|retry| retry.fetched(unit.seq)),
             };
             let Some(flight) = self.flight(unit) else { continue };
             flight.traced = true;

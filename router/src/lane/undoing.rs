@@ -102,7 +102,7 @@ impl Lane {
         if flight.sent {
             return match &flight.intent {
                 Intent::None => None,
-                Intent::Deliver => Some(Refused::Output),
+                Intent::Deliver(_) => Some(Refused::Output),
                 Intent::Park(_) => Some(Refused::Parked),
                 Intent::DeadLetter { truncated, .. } => Some(Refused::Letter { truncated: *truncated }),
                 Intent::Move { .. } => Some(Refused::Copy),

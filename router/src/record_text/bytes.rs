@@ -101,7 +101,7 @@ fn decode(encoded: &RawValue) -> Result<Vec<u8>, LineError> {
 }
 
 /// JSON text without the space between its tokens.
-fn compact(json: &str) -> String {
+pub(crate) fn compact(json: &str) -> String {
     let mut compact = String::with_capacity(json.len());
     let mut rest = json;
     // Outside strings up to the next quote, then the string up to its end, and so on.

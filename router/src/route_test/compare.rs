@@ -91,7 +91,7 @@ fn is_fate(expected: &ExpectedFate, told: Option<&Told>) -> bool {
     let (reason, failure) = match told.map(|told| &told.why) {
         Some(Why::Reason(reason)) => (Some(reason), None),
         Some(Why::Failure(failure)) => (None, Some(failure)),
-        Some(Why::Routed) | None => (None, None),
+        Some(Why::Routed { .. }) | None => (None, None),
     };
     let ExpectedFate { fate, reason: expected_reason, class, code } = expected;
     *fate == told.map(|told| told.fate)

@@ -143,6 +143,7 @@ fn lanes(
     let shared = Arc::new(Shared {
         tracer: None,
         alone: Arc::default(),
+        samples: Arc::default(),
         baggage: Default::default(),
         plan: Arc::clone(plan),
         digests: components.digests(plan),

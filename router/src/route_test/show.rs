@@ -57,7 +57,7 @@ pub(super) fn event(event: &Event<'_>) -> String {
 /// What became of a record.
 pub(super) fn fate(fate: Fate, why: &Why) -> String {
     match why {
-        Why::Routed => fate.name().to_owned(),
+        Why::Routed { .. } => fate.name().to_owned(),
         Why::Reason(reason) => format!("{} ({reason})", fate.name()),
         Why::Failure(failure) => {
             format!("{} ({}, {}: {})", fate.name(), failure.class, failure.code, limited(&failure.message))

@@ -17,7 +17,7 @@ use pointsman_core::port::{PluginId, StartAt};
 mod admin;
 mod telemetry;
 
-pub use admin::{AdminPlan, Open, Role, TokenPlan, TokenSecret};
+pub use admin::{AdminPlan, Open, Role, SamplesPlan, TokenPlan, TokenSecret};
 pub use telemetry::{TelemetryPlan, TracesPlan};
 
 /// The whole plan.

@@ -38,12 +38,14 @@ use thiserror::Error;
 mod check;
 mod dead_letter;
 mod json;
+mod path;
 #[cfg(test)]
 mod tests;
 mod typing;
 mod view;
 
 pub use dead_letter::{DeadLetterCondition, DeadLetterView};
+pub use path::FieldPath;
 pub use view::EventView;
 
 /// A condition that was checked: its names are known, and its result can be a bool. Cloning it is cheap.

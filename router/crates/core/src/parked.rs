@@ -22,12 +22,14 @@ use places::Places;
 use crate::settled::Settled;
 use crate::tracker::{CommitPoint, OutOfOrder};
 
+mod backlog;
 mod copies;
 mod held;
 mod label;
 mod moving;
 mod places;
 
+pub use backlog::{Backlog, Known};
 pub use label::{Edition, KeyHash, KeyOrder, Kind, Label, Original};
 
 /// The index.

@@ -202,6 +202,7 @@ impl World {
             // Half of the records are traced, which go on with a copy of their headers.
             tracer: Some(Tracer::of_a_test(0.5, 1_000_000).0),
             alone: Arc::clone(&alone),
+            samples: Arc::default(),
             baggage: Default::default(),
             digests: Vec::new(),
             limiters: Limiters::new(&plan),

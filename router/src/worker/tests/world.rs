@@ -142,6 +142,7 @@ fn shared(plan: &Arc<Plan>, log: &SimulatedLog) -> Arc<Shared> {
     Arc::new(Shared {
         tracer: None,
         alone: Arc::default(),
+        samples: Arc::default(),
         baggage: Default::default(),
         digests: Vec::new(),
         limiters: Limiters::new(plan),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use pointsman_core::condition::FieldPath;
+
 use super::Secret;
 
 /// `[admin]`.
@@ -17,14 +19,25 @@ pub struct AdminPlan {
     pub tokens: Vec<TokenPlan>,
     /// What answers without a token, where there are tokens.
     pub open: Vec<Open>,
+    /// Whether samples of records may be watched as they come to their fates, and what is shown of them. `None`: they may not.
+    pub samples: Option<SamplesPlan>,
 }
 
 impl AdminPlan {
     /// A door without tokens.
     #[must_use]
     pub const fn at(listen: SocketAddr) -> Self {
-        Self { listen, tokens: Vec::new(), open: Vec::new() }
+        Self { listen, tokens: Vec::new(), open: Vec::new(), samples: None }
     }
+}
+
+/// `[admin.samples]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SamplesPlan {
+    /// Whether headers and values are shown to operators.
+    pub values: bool,
+    /// What nobody is shown.
+    pub redact: Vec<FieldPath>,
 }
 
 /// `[[admin.tokens]]`: somebody, and how they are known.
@@ -59,7 +72,7 @@ impl fmt::Debug for TokenSecret {
 /// What somebody may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Look at everything (`GET`), dead letters with their payloads included.
+    /// Look at everything (`GET`), dead letters with their payloads included; but for headers and values of [samples](SamplesPlan).
     Reader,
     /// Everything.
     Operator,

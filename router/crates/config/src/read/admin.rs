@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use pointsman_core::condition::FieldPath;
+
 use super::plugins::sha256;
 use super::{Field, Table};
 use crate::names::name_fault;
-use crate::plan::{AdminPlan, Open, Role, Secret, TokenPlan, TokenSecret};
+use crate::plan::{AdminPlan, Open, Role, SamplesPlan, Secret, TokenPlan, TokenSecret};
 
 /// Shortest token, in bytes: what is shorter can be guessed.
 const TOKEN_MIN: usize = 16;
@@ -13,6 +15,8 @@ const TOKEN_MIN: usize = 16;
 const TOKEN_MAX: usize = 512;
 /// Most tokens: each is compared with what every request shows.
 const TOKENS_MAX: usize = 100;
+/// Most paths that are redacted: each is looked for in every sample.
+const REDACT_MAX: usize = 100;
 
 const MAKE_ONE: &str = "make one with `openssl rand -hex 32`";
 
@@ -23,6 +27,7 @@ pub(super) fn read(top: &Table<'_>) -> Option<AdminPlan> {
         .and_then(|field| Some((address(&field)?, field)));
     let tokens = table.get("tokens").map_or_else(|| Some(Vec::new()), |field| tokens(&field));
     let open = table.get("open").map(|field| open(&field, tokens.as_ref().is_some_and(Vec::is_empty)));
+    let samples = table.get("samples").map(|field| samples(&field));
     table.finish();
     let ((listen, written), field) = listen?;
     let tokens = tokens?;
@@ -33,7 +38,35 @@ pub(super) fn read(top: &Table<'_>) -> Option<AdminPlan> {
         );
         return None;
     }
-    Some(AdminPlan { listen, tokens, open: open.unwrap_or_default() })
+    Some(AdminPlan { listen, tokens, open: open.unwrap_or_default(), samples: samples.flatten() })
+}
+
+/// None where something is wrong with it: less must not be redacted than was to be.
+fn samples(field: &Field<'_>) -> Option<SamplesPlan> {
+    let table = field.table()?;
+    let values = table.get("values").map_or(Some(false), |field| field.boolean());
+    let redact = table.get("redact").map_or_else(|| Some(Vec::new()), |field| redact(&field));
+    table.finish();
+    Some(SamplesPlan { values: values?, redact: redact? })
+}
+
+fn redact(field: &Field<'_>) -> Option<Vec<FieldPath>> {
+    let elements = field.array("write `redact = [\"value.card.number\", \"headers.authorization\"]`")?;
+    if elements.len() > REDACT_MAX {
+        field.wrong(&format!("has {} paths, and {REDACT_MAX} are allowed", elements.len()), "name what they are in");
+        return None;
+    }
+    let paths: Vec<Option<FieldPath>> = elements.iter().map(path).collect();
+    paths.into_iter().collect()
+}
+
+fn path(element: &Field<'_>) -> Option<FieldPath> {
+    let text = element.text("\"value.card.number\"")?;
+    let path = FieldPath::parse(&text.value);
+    if let Err(error) = &path {
+        element.wrong(&format!("is no path: {}", error.message), error.help.clone().unwrap_or_default());
+    }
+    path.ok()
 }
 
 /// The address, and how it is written.

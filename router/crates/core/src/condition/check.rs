@@ -13,7 +13,7 @@ use super::{Condition, ConditionError};
 
 /// Deepest nesting of brackets that the parser follows. Chains of operators it builds as deep as they are long: there
 /// [`Condition::MAX_BYTES`] keeps it off the end of a thread's stack.
-const PARSER_DEPTH: u16 = 32;
+pub(super) const PARSER_DEPTH: u16 = 32;
 
 /// A condition that was checked.
 pub(super) struct Checked {
@@ -43,7 +43,7 @@ pub(super) fn check(text: &str, subject: &'static Subject) -> Result<Checked, Co
     Ok(Checked { reads_value: checker.reads_value, expression })
 }
 
-fn syntax_error(text: &str, errors: &ParseErrors) -> ConditionError {
+pub(super) fn syntax_error(text: &str, errors: &ParseErrors) -> ConditionError {
     let Some(first) = errors.errors.first() else {
         return ConditionError { message: "it is not CEL".to_owned(), span: None, help: None };
     };
