@@ -1,6 +1,7 @@
 //! What a lane has fetched from one partition and not yet settled.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,8 +71,8 @@ pub(crate) struct Flight {
     pub(crate) queued_bytes: usize,
     /// Whether all deliveries were produced.
     pub(crate) sent: bool,
-    /// Whether the record is traced.
-    pub(crate) traced: bool,
+    /// What is noted of it, where it is traced, as its lane counts such records.
+    pub(crate) trace: Option<NonZeroU32>,
     /// What the outstanding deliveries are for.
     pub(crate) intent: crate::lane::Intent,
     /// The first delivery that failed.
@@ -84,7 +85,7 @@ const _: () = assert!(size_of::<Flight>() <= 64);
 impl Flight {
     pub(crate) fn new(ticket: Option<Ticket>, held: u32, index: u32) -> Self {
         let (outstanding, queued_bytes, sent, intent, error) = Default::default();
-        Self { ticket, held, index, outstanding, queued_bytes, sent, traced: false, intent, error }
+        Self { ticket, held, index, outstanding, queued_bytes, sent, trace: None, intent, error }
     }
 }
 
@@ -317,6 +318,11 @@ impl Intake {
     pub(crate) fn flight(&mut self, seq: u64) -> Option<&mut Flight> {
         let place = self.place(seq);
         self.flights.get_mut(place)
+    }
+
+    /// See [`Flight::trace`].
+    pub(crate) fn trace(&self, seq: u64) -> Option<NonZeroU32> {
+        self.flights.get(self.place(seq))?.trace
     }
 
     /// Notes that the record has its fate.

@@ -246,7 +246,8 @@ impl Lane {
         };
         let in_flight = plan.in_flight_records.get() + plan.batch_records.get();
         let tracer = shared.tracer.clone();
-        let traces = tracer.map(|tracer| Box::new(traced::Traces::new(tracer, &assignment.source.partition, route)));
+        let traces =
+            tracer.map(|tracer| Box::new(traced::Traces::new(tracer, &assignment.source.partition, route, now)));
         let source = Intake::new(assignment.source, in_flight);
         let retry = assignment.retry.map(|retry| Parking::new(retry, &source, in_flight, keys));
         let held_bytes = plugins.clone().map(|plugin| plugin.limits.output_bytes).max().unwrap_or(0);
@@ -299,6 +300,7 @@ impl Lane {
         }
         let _named = self.span.clone().entered();
         self.look_for_watchers();
+        self.tell_traces_the_time(tools.now.instant);
         let ended = self.step(tools);
         self.hand_in(tools.now);
         self.rest = matches!(ended, Step::Idle | Step::NotBefore(_)).then_some(ended);
@@ -483,6 +485,7 @@ impl Lane {
     pub(crate) fn reported(&mut self, reports: impl Iterator<Item = Report>, credit: &mut Credit, now: Now) {
         self.rest = None;
         self.look_for_watchers();
+        self.tell_traces_the_time(now.instant);
         reports.for_each(|report| self.take_report(report, credit, now));
         self.hand_in(now);
     }

@@ -5,6 +5,7 @@
 //! much it is, and nothing holds up what is due behind it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -319,6 +320,11 @@ impl Parking {
     /// When its batch was read back, while the record is in flight.
     pub(crate) fn fetched(&self, seq: u64) -> Option<Instant> {
         self.held.get(&self.flights.get(&seq)?.held).map(|held| held.fetched)
+    }
+
+    /// See [`Flight::trace`].
+    pub(crate) fn trace(&self, seq: u64) -> Option<NonZeroU32> {
+        self.flights.get(&seq)?.trace
     }
 
     /// The record as an event; `parked` is what its headers say, where they can be read.

@@ -71,7 +71,8 @@ pub(crate) struct RecordTrace {
     pub(crate) begun: Instant,
     /// The span of the batch that it was judged in last.
     pub(crate) batch: (TraceId, SpanId),
-    pub(crate) stages: Vec<StageTime>,
+    /// Of all its runs.
+    pub(crate) stages: Arc<[StageTime]>,
     pub(crate) sends: Vec<Send>,
     pub(crate) failure: Option<Failed>,
 }
@@ -105,7 +106,7 @@ pub(crate) struct Send {
 /// A record that has its fate.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) record: RecordTrace,
+    pub(crate) record: Box<RecordTrace>,
     pub(crate) fate: Fate,
     pub(crate) at: Instant,
 }

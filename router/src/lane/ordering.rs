@@ -50,11 +50,9 @@ impl Lane {
         if is_decided || self.outbox.sent > 0 {
             return false;
         }
-        if self.must_wait(unit)
-            && let Some(retry) = &mut self.retry
-        {
-            retry.put_back(unit.seq);
+        if self.must_wait(unit) {
             self.forget_trace(unit);
+            self.retry.iter_mut().for_each(|retry| retry.put_back(unit.seq));
             return true;
         }
         if let Some(ruling) = self.follows(unit, now) {
@@ -113,11 +111,11 @@ impl Lane {
             return false;
         }
         self.ready.remove(0);
+        if must_wait {
+            self.forget_trace(unit);
+        }
         match (&mut self.retry, follows) {
-            (Some(retry), _) if must_wait => {
-                retry.put_back(unit.seq);
-                self.forget_trace(unit);
-            }
+            (Some(retry), _) if must_wait => retry.put_back(unit.seq),
             (_, Some(ruling)) => {
                 let origin = self.origin_of(unit).ok().flatten();
                 self.outbox.push(unit, origin, ruling);

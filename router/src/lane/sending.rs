@@ -119,8 +119,8 @@ impl Lane {
     /// Produces the only output of one record.
     fn send_alone(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: Routed) -> Result<(), Full> {
         let keeps_headers = self.outbox.judgement.changes.headers(routed.version).is_none();
-        let is_as_it_came = unit.which == Which::Source && self.outbox.origin().is_none() && !self.is_traced(unit);
-        if is_as_it_came && keeps_headers && !self.plan().origin_headers {
+        let is_as_it_came = unit.which == Which::Source && self.outbox.origin().is_none();
+        if is_as_it_came && keeps_headers && !self.plan().origin_headers && !self.has_another_trace(unit) {
             return self.forward(tools, unit, routed);
         }
         self.send_output(tools, unit, routed)?;
@@ -162,6 +162,12 @@ impl Lane {
     /// Most records come by here, and nowhere else on their way out: so it is done with one look at the record's flight.
     fn forward(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: Routed) -> Result<(), Full> {
         let Routed { version, output: number } = routed;
+        let onward = self.onward(unit);
+        let stamp = onward.as_ref().and_then(|onward| {
+            let event = self.outbox_record(unit)?;
+            let event = self.outbox.judgement.changes.event(&event, version);
+            onward.header(&event, self.shared.plan.router.max_record_bytes)
+        });
         let output = &self.shared.plan.routes[self.route].outputs[number];
         let mut forward = Forward {
             topic: output.topic,
@@ -169,7 +175,9 @@ impl Lane {
             timestamp_ms: None,
             key: None,
             value: None,
+            stamps: stamp.as_slice(),
         };
+        let topic = output.topic;
         if version.is_some() {
             let changes = &self.outbox.judgement.changes;
             forward.timestamp_ms = changes.timestamp_ms(version);
@@ -187,6 +195,7 @@ impl Lane {
                 self.queued_bytes += bytes;
                 tools.credit.take(bytes);
                 self.tally.produced(number, bytes);
+                self.note_send(unit, topic, onward);
                 Ok(())
             }
             Err(failed) => {

@@ -1,6 +1,6 @@
 //! What a lane notes of records that are [traced](crate::traces).
 
-use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +8,7 @@ use pointsman_core::delivery::TopicId;
 use pointsman_core::event::Event;
 use pointsman_core::failure::Failure;
 use pointsman_core::record::{Headers, OwnedHeader, TopicPartition};
+use slab::Slab;
 use tracing::span::EnteredSpan;
 use tracing::{Span, info_span};
 
@@ -22,8 +23,11 @@ use crate::traces::{
 pub(super) struct Traces {
     tracer: Arc<Tracer>,
     seed: u64,
-    /// Records that are judged and have no fate. Each is marked where it is in flight, so that nobody has to look here for others.
-    open: HashMap<Unit, RecordTrace>,
+    /// Records that are judged and have no fate. The [flight](crate::intake::Flight::trace) of each says where it is here, from one on, so
+    /// that nobody has to look for others.
+    open: Slab<Box<RecordTrace>>,
+    /// The last time that is known: to read a clock for each record would cost more than all else that is noted of it.
+    at: Instant,
     /// To be handed over at the end of the turn.
     parcel: Parcel,
 }
@@ -47,9 +51,13 @@ struct Noted {
 }
 
 impl Traces {
-    pub(super) fn new(tracer: Arc<Tracer>, source: &TopicPartition, route: usize) -> Self {
+    pub(super) fn new(tracer: Arc<Tracer>, source: &TopicPartition, route: usize, now: Instant) -> Self {
         let parcel = Parcel { route, ..Parcel::default() };
-        Self { tracer, seed: traces::seed(source), open: HashMap::new(), parcel }
+        Self { tracer, seed: traces::seed(source), open: Slab::new(), at: now, parcel }
+    }
+
+    fn record(&mut self, place: NonZeroU32) -> Option<&mut RecordTrace> {
+        self.open.get_mut(place.get() as usize - 1).map(|record| &mut **record)
     }
 }
 
@@ -85,7 +93,7 @@ impl Lane {
         let mut chosen = Vec::new();
         for (index, record) in records.iter().enumerate() {
             let Some(place) = traces.tracer.place(traces.seed, record) else { continue };
-            if !traces.open.contains_key(&units[index]) && !traces.tracer.may_trace() {
+            if self.trace(units[index]).is_none() && !traces.tracer.may_trace() {
                 continue;
             }
             let source = &self.source.partition;
@@ -111,11 +119,9 @@ impl Lane {
     }
 
     /// Names a record in log lines, where it is traced.
-    pub(super) fn name_record(&mut self, unit: Unit) -> Option<EnteredSpan> {
-        if !self.is_traced(unit) {
-            return None;
-        }
-        let record = self.traces.as_deref()?.open.get(&unit)?;
+    pub(super) fn name_record(&self, unit: Unit) -> Option<EnteredSpan> {
+        let place = self.trace(unit)?;
+        let record = self.traces.as_deref()?.open.get(place.get() as usize - 1)?;
         Some(self.named_span(record.place.trace, record.span).entered())
     }
 
@@ -135,6 +141,7 @@ impl Lane {
     pub(super) fn note_judged(&mut self, units: &[Unit], chosen: Option<Chosen>) {
         let Some(Chosen { trace, span: batch, begun, records, stages }) = chosen else { return };
         let ended = Instant::now();
+        let stages: Arc<[StageTime]> = stages.into();
         let mut links = Vec::new();
         for (index, place, noted) in records {
             let Some(unit) = units.get(index).copied() else { break };
@@ -142,28 +149,38 @@ impl Lane {
                 Which::Source => self.source.fetched(unit.seq),
                 Which::Retry => self.retry.as_ref().and_then(|retry| retry.fetched(unit.seq)),
             };
-            let Some(flight) = self.flight(unit) else { continue };
-            flight.traced = true;
+            let known = self.trace(unit);
             let Some(traces) = self.traces.as_deref_mut() else { return };
-            let Noted { origin, offset, attempt } = noted;
-            let record = traces.open.entry(unit).or_insert_with(|| RecordTrace {
-                place,
-                span: SpanId::new(fastrand::u64(..)),
-                origin,
-                offset,
-                attempt,
-                begun: fetched.unwrap_or(begun),
-                batch: (trace, batch),
-                stages: Vec::new(),
-                sends: Vec::new(),
-                failure: None,
+            traces.at = ended;
+            let at = known.unwrap_or_else(|| {
+                let at = traces.open.insert(Box::new(RecordTrace {
+                    place,
+                    span: SpanId::new(fastrand::u64(..)),
+                    origin: noted.origin,
+                    offset: noted.offset,
+                    attempt: noted.attempt,
+                    begun: fetched.unwrap_or(begun),
+                    batch: (trace, batch),
+                    stages: Arc::default(),
+                    sends: Vec::new(),
+                    failure: None,
+                }));
+                // There are no more than records in flight.
+                u32::try_from(at).ok().and_then(|at| NonZeroU32::new(at + 1)).unwrap_or(NonZeroU32::MAX)
             });
-            record.attempt = record.attempt.max(attempt);
+            let Some(record) = traces.record(at) else { continue };
+            record.attempt = noted.attempt;
             record.batch = (trace, batch);
             record.failure = None;
-            record.stages.extend_from_slice(&stages);
+            record.stages = match &*record.stages {
+                [] => Arc::clone(&stages),
+                before => before.iter().chain(&*stages).copied().collect(),
+            };
             if links.len() < LINKS_MAX {
                 links.push((record.place.trace, record.span));
+            }
+            if let Some(flight) = self.flight(unit) {
+                flight.trace = Some(at);
             }
         }
         if let Some(traces) = self.traces.as_deref_mut()
@@ -173,35 +190,49 @@ impl Lane {
         }
     }
 
-    /// Whether the record is traced.
-    pub(super) fn is_traced(&mut self, unit: Unit) -> bool {
-        self.traces.is_some() && self.flight(unit).is_some_and(|flight| flight.traced)
+    /// Where it is noted of the record, if it is traced.
+    fn trace(&self, unit: Unit) -> Option<NonZeroU32> {
+        match (unit.which, &self.traces, &self.retry) {
+            (_, None, _) => None,
+            (Which::Source, ..) => self.source.trace(unit.seq),
+            (Which::Retry, _, retry) => retry.as_ref()?.trace(unit.seq),
+        }
+    }
+
+    /// The time that it is now, for what is noted from now on.
+    pub(super) fn tell_traces_the_time(&mut self, now: Instant) {
+        if let Some(traces) = &mut self.traces {
+            traces.at = now;
+        }
     }
 
     /// The ids for a delivery of the record, where that is traced.
     pub(super) fn onward(&mut self, unit: Unit) -> Option<Onward> {
-        if !self.is_traced(unit) {
-            return None;
-        }
-        let record = self.traces.as_deref()?.open.get(&unit)?;
+        let place = self.trace(unit)?;
+        let record = self.traces.as_deref_mut()?.record(place)?;
         Some(Onward { trace: record.place.trace, span: SpanId::new(fastrand::u64(..)) })
+    }
+
+    /// Whether the record is traced, and names a trace that is not to go on with it: its headers can't go on as they are.
+    pub(super) fn has_another_trace(&self, unit: Unit) -> bool {
+        let names_one = || self.record(unit).is_some_and(|record| record.headers.last(TRACEPARENT).is_some());
+        self.trace(unit).is_some() && names_one()
     }
 
     /// Notes that a delivery was handed to the producer.
     pub(super) fn note_send(&mut self, unit: Unit, topic: TopicId, onward: Option<Onward>) {
-        if let (Some(Onward { span, .. }), Some(traces)) = (onward, self.traces.as_deref_mut())
-            && let Some(record) = traces.open.get_mut(&unit)
-        {
-            record.sends.push(Send { topic, span, begun: Instant::now() });
+        let Some((Onward { span, .. }, place)) = onward.zip(self.trace(unit)) else { return };
+        let Some(traces) = self.traces.as_deref_mut() else { return };
+        let begun = traces.at;
+        if let Some(record) = traces.record(place) {
+            record.sends.push(Send { topic, span, begun });
         }
     }
 
     /// Notes why the record failed.
     pub(super) fn note_failure(&mut self, unit: Unit, failure: &Failure) {
-        if self.is_traced(unit)
-            && let Some(traces) = self.traces.as_deref_mut()
-            && let Some(record) = traces.open.get_mut(&unit)
-        {
+        let Some(place) = self.trace(unit) else { return };
+        if let Some(record) = self.traces.as_deref_mut().and_then(|traces| traces.record(place)) {
             let (code, message) = (failure.code.clone(), failure.message.clone());
             record.failure = Some(Failed { class: failure.class.name(), code, message });
         }
@@ -209,23 +240,22 @@ impl Lane {
 
     /// Notes that the record has its fate.
     pub(super) fn end_trace(&mut self, unit: Unit, fate: Fate) {
-        if self.is_traced(unit)
+        if let Some(record) = self.take_trace(unit)
             && let Some(traces) = self.traces.as_deref_mut()
-            && let Some(record) = traces.open.remove(&unit)
         {
-            traces.parcel.records.push(Ended { record, fate, at: Instant::now() });
+            traces.parcel.records.push(Ended { record, fate, at: traces.at });
         }
     }
 
     /// The record is to be run at another time, as if it had not been run now.
     pub(super) fn forget_trace(&mut self, unit: Unit) {
-        self.traces.as_deref_mut().into_iter().for_each(|traces| drop(traces.open.remove(&unit)));
+        drop(self.take_trace(unit));
     }
 
-    /// Records that are noted and have no fate.
-    #[cfg(test)]
-    pub(super) fn open_traces(&self) -> usize {
-        self.traces.as_deref().map_or(0, |traces| traces.open.len())
+    fn take_trace(&mut self, unit: Unit) -> Option<Box<RecordTrace>> {
+        self.traces.as_ref()?;
+        let place = self.flight(unit)?.trace.take()?;
+        self.traces.as_deref_mut()?.open.try_remove(place.get() as usize - 1)
     }
 
     /// Hands over what is to be sent.
@@ -236,5 +266,11 @@ impl Lane {
             let next = Parcel { route: traces.parcel.route, ..Parcel::default() };
             traces.tracer.hand_over(std::mem::replace(&mut traces.parcel, next));
         }
+    }
+
+    /// Records that are noted and have no fate.
+    #[cfg(test)]
+    pub(super) fn open_traces(&self) -> usize {
+        self.traces.as_deref().map_or(0, |traces| traces.open.len())
     }
 }

@@ -8,11 +8,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use pointsman_config::Plan;
 use prost::Message as _;
 
-use super::spans::{self, Clocks};
+use super::spans::{Clocks, Spans};
 use super::{Parcel, Tracer};
 use crate::counters::Counters;
 use crate::otlp::{Collector, SendError};
@@ -20,7 +19,7 @@ use crate::otlp::{Collector, SendError};
 /// What lanes have handed over and nobody has looked at yet.
 const PARCELS_MAX: usize = 256;
 /// Spans are sent when there are so many, ...
-const SPANS: usize = 2048;
+const SPANS: u64 = 2048;
 /// ... or after this.
 const WAIT: Duration = Duration::from_secs(1);
 /// Longest that one message is sent again and again. Meanwhile lanes have nobody to hand anything to.
@@ -87,40 +86,39 @@ struct Exporter {
 
 impl Exporter {
     fn run(mut self, parcels: &Receiver<Parcel>) {
-        let mut spans = Vec::new();
+        let mut spans = Spans::new(Arc::clone(&self.plan));
         let mut since = Instant::now();
         loop {
-            let left = if spans.is_empty() { Duration::MAX } else { WAIT.saturating_sub(since.elapsed()) };
+            let left = if spans.count() == 0 { Duration::MAX } else { WAIT.saturating_sub(since.elapsed()) };
             let received = match left {
                 Duration::MAX => parcels.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 left => parcels.recv_timeout(left),
             };
             match received {
                 Ok(parcel) => {
-                    if spans.is_empty() {
+                    if spans.count() == 0 {
                         since = Instant::now();
                     }
-                    spans::of(&self.plan, parcel, Clocks::read(), &mut spans);
-                    if spans.len() < SPANS {
+                    spans.add(parcel, Clocks::read());
+                    if spans.count() < SPANS {
                         continue;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.send(std::mem::take(&mut spans));
+                    self.send(&mut spans);
                     return;
                 }
             }
-            self.send(std::mem::take(&mut spans));
+            self.send(&mut spans);
         }
     }
 
-    fn send(&mut self, spans: Vec<Span>) {
-        if spans.is_empty() {
+    fn send(&mut self, spans: &mut Spans) {
+        if spans.count() == 0 {
             return;
         }
-        let count = spans.len() as u64;
-        let message = spans::message(self.collector.resource(), spans).encode_to_vec();
+        let (message, count) = spans.take_message(self.collector.resource());
         let lost = match self.deliver(&message) {
             Ok(refused) => refused.min(count),
             Err(why) => {

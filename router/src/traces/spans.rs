@@ -1,15 +1,20 @@
 //! What is told of records that were traced, as OTLP has it. Names and attributes are those of OpenTelemetry's semantic conventions for
 //! messaging (<https://opentelemetry.io/docs/specs/semconv/messaging/>); what is the router's own begins with `pointsman.`.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, TracesData};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use pointsman_config::Plan;
 use pointsman_config::plan::{BrokerPlan, RoutePlan, StagePlan};
 use pointsman_core::delivery::TopicId;
+use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::{BatchTrace, Ended, Failed, Parcel, RecordTrace, Send, SpanId, StageTime, TraceId};
 use crate::otlp::{number, scope, text};
@@ -43,135 +48,195 @@ impl Clocks {
     }
 }
 
-/// One message for these spans.
-pub(super) fn message(resource: Resource, spans: Vec<Span>) -> TracesData {
-    let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, ..Default::default() }];
-    TracesData { resource_spans: vec![ResourceSpans { resource: Some(resource), scope_spans, ..Default::default() }] }
+/// Spans on their way, encoded one by one.
+///
+/// What is the same for many of them (names, most attributes) is encoded once, as a [template](Templates): of a message that is put
+/// together from several, protobuf takes all fields of each. So a span costs little more than its ids and times.
+pub(super) struct Spans {
+    plan: Arc<Plan>,
+    templates: Templates,
+    encoded: Vec<u8>,
+    count: u64,
 }
 
-/// The spans of what a lane has handed over.
-pub(super) fn of(plan: &Plan, parcel: Parcel, clocks: Clocks, spans: &mut Vec<Span>) {
-    let Some(route) = plan.routes.get(parcel.route) else { return };
-    let teller = Teller { plan, route, clocks };
-    spans.extend(parcel.batches.into_iter().map(|batch| teller.batch(batch)));
-    parcel.records.into_iter().for_each(|ended| teller.record(ended, spans));
+/// Beginnings of spans.
+#[derive(Default)]
+struct Templates {
+    /// For each route.
+    batches: HashMap<usize, Vec<u8>>,
+    /// For each route and topic that records came from.
+    records: HashMap<(usize, Arc<str>), Vec<u8>>,
+    /// For each route and stage.
+    stages: HashMap<(usize, usize), Vec<u8>>,
+    /// For each topic that records go to.
+    sends: HashMap<u32, Vec<u8>>,
+}
+
+/// The place of `spans` in [`ScopeSpans`], of those in [`ResourceSpans`], and of these in `TracesData`.
+const SPANS: u32 = 2;
+const SCOPE_SPANS: u32 = 2;
+const RESOURCE_SPANS: u32 = 1;
+
+impl Spans {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, templates: Templates::default(), encoded: Vec::new(), count: 0 }
+    }
+
+    /// How many there are.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// One message with all of them, of whoever tells them, and how many there are; afterwards there is none.
+    pub(super) fn take_message(&mut self, resource: Resource) -> (Vec<u8>, u64) {
+        let mut scoped = ScopeSpans { scope: Some(scope()), ..ScopeSpans::default() }.encode_to_vec();
+        scoped.append(&mut self.encoded);
+        let mut told = ResourceSpans { resource: Some(resource), ..ResourceSpans::default() }.encode_to_vec();
+        put(SCOPE_SPANS, &[&scoped], &mut told);
+        let mut message = Vec::with_capacity(told.len() + 16);
+        put(RESOURCE_SPANS, &[&told], &mut message);
+        (message, std::mem::take(&mut self.count))
+    }
+
+    /// Adds what a lane has handed over.
+    pub(super) fn add(&mut self, parcel: Parcel, clocks: Clocks) {
+        let Self { plan, templates, encoded, count } = self;
+        let Some(route) = plan.routes.get(parcel.route) else { return };
+        let mut teller = Teller { plan, index: parcel.route, route, clocks, templates, encoded, count };
+        parcel.batches.iter().for_each(|batch| teller.batch(batch));
+        parcel.records.into_iter().for_each(|ended| teller.record(ended));
+    }
+}
+
+/// Writes a field of some bytes.
+fn put(field: u32, parts: &[&[u8]], into: &mut Vec<u8>) {
+    encode_key(field, WireType::LengthDelimited, into);
+    encode_varint(parts.iter().map(|part| part.len() as u64).sum(), into);
+    parts.iter().for_each(|part| into.extend_from_slice(part));
 }
 
 struct Teller<'a> {
     plan: &'a Plan,
+    /// Of the route.
+    index: usize,
     route: &'a RoutePlan,
     clocks: Clocks,
+    templates: &'a mut Templates,
+    encoded: &'a mut Vec<u8>,
+    count: &'a mut u64,
+}
+
+/// What begins every span of a kind.
+fn template(name: String, kind: SpanKind, attributes: Vec<KeyValue>) -> Vec<u8> {
+    Span { name, kind: kind.into(), flags: SAMPLED, attributes, ..Span::default() }.encode_to_vec()
+}
+
+/// What is told of everything that is done with a topic.
+fn messaging(plan: &Plan, operation: &str, topic: &str) -> Vec<KeyValue> {
+    let system = match plan.broker {
+        BrokerPlan::Kafka { .. } => "kafka",
+        BrokerPlan::Embedded { .. } => "pointsman",
+    };
+    vec![
+        text("messaging.system", system),
+        text("messaging.operation.name", operation),
+        text("messaging.operation.type", operation),
+        text("messaging.destination.name", topic),
+    ]
 }
 
 impl Teller<'_> {
-    fn span(
-        &self,
-        trace: TraceId,
-        id: SpanId,
-        name: String,
-        kind: SpanKind,
-        (begun, ended): (Instant, Instant),
-    ) -> Span {
+    fn span(&self, trace: TraceId, id: SpanId, (begun, ended): (Instant, Instant)) -> Span {
         Span {
             trace_id: trace.bytes().to_vec(),
             span_id: id.bytes().to_vec(),
-            flags: SAMPLED,
-            name,
-            kind: kind.into(),
             start_time_unix_nano: self.clocks.unix_ns(begun),
             end_time_unix_nano: self.clocks.unix_ns(ended.max(begun)),
-            ..Default::default()
+            ..Span::default()
         }
     }
 
-    const fn system(&self) -> &'static str {
-        match self.plan.broker {
-            BrokerPlan::Kafka { .. } => "kafka",
-            BrokerPlan::Embedded { .. } => "pointsman",
-        }
-    }
-
-    /// What is told of everything that is done with a topic.
-    fn messaging(&self, operation: &str, topic: &str) -> Vec<opentelemetry_proto::tonic::common::v1::KeyValue> {
-        vec![
-            text("messaging.system", self.system()),
-            text("messaging.operation.name", operation),
-            text("messaging.operation.type", operation),
-            text("messaging.destination.name", topic),
-        ]
-    }
-
-    fn batch(&self, batch: BatchTrace) -> Span {
-        let BatchTrace { trace, span, begun, ended, records, links } = batch;
-        let links = links.into_iter().map(|(trace, span)| link(trace, span));
-        let attributes = vec![
-            number("messaging.batch.message_count", i64::try_from(records).unwrap_or(i64::MAX)),
-            text("messaging.consumer.group.name", &*self.route.group),
-            text("pointsman.route", &*self.route.name),
-        ];
-        Span {
-            links: links.collect(),
-            attributes,
-            ..self.span(trace, span, format!("batch {}", self.route.name), SpanKind::Internal, (begun, ended))
-        }
+    fn batch(&mut self, batch: &BatchTrace) {
+        let Self { index, route, .. } = *self;
+        let links = batch.links.iter().map(|(trace, span)| link(*trace, *span)).collect();
+        let attributes =
+            vec![number("messaging.batch.message_count", i64::try_from(batch.records).unwrap_or(i64::MAX))];
+        let span = Span { links, attributes, ..self.span(batch.trace, batch.span, (batch.begun, batch.ended)) };
+        let template = self.templates.batches.entry(index).or_insert_with(|| {
+            let attributes =
+                vec![text("messaging.consumer.group.name", &*route.group), text("pointsman.route", &*route.name)];
+            template(format!("batch {}", route.name), SpanKind::Internal, attributes)
+        });
+        write(&span, template, self.encoded, self.count);
     }
 
     /// A span for the record, and those in it.
-    fn record(&self, Ended { record, fate, at }: Ended, spans: &mut Vec<Span>) {
-        let RecordTrace { place, span, origin, offset, attempt, begun, batch, stages, sends, failure } = record;
-        let mut attributes = self.messaging("process", &origin.topic);
-        attributes.extend([
+    fn record(&mut self, Ended { record, fate, at }: Ended) {
+        let Self { plan, index, route, .. } = *self;
+        let RecordTrace { place, span: own, origin, offset, attempt, begun, batch, stages, sends, failure } = *record;
+        let inner =
+            |span: Span| Span { parent_span_id: own.bytes().to_vec(), trace_state: place.state.to_string(), ..span };
+        for StageTime { stage, begun, ended } in stages.iter().copied() {
+            let span = inner(self.span(place.trace, SpanId::new(fastrand::u64(..)), (begun, ended)));
+            let template = self.templates.stages.entry((index, stage)).or_insert_with(|| {
+                let attributes = vec![number("pointsman.stage", stage as i64)];
+                template(format!("stage {}", stage_name(plan, route, stage)), SpanKind::Internal, attributes)
+            });
+            write(&span, template, self.encoded, self.count);
+        }
+        for Send { topic: TopicId(topic), span, begun } in sends {
+            let span = inner(self.span(place.trace, span, (begun, at)));
+            let template = self.templates.sends.entry(topic).or_insert_with(|| {
+                let topic = plan.topics.get(topic as usize).map_or("", |topic| &topic.name);
+                template(format!("send {topic}"), SpanKind::Producer, messaging(plan, "send", topic))
+            });
+            write(&span, template, self.encoded, self.count);
+        }
+        let mut attributes = vec![
             text("messaging.destination.partition.id", origin.partition.to_string()),
             number("messaging.kafka.offset", offset),
-            text("messaging.consumer.group.name", &*self.route.group),
-            text("pointsman.route", &*self.route.name),
             text("pointsman.fate", fate.name()),
-            number("pointsman.attempt", attempt.into()),
-        ]);
+        ];
+        if attempt > 1 {
+            attributes.push(number("pointsman.attempt", attempt.into()));
+        }
         let mut status = None;
         if let Some(Failed { class, code, message }) = failure {
             attributes.push(text("error.type", class));
             attributes.push(text("pointsman.failure.code", code));
             status = Some(Status { message, code: StatusCode::Error.into() });
         }
-        let inner = |id, name, kind, times| Span {
-            parent_span_id: span.bytes().to_vec(),
-            trace_state: place.state.to_string(),
-            ..self.span(place.trace, id, name, kind, times)
-        };
-        spans.extend(stages.into_iter().map(|StageTime { stage, begun, ended }| {
-            let name = format!("stage {}", self.stage(stage));
-            let id = SpanId::new(fastrand::u64(..));
-            Span {
-                attributes: vec![number("pointsman.stage", stage as i64)],
-                ..inner(id, name, SpanKind::Internal, (begun, ended))
-            }
-        }));
-        spans.extend(sends.into_iter().map(|Send { topic, span: id, begun }| {
-            let topic = self.topic(topic);
-            let attributes = self.messaging("send", topic);
-            Span { attributes, ..inner(id, format!("send {topic}"), SpanKind::Producer, (begun, at)) }
-        }));
-        let name = format!("process {}", origin.topic);
-        spans.push(Span {
+        let span = Span {
             parent_span_id: place.parent.map(|parent| parent.bytes().to_vec()).unwrap_or_default(),
-            trace_state: place.state.into(),
             attributes,
             links: vec![link(batch.0, batch.1)],
             status,
-            ..self.span(place.trace, span, name, SpanKind::Consumer, (begun, at))
+            ..self.span(place.trace, own, (begun, at))
+        };
+        let span = Span { trace_state: place.state.into(), ..span };
+        let template = self.templates.records.entry((index, Arc::clone(&origin.topic))).or_insert_with(|| {
+            let mut attributes = messaging(plan, "process", &origin.topic);
+            attributes.push(text("messaging.consumer.group.name", &*route.group));
+            attributes.push(text("pointsman.route", &*route.name));
+            template(format!("process {}", origin.topic), SpanKind::Consumer, attributes)
         });
+        write(&span, template, self.encoded, self.count);
     }
+}
 
-    fn stage(&self, index: usize) -> &str {
-        match self.route.stages.get(index).map(StagePlan::plugin) {
-            Some(Some(plugin)) => self.plan.plugins.get(plugin.0 as usize).map_or("", |plugin| &plugin.name),
-            _ => "filter",
-        }
-    }
+fn write(span: &Span, template: &[u8], encoded: &mut Vec<u8>, count: &mut u64) {
+    encode_key(SPANS, WireType::LengthDelimited, encoded);
+    encode_varint((template.len() + span.encoded_len()) as u64, encoded);
+    encoded.extend_from_slice(template);
+    // It is refused for lack of room only, which a vector makes.
+    let _ = span.encode(encoded);
+    *count += 1;
+}
 
-    fn topic(&self, TopicId(index): TopicId) -> &str {
-        self.plan.topics.get(index as usize).map_or("", |topic| &topic.name)
+fn stage_name<'a>(plan: &'a Plan, route: &RoutePlan, index: usize) -> &'a str {
+    match route.stages.get(index).map(StagePlan::plugin) {
+        Some(Some(plugin)) => plan.plugins.get(plugin.0 as usize).map_or("", |plugin| &plugin.name),
+        _ => "filter",
     }
 }
 

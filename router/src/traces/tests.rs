@@ -5,13 +5,15 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{Span, TracesData};
 use pointsman_config::Plan;
 use pointsman_core::record::{Headers, OwnedHeader};
 use proptest::prelude::*;
+use prost::Message as _;
 
 use super::context::{Parent, parent_of};
-use super::spans::{Clocks, of};
+use super::spans::{Clocks, Spans};
 use super::*;
 
 fn plan() -> Plan {
@@ -156,11 +158,11 @@ fn parcel(begun: Instant) -> Parcel {
         attempt: 2,
         begun,
         batch,
-        stages: vec![StageTime { stage: 0, begun: after(1), ended: after(2) }],
+        stages: [StageTime { stage: 0, begun: after(1), ended: after(2) }].into(),
         sends: [2, 3].map(|ms| Send { topic: TopicId(0), span: SpanId::new(0xd0 + ms), begun: after(ms) }).into(),
         failure: Some(Failed { class: "reject", code: "no-total".into(), message: "an order without a total".into() }),
     };
-    let ended = Ended { record, fate: Fate::DeadLettered, at: after(4) };
+    let ended = Ended { record: Box::new(record), fate: Fate::DeadLettered, at: after(4) };
     let links = vec![(TraceId::new(0xa), SpanId::new(0xc))];
     let batch = BatchTrace { trace: batch.0, span: batch.1, begun: after(1), ended: after(2), records: 10, links };
     Parcel { route: 0, batches: vec![batch], records: vec![ended] }
@@ -200,8 +202,12 @@ fn shown(span: &Span) -> String {
 fn spans_tell_the_way_of_a_record() {
     let clocks = Clocks::read();
     let begun = clocks.instant();
-    let mut spans: Vec<Span> = Vec::new();
-    of(&plan(), parcel(begun), clocks, &mut spans);
+    let mut told = Spans::new(Arc::new(plan()));
+    told.add(parcel(begun), clocks);
+    let (message, count) = told.take_message(Resource::default());
+    let mut data = TracesData::decode(&*message).unwrap();
+    let mut spans: Vec<Span> = data.resource_spans.remove(0).scope_spans.remove(0).spans;
+    assert_eq!((spans.len() as u64, count, told.count()), (5, 5, 0));
     let zero = spans.iter().map(|span| span.start_time_unix_nano).min().unwrap();
     for span in &mut spans {
         span.start_time_unix_nano -= zero;

@@ -60,6 +60,8 @@ pub struct Forward<'a> {
     pub key: Option<Option<&'a [u8]>>,
     /// In place of the record's value, which may be null.
     pub value: Option<Option<&'a [u8]>>,
+    /// Headers that the router adds, after the record's.
+    pub stamps: &'a [OwnedHeader],
 }
 
 impl<'a> Forward<'a> {
@@ -74,7 +76,7 @@ impl<'a> Forward<'a> {
             key: self.key.unwrap_or(record.key),
             value: self.value.unwrap_or(record.value),
             headers: record.headers,
-            stamps: &[],
+            stamps: self.stamps,
         }
     }
 }

@@ -203,7 +203,10 @@ pub(crate) fn forward_with(
         return Ok(delivery.rough_bytes());
     };
     let header_bytes = Delivery::HEADER_BYTES * fetched.headers_of(index).len();
-    let (record, headers) = fetched.take_headers(index);
+    let (record, mut headers) = fetched.take_headers(index);
+    for stamp in forward.stamps {
+        headers.get_or_insert_with(|| NativeHeaders::with_capacity(forward.stamps.len())).push(stamp.as_header());
+    }
     let delivery = forward.of(record);
     let bytes = delivery.rough_bytes() + header_bytes;
     send(&delivery, headers).inspect_err(|_| fetched.restore(index))?;
