@@ -16,6 +16,7 @@ mod dev;
 mod doctor;
 mod door;
 mod interrupt;
+mod json;
 mod lag;
 mod lanes;
 mod log;
@@ -157,11 +158,19 @@ pub(crate) fn complain(text: &str) {
 
 /// Prints an error with its causes.
 pub(crate) fn complain_of(error: &dyn std::error::Error) {
-    let mut text = format!("error: {error}");
+    complain(&format!("error: {}", with_causes(error)));
+}
+
+/// An error, and below it its causes, a line each.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(&format!("\n  because: {error}"));
         cause = error.source();
     }
-    complain(&text);
+    text
 }
+
+#[cfg(test)]
+mod tests;

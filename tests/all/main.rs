@@ -9,6 +9,7 @@ mod documentation;
 mod examples;
 mod flows;
 mod hostile;
+mod json;
 mod languages;
 mod parrot;
 mod plugin_commands;

@@ -13,14 +13,14 @@ use std::sync::Arc;
 use pointsman_config::plan::DeliveryPlan;
 use pointsman_core::port::{Log, NewTopic};
 use pointsman_core::record::OwnedHeader;
-use serde_json::json;
+use serde::Serialize;
 
 use self::input::{Input, InputError, Numbered, Overrides, Shape};
 use self::together::write_together;
 use self::writing::{Written, write_all};
 use super::interrupt::Interrupts;
 use super::log::{self, Opened};
-use super::{Exit, complain, complain_of, say};
+use super::{Exit, complain, complain_of, printable, say};
 use crate::lookup::{TopicError, find_topic};
 use crate::record_text::{LineError, RecordLine, parse_time};
 
@@ -83,7 +83,7 @@ pub(crate) struct Arguments {
     /// Create the topic with this many partitions, if it is not there.
     #[arg(long, value_name = "PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     create: Option<u32>,
-    /// Print what was written as JSON.
+    /// Print what was written as one JSON object, on one line.
     #[arg(long)]
     json: bool,
 }
@@ -178,6 +178,23 @@ fn records(
     Box::new(Input::new(source, shape, overrides, max_record_bytes))
 }
 
+/// What was written.
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// Where to.
+    topic: &'a str,
+    /// Records that the log has acknowledged.
+    written: u64,
+    /// Lines that were no records, with --skip-bad.
+    skipped: u64,
+    /// Records that may or may not be written.
+    unacknowledged: u64,
+    /// Transactions that they were written in; null where there was none.
+    transactions: Option<u64>,
+    /// Why not all of the input was written.
+    error: Option<String>,
+}
+
 /// Says what was written, and what was not.
 fn report(arguments: &Arguments, written: &Written, interrupted: bool) -> Exit {
     let Written { written: count, skipped, unacknowledged, transactions, failed } = written;
@@ -185,15 +202,22 @@ fn report(arguments: &Arguments, written: &Written, interrupted: bool) -> Exit {
         complain_of(failed);
     }
     if arguments.json {
-        say(&json!({
-            "topic": arguments.topic,
-            "written": count,
-            "skipped": skipped,
-            "unacknowledged": unacknowledged,
-            "transactions": transactions,
-            "error": failed.as_ref().map(ToString::to_string),
-        })
-        .to_string());
+        let error = failed.as_ref().map(ToString::to_string);
+        let answer = Answer {
+            topic: &arguments.topic,
+            written: *count,
+            skipped: *skipped,
+            unacknowledged: *unacknowledged,
+            transactions: *transactions,
+            error,
+        };
+        match serde_json::to_string(&answer) {
+            Ok(line) => say(&printable::json(&line)),
+            Err(error) => {
+                complain(&format!("error: can't write the answer as JSON: {error}"));
+                return Exit::Fatal;
+            }
+        }
     } else {
         let noun = if *count == 1 { "record" } else { "records" };
         let mut text = format!("{count} {noun} written to {}", arguments.topic);
