@@ -25,6 +25,7 @@ mod offsets;
 mod plugin;
 mod printable;
 mod produce;
+mod progress;
 pub(crate) mod redraw;
 mod routes;
 mod run;
@@ -41,6 +42,8 @@ pub(crate) use dev::program;
 struct Cli {
     #[command(flatten)]
     logging: logging::Arguments,
+    #[command(flatten)]
+    progress: progress::Arguments,
     #[command(subcommand)]
     command: Command,
 }
@@ -92,7 +95,8 @@ impl From<Exit> for ExitCode {
 #[must_use]
 pub fn main() -> ExitCode {
     // Wrong arguments end here, with exit code 2.
-    let Cli { logging, command } = Cli::parse();
+    let Cli { logging, progress, command } = Cli::parse();
+    progress::start(&progress);
     let level = match command {
         Command::Dev(_) if io::stdout().is_terminal() => "error",
         // What lanes say of records that are given in order to fail is no news, and what an examination is told is in its answer.
@@ -153,7 +157,7 @@ fn output_failed(error: &io::Error, complain: &mut dyn FnMut(&str)) -> Exit {
 
 /// Prints an error or a note to the user, on standard error.
 pub(crate) fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = progress::aside(|| writeln!(io::stderr(), "{text}"));
 }
 
 /// Prints an error with its causes.

@@ -13,6 +13,7 @@ mod json;
 mod languages;
 mod parrot;
 mod plugin_commands;
+mod progress;
 mod route_tests;
 mod sources;
 mod tidy;

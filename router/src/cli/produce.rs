@@ -6,7 +6,7 @@ mod together;
 mod writing;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,11 +17,13 @@ use serde::Serialize;
 
 use self::input::{Input, InputError, Numbered, Overrides, Shape};
 use self::together::write_together;
-use self::writing::{Written, write_all};
+use self::writing::{How, Written, write_all};
 use super::interrupt::Interrupts;
 use super::log::{self, Opened};
+use super::progress::{Says, Shown};
 use super::{Exit, complain, complain_of, printable, say};
 use crate::lookup::{TopicError, find_topic};
+use crate::progress::Stand;
 use crate::record_text::{LineError, RecordLine, parse_time};
 
 /// Write records to a topic: JSON lines from standard input, unless told otherwise.
@@ -112,19 +114,33 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
     let records = records(arguments, source, max_record_bytes)
         .map(move |record| record.and_then(|numbered| numbered.within(&topic, partitions)));
     let is_due = matches!(plan.router.delivery, DeliveryPlan::ExactlyOnce(_)) && !arguments.no_transaction;
+    let shown = shown(arguments);
+    let what = format!("writing to {}", arguments.topic);
+    let progress = |stand: &Stand<'_>| shown.tell(stand);
+    let how = How { skip_bad: arguments.skip_bad, what: &what, interrupts: &interrupts, progress: &progress };
     let written = if arguments.transaction || is_due {
         // One of those that a router of this name may use.
         let id = format!("{}.produce.{:032x}", plan.router.name, fastrand::u128(..)).into();
-        write_together(&*log, &arguments.topic, id, records, arguments.skip_bad, &interrupts, &mut complain)
+        write_together(&*log, &arguments.topic, id, records, how, &mut complain)
     } else {
-        write_all(&*log, &arguments.topic, records, arguments.skip_bad, &interrupts, &mut complain)
+        write_all(&*log, &arguments.topic, records, how, &mut complain)
     };
+    drop(shown);
     match written {
         Ok(written) => report(arguments, &written, interrupts.any()),
         Err(error) => {
             complain_of(&error);
             Exit::NotStarted
         }
+    }
+}
+
+/// There is no progress where somebody types the records.
+fn shown(arguments: &Arguments) -> Shown {
+    match (arguments.json, arguments.input.is_none() && io::stdin().is_terminal()) {
+        (true, _) => Shown::new(Says::Json),
+        (false, true) => Shown::none(),
+        (false, false) => Shown::new(Says::Nothing),
     }
 }
 

@@ -12,6 +12,7 @@ use pointsman_embedded::EmbeddedLog;
 
 use super::*;
 use crate::dead_letter::tests::{T0, log_of, write};
+use crate::progress::UNTOLD;
 use crate::record_text::RecordLine;
 
 const CONFIG: &str = r#"
@@ -44,7 +45,7 @@ fn run(log: &EmbeddedLog, line: &str) -> String {
         Err(error) => return error.to_string(),
     };
     let (plan, _) = pointsman_config::compile(CONFIG, "config.toml", &|_: &str| None).unwrap();
-    let said = match reset(&arguments, &plan, log, &|| false) {
+    let said = match reset(&arguments, &plan, log, &|| false, UNTOLD) {
         Ok(answer) => answer,
         Err(failed) => format!("{failed}\n{:?}", failed.exit()),
     };

@@ -8,6 +8,7 @@ use pointsman_wasm::PluginSpec;
 use serde::Serialize;
 
 use super::samples::{SampleArguments, Samples, told};
+use crate::cli::progress::{Says, Shown};
 use crate::cli::table::{table, width};
 use crate::cli::{Exit, complain_of, json, say};
 use crate::plugin_bench::{self, Calls, Figures, Quartiles, Trouble};
@@ -54,7 +55,10 @@ fn bench(arguments: &Arguments) -> Result<Exit, Exit> {
         limits: topology::limits(&PluginLimits::default()),
         grants: samples.grants.clone(),
     };
-    let figures = plugin_bench::measure(&spec, &events, Duration::from_secs_f64(*seconds)).map_err(|error| {
+    let shown = Shown::new(if *is_json { Says::Json } else { Says::Nothing });
+    let measured = plugin_bench::measure(&spec, &events, Duration::from_secs_f64(*seconds), &|stand| shown.tell(stand));
+    drop(shown);
+    let figures = measured.map_err(|error| {
         complain_of(&error);
         if matches!(error, Trouble::Samples(_)) { Exit::Configuration } else { Exit::NotStarted }
     })?;
