@@ -22,6 +22,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const LETTERS: &str = "24";
 const RATE: &str = "12/s";
 
+/// The lower of two lines is cleared, and the cursor goes to the upper one.
+const CLEAR: &str = "\u{1b}[2K\u{1b}[1A";
+
 /// A terminal of 120 columns: what shows what is on it, and what a program writes to.
 fn terminal() -> anyhow::Result<(File, OwnedFd)> {
     let size = libc::winsize { ws_row: 24, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
@@ -35,10 +38,14 @@ fn terminal() -> anyhow::Result<(File, OwnedFd)> {
     Ok(unsafe { (File::from_raw_fd(screen), OwnedFd::from_raw_fd(line)) })
 }
 
-/// Discards some letters; the answers are what was written to standard output, and to a terminal that is standard error.
-fn discard(folder: &Path, more: &[&str], variable: Option<(&str, &str)>) -> anyhow::Result<(String, String)> {
+/// Discards some letters; the answer is what was on a terminal that is standard error, where standard output goes to this.
+fn discard(
+    folder: &Path,
+    more: &[&str],
+    variable: Option<(&str, &str)>,
+    stdout: impl FnOnce(&OwnedFd) -> anyhow::Result<Stdio>,
+) -> anyhow::Result<String> {
     let (mut screen, line) = terminal()?;
-    let answer = folder.join("answer");
     let mut command = router::command()?;
     command
         .args(["dead-letter", "discard", "router.toml", "--all", "--max", LETTERS, "--rate", RATE])
@@ -47,7 +54,7 @@ fn discard(folder: &Path, more: &[&str], variable: Option<(&str, &str)>) -> anyh
         .env("TERM", "xterm")
         .envs(variable)
         .stdin(Stdio::null())
-        .stdout(File::create(&answer)?)
+        .stdout(stdout(&line)?)
         .stderr(line);
     let mut process = Guarded::spawn(command)?;
     let shown = thread::spawn(move || {
@@ -59,36 +66,53 @@ fn discard(folder: &Path, more: &[&str], variable: Option<(&str, &str)>) -> anyh
     let status = process.wait(DEADLINE)?;
     let shown = shown.join().ok().context("the terminal can't be read")?;
     ensure!(status.success(), "{status}: {shown}");
-    Ok((fs::read_to_string(answer)?, shown))
+    Ok(shown)
 }
 
-#[test]
-fn a_bar_is_on_the_terminal_while_letters_are_handled_and_gone_with_the_answer() -> anyhow::Result<()> {
+/// A folder with a configuration, whose dead letters are so many.
+fn letters(count: i32) -> anyhow::Result<Scratch> {
     let folder = Scratch::new("progress-")?;
     let backend = Backend::Embedded(folder.path().join("log"));
     backend.create_topic("dead", 2)?;
     let letter = |number: i32| Sample { partition: Some(number % 2), value: Some(b"{}".to_vec()), ..Sample::default() };
-    backend.fill("dead", (0..72).map(letter))?;
+    backend.fill("dead", (0..count).map(letter))?;
     let config = format!(
         "version = 1\n[router]\nname = \"r\"\n{}[[routes]]\nname = \"orders\"\nfrom = [\"in\"]\ndead_letter = {{ topic = \"dead\" }}\n\
          [[routes.outputs]]\ntopic = \"out\"\n",
         backend.broker()
     );
     fs::write(folder.path().join("router.toml"), config)?;
+    Ok(folder)
+}
 
-    let (said, shown) = discard(folder.path(), &[], None)?;
-    ensure!(said.contains("discarded"), "{said}");
+#[test]
+fn a_bar_is_on_the_terminal_while_letters_are_handled_and_gone_with_the_answer() -> anyhow::Result<()> {
+    let folder = letters(72)?;
+    let answer = folder.path().join("answer");
+    let to_file = |_: &OwnedFd| Ok(File::create(&answer)?.into());
+    let said = || fs::read_to_string(&answer);
+
+    let shown = discard(folder.path(), &[], None, to_file)?;
+    ensure!(said()?.contains("discarded"), "{}", said()?);
     ensure!(shown.contains("discarding from dead"), "{shown:?}");
     for figure in ["[==", " of at most 72 records, ", "/s, about "] {
         ensure!(shown.contains(figure), "{figure:?} is not in {shown:?}");
     }
-    // What is left on the line of the bar is nothing.
-    let last = shown.rsplit(['\r', '\n']).next().unwrap_or_default();
-    ensure!(last == "\u{1b}[2K" || last.is_empty(), "{shown:?}");
+    ensure!(shown.ends_with(CLEAR), "it is still there: {shown:?}");
 
-    let (said, shown) = discard(folder.path(), &["--json"], None)?;
-    ensure!(said.lines().count() == 25 && !shown.contains("discarding"), "{said}{shown:?}");
-    let (said, shown) = discard(folder.path(), &[], Some(("POINTSMAN_NO_PROGRESS", "1")))?;
-    ensure!(said.contains("discarded") && !shown.contains("discarding"), "{shown:?}");
+    let shown = discard(folder.path(), &["--json"], None, to_file)?;
+    ensure!(said()?.lines().count() == 25 && !shown.contains("discarding"), "{}{shown:?}", said()?);
+    let shown = discard(folder.path(), &[], Some(("POINTSMAN_NO_PROGRESS", "1")), to_file)?;
+    ensure!(said()?.contains("discarded") && !shown.contains("discarding"), "{shown:?}");
+    Ok(())
+}
+
+#[test]
+fn the_answer_is_not_written_into_the_bar() -> anyhow::Result<()> {
+    let folder = letters(24)?;
+    let shown = discard(folder.path(), &[], None, |line| Ok(line.try_clone()?.into()))?;
+    let (bar, answer) = shown.rsplit_once(CLEAR).context("there was a bar")?;
+    ensure!(bar.contains("discarding from dead") && !bar.contains("discarded"), "{shown:?}");
+    ensure!(answer.trim_start().starts_with("were") && answer.contains("discarded"), "{shown:?}");
     Ok(())
 }

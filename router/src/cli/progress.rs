@@ -24,7 +24,7 @@ mod tests;
 /// Work that is over sooner shows no bar.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often a bar is drawn anew.
-const DRAW: Duration = Duration::from_millis(100);
+const DRAW: Duration = Duration::from_millis(200);
 /// How often a line is written where there is no bar.
 const LINE: Duration = Duration::from_secs(10);
 
@@ -231,8 +231,11 @@ fn draw(bar: &ProgressBar, stand: &Stand<'_>, figures: String) {
         bar.set_style(style.progress_chars("=> "));
         bar.set_prefix(stand.what.to_owned());
     }
-    match stand.total.number() {
-        Some(total) => bar.set_length(total.max(stand.done)),
+    // Each change is drawn.
+    let length = stand.total.number().map(|total| total.max(stand.done));
+    match length {
+        same if same == bar.length() => {}
+        Some(length) => bar.set_length(length),
         None => bar.unset_length(),
     }
     bar.set_position(stand.done);

@@ -27,9 +27,13 @@ pub(super) struct Finding {
     pub(super) message: String,
     /// The remedy, where it is not in the message.
     pub(super) help: Option<String>,
-    /// Where it stands in a file; null where it does not: it is about a component, or the whole.
-    pub(super) place: Option<Place>,
-    /// Other places that have to do with it, each with what is there.
+    /// The file that it stands in; null, as line and column, where it stands nowhere: it is about a component, or the whole.
+    pub(super) file: Option<String>,
+    /// The line, from 1.
+    pub(super) line: Option<usize>,
+    /// The column in characters, from 1.
+    pub(super) column: Option<usize>,
+    /// Other places of the file that have to do with it, each with what is there.
     pub(super) others: Vec<Other>,
     /// The plugin that it is about, where it is about a component.
     pub(super) plugin: Option<String>,
@@ -47,17 +51,6 @@ pub(super) enum Severity {
     Note,
 }
 
-/// A place in a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Place {
-    /// The file.
-    file: String,
-    /// From 1.
-    line: usize,
-    /// In characters, from 1.
-    column: usize,
-}
-
 /// Another place of the same file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Other {
@@ -72,19 +65,20 @@ pub(super) struct Other {
 impl Finding {
     /// One that stands nowhere in the file.
     pub(super) fn new(severity: Severity, message: String, plugin: Option<String>) -> Self {
-        Self { severity, message, help: None, place: None, others: Vec::new(), plugin }
+        Self { severity, message, help: None, file: None, line: None, column: None, others: Vec::new(), plugin }
     }
 }
 
 impl From<&pointsman_config::Finding> for Finding {
     fn from(finding: &pointsman_config::Finding) -> Self {
-        let (file, line, column) = (finding.file().to_owned(), finding.line(), finding.column());
         let other = |(line, column, label): (usize, usize, &str)| Other { line, column, label: label.to_owned() };
         Self {
             severity: if finding.is_mistake() { Severity::Error } else { Severity::Warning },
             message: finding.message().to_owned(),
             help: Some(finding.help().to_owned()),
-            place: Some(Place { file, line, column }),
+            file: Some(finding.file().to_owned()),
+            line: Some(finding.line()),
+            column: Some(finding.column()),
             others: finding.others().map(other).collect(),
             plugin: None,
         }

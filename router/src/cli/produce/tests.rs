@@ -1,6 +1,7 @@
 //! What is given is written, to the embedded log; what is not, is told.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
@@ -17,7 +18,7 @@ use super::input::{Input, InputError, Numbered, Overrides, Shape};
 use super::lines::{self, Line};
 use super::writing::{Failed, How, Written, write_all, write_to};
 use super::*;
-use crate::progress::UNTOLD;
+use crate::progress::{Total, UNTOLD};
 
 const fn how(skip_bad: bool, interrupts: &Interrupts) -> How<'_> {
     How { skip_bad, what: "writing", interrupts, progress: UNTOLD }
@@ -264,9 +265,16 @@ fn numbered(count: u64) -> impl Iterator<Item = Result<Numbered, InputError>> + 
 fn a_full_sink_is_waited_for() {
     let place = Place::with_topic("t", 1);
     let log = open(&place.path("data"), Options { sink_queue_bytes: 2000, ..Options::default() });
-    let written = write_all(&log, "t", numbered(500), how(false, &Interrupts::default()), &mut |_| {}).unwrap();
+    let told = RefCell::new(Vec::new());
+    let progress = |stand: &Stand<'_>| told.borrow_mut().push((stand.done, stand.total));
+    let interrupts = Interrupts::default();
+    let how = How { progress: &progress, ..how(false, &interrupts) };
+    let written = write_all(&log, "t", numbered(500), how, &mut |_| {}).unwrap();
     assert!(written.failed.is_none());
     assert_eq!(written.written, 500);
+    let told = told.into_inner();
+    assert!(told.len() > 10, "it is told as the sink takes them: {told:?}");
+    assert!(told.is_sorted_by_key(|(done, _)| *done) && told.last() == Some(&(500, Total::Unknown)), "{told:?}");
     let values: Vec<String> = lines_of(&log, "t").into_iter().map(|(_, line)| line).collect();
     assert_eq!(values.len(), 500);
     assert!(values.iter().zip(1..).all(|(line, number)| line.ends_with(&format!("\"value\":\"{number}\"}}"))));

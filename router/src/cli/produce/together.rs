@@ -50,6 +50,7 @@ pub(super) fn write_together(
             match commit(&mut *writer, &records) {
                 Ok(()) => {
                     written.written += count;
+                    how.tell(written.written);
                     written.transactions = written.transactions.map(|transactions| transactions + 1);
                 }
                 Err(error) => {

@@ -144,6 +144,7 @@ pub(super) fn write_to(
         progress: Instant::now(),
     };
     writing.run(&received, note);
+    how.tell(writing.written);
     let Writing { written, skipped, outstanding, failed, .. } = writing;
     Ok(Written { written, skipped, unacknowledged: outstanding, transactions: None, failed })
 }
