@@ -16,6 +16,7 @@ mod dev;
 mod doctor;
 mod door;
 mod interrupt;
+mod json;
 mod lag;
 mod lanes;
 mod log;
@@ -24,6 +25,7 @@ mod offsets;
 mod plugin;
 mod printable;
 mod produce;
+mod progress;
 pub(crate) mod redraw;
 mod retries;
 mod routes;
@@ -42,6 +44,8 @@ pub(crate) use dev::program;
 struct Cli {
     #[command(flatten)]
     logging: logging::Arguments,
+    #[command(flatten)]
+    progress: progress::Arguments,
     #[command(subcommand)]
     command: Command,
 }
@@ -95,7 +99,8 @@ impl From<Exit> for ExitCode {
 #[must_use]
 pub fn main() -> ExitCode {
     // Wrong arguments end here, with exit code 2.
-    let Cli { logging, command } = Cli::parse();
+    let Cli { logging, progress, command } = Cli::parse();
+    progress::start(&progress);
     let level = match command {
         Command::Dev(_) if io::stdout().is_terminal() => "error",
         // What lanes say of records that are given in order to fail is no news, and what an examination is told is in its answer.
@@ -158,16 +163,24 @@ fn output_failed(error: &io::Error, complain: &mut dyn FnMut(&str)) -> Exit {
 
 /// Prints an error or a note to the user, on standard error.
 pub(crate) fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = progress::aside(|| writeln!(io::stderr(), "{text}"));
 }
 
 /// Prints an error with its causes.
 pub(crate) fn complain_of(error: &dyn std::error::Error) {
-    let mut text = format!("error: {error}");
+    complain(&format!("error: {}", with_causes(error)));
+}
+
+/// An error, and below it its causes, a line each.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(&format!("\n  because: {error}"));
         cause = error.source();
     }
-    complain(&text);
+    text
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,7 @@ use self::partition::{Draft, Known, Readers};
 pub use self::report::{Kind, Pace, PartitionLag, Report, TopicLag, What};
 use self::subject::Subject;
 use crate::dead_letter::{Handled, Topic};
+use crate::progress::UNTOLD;
 
 /// How long oldest records are read for in one look.
 const LOOK_FOR: Duration = Duration::from_secs(10);
@@ -305,7 +306,7 @@ impl<'a> Watcher<'a> {
         let count = u32::try_from(subject.partitions.len()).unwrap_or(u32::MAX);
         let topic = Topic { name: Arc::clone(&subject.topic), partitions: count, settings: None };
         let stop = || stop() || Instant::now() >= deadline;
-        let handled = Handled::read(self.log, &[topic], &mut |_| {}, &stop, &mut |_| {});
+        let handled = Handled::read(self.log, &[topic], &mut |_| {}, &stop, UNTOLD, &mut |_| {});
         let handled = Arc::new(handled.map_err(|error| error.to_string())?);
         self.handled.insert(Arc::clone(&subject.topic), (bounds, Arc::clone(&handled)));
         Ok(handled)

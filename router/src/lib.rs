@@ -26,6 +26,7 @@ pub mod plugin_bench;
 pub mod plugin_build;
 pub mod plugin_new;
 pub mod plugin_test;
+pub mod progress;
 pub mod reading;
 pub mod record_text;
 pub mod retries;

@@ -12,6 +12,7 @@ use pointsman_core::record::TopicPartition;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::progress::Progress;
 use crate::reading::{NoSuchOffset, ReadError, UnsettledError, Whence, unsettled};
 
 /// Which partitions of a route go where.
@@ -122,7 +123,8 @@ pub enum ResetError {
     Stopped,
 }
 
-/// Finds out what is to be done for `wish`. Nothing is changed. `stop` is asked now and then; `note` is told what goes wrong on
+/// Finds out what is to be done for `wish`. Nothing is changed. `stop` is asked now and then; `progress` is told of the parked
+/// records that are looked through; `note` is told what goes wrong on
 /// the way, and may yet turn out well.
 ///
 /// # Errors
@@ -133,6 +135,7 @@ pub fn plan(
     route: &RoutePlan,
     wish: &Wish,
     stop: &dyn Fn() -> bool,
+    progress: Progress<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Reset, ResetError> {
     let chosen = choose(log, route, wish)?;
@@ -148,7 +151,7 @@ pub fn plan(
         let retry = source.retry.and_then(|topic| plan.topics.get(topic.0 as usize));
         let retry = retry.map(|topic| TopicPartition::new(Arc::clone(&topic.name), partition.partition));
         let (parked, discard) = match retry {
-            Some(retry) => parked(log, route, &retry, stop, note)?,
+            Some(retry) => parked(log, route, &retry, stop, progress, note)?,
             None => (0, None),
         };
         moves.push(Move {
@@ -226,10 +229,12 @@ fn parked(
     route: &RoutePlan,
     retry: &TopicPartition,
     stop: &dyn Fn() -> bool,
+    progress: Progress<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<(u64, Option<Commit>), ResetError> {
     let mut records = 0;
-    let end = unsettled(log, &route.group, retry, &mut |_| records += 1, stop, note).map_err(|error| match error {
+    let end = unsettled(log, &route.group, retry, &mut |_| records += 1, stop, progress, note);
+    let end = end.map_err(|error| match error {
         UnsettledError::Log(error) => ResetError::Log(error),
         UnsettledError::Read(error) => ResetError::Read(error),
         UnsettledError::Stopped => ResetError::Stopped,

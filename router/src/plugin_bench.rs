@@ -18,6 +18,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::plugin_test;
+use crate::progress::{Progress, Stand, Total, Unit};
 use crate::record_text::RecordLine;
 use crate::topology::StartError;
 
@@ -131,11 +132,17 @@ pub enum Trouble {
     Unavailable(String),
 }
 
-/// Measures a plugin over these events, for about `time` with each size of a batch.
+/// Measures a plugin over these events, for about `time` with each size of a batch. `progress` is told between two measurements
+/// how much of the whole time has passed.
 ///
 /// # Errors
 /// [`Trouble`]. An event that the plugin fails on is no error, but among the [`Figures`].
-pub fn measure(spec: &PluginSpec, lines: &[RecordLine], time: Duration) -> Result<Figures, Trouble> {
+pub fn measure(
+    spec: &PluginSpec,
+    lines: &[RecordLine],
+    time: Duration,
+    progress: Progress<'_>,
+) -> Result<Figures, Trouble> {
     let events = plugin_test::events(lines)?;
     let bytes =
         fs::metadata(&spec.component).map_err(|cause| Trouble::File { path: spec.component.clone(), cause })?.len();
@@ -161,7 +168,11 @@ pub fn measure(spec: &PluginSpec, lines: &[RecordLine], time: Duration) -> Resul
         .map_err(|cause| Trouble::File { path: component.clone(), cause })?;
     let empty = PluginSpec { name: "empty".into(), component, sha256: None, config: "{}".into(), ..spec.clone() };
     let empty = sandbox.load(&empty).map_err(StartError::from)?;
-    let mut bench = Bench { worker: Plugins::new(vec![plugin, empty]).worker(), events: &events, time };
+    let worker = Plugins::new(vec![plugin, empty]).worker();
+    // That of instances, of each size of a batch, and of memory.
+    let all = time / 4 + BATCHES.iter().map(|_| time).sum::<Duration>() + time;
+    let passing = Passing { begun: Instant::now(), all, progress };
+    let mut bench = Bench { worker, events: &events, time, passing };
 
     let (instance_ns, empty_instance_ns) = bench.instances()?;
     let calls: Vec<Calls> = BATCHES.iter().map(|size| bench.calls(*size)).collect::<Result<_, _>>()?;
@@ -175,6 +186,23 @@ struct Bench<'a> {
     worker: WorkerPlugins,
     events: &'a [Event<'a>],
     time: Duration,
+    passing: Passing<'a>,
+}
+
+/// The time that is to pass, and who is told of it.
+#[derive(Clone, Copy)]
+struct Passing<'a> {
+    begun: Instant,
+    all: Duration,
+    progress: Progress<'a>,
+}
+
+impl Passing<'_> {
+    fn tell(self) {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (done, total) = (ms(self.begun.elapsed()), Total::AtMost(ms(self.all)));
+        (self.progress)(&Stand { what: "measuring", unit: Unit::Milliseconds, done, total, picked: None });
+    }
 }
 
 /// Why there is no figure.
@@ -185,13 +213,14 @@ enum Ended {
 
 impl Bench<'_> {
     fn instances(&mut self) -> Result<(Quartiles, Quartiles), Trouble> {
-        let worker = &mut self.worker;
+        let (time, passing, worker) = (self.time / 4, self.passing, &mut self.worker);
         let mut renew = |plugin, times: u64| {
+            passing.tell();
             let began = cpu_time();
             (0..times).try_for_each(|_| worker.renew(plugin, NOW_MS))?;
             Ok::<_, CallError>(cpu_time().saturating_sub(began))
         };
-        let [plugin, empty] = repeat(self.time / 4, 1, |index, times| renew([PLUGIN, EMPTY][index], times))
+        let [plugin, empty] = repeat(time, 1, |index, times| renew([PLUGIN, EMPTY][index], times))
             .map_err(|error| Trouble::Unavailable(error.to_string()))?;
         Ok((plugin, empty))
     }
@@ -225,6 +254,7 @@ impl Bench<'_> {
 
     /// How long it takes to judge these, so many times; and how many instances were replaced.
     fn time_batches(&mut self, plugin: PluginId, batches: &[Batch<'_>], times: u64) -> Result<(Duration, u64), Ended> {
+        self.passing.tell();
         let (began, mut replaced) = (cpu_time(), 0);
         for _ in 0..times {
             for batch in batches {
@@ -270,6 +300,7 @@ impl Bench<'_> {
                 memory.ended = true;
                 break;
             }
+            self.passing.tell();
             memory.events += batch.events.len() as u64;
             memory.end_bytes = self.worker.memory_bytes(PLUGIN);
         }

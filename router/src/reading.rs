@@ -14,6 +14,8 @@ use pointsman_core::port::{Batch, Feed, FeedError, Log, LogError, Waker};
 use pointsman_core::record::{Record, TopicPartition};
 use thiserror::Error;
 
+use crate::progress::{Progress, Stand, Total, UNTOLD, Unit};
+
 mod unsettled;
 mod whence;
 
@@ -95,6 +97,17 @@ pub struct Merge<'a> {
     sources: Vec<Source>,
     follow: bool,
     waker: Waker,
+    account: Account<'a>,
+}
+
+/// How far it has come.
+struct Account<'a> {
+    progress: Progress<'a>,
+    what: &'a str,
+    /// Records that were seen.
+    seen: u64,
+    /// Offsets before the ends that were not passed yet.
+    left: u64,
 }
 
 /// One partition.
@@ -125,7 +138,24 @@ impl<'a> Merge<'a> {
                 Ok(Source { partition, feed, batch: None, next: start, end, last_error: None })
             })
             .collect::<Result<_, LogError>>()?;
-        Ok(Self { log, sources, follow, waker })
+        let account = Account { progress: UNTOLD, what: "reading", seen: 0, left: 0 };
+        let mut merge = Self { log, sources, follow, waker, account };
+        merge.measure();
+        Ok(merge)
+    }
+
+    /// Tells `progress` how far it comes with `what`, which is such as `reading orders.v1`. Of records that come in behind
+    /// the spans it is not known how many there will be.
+    #[must_use]
+    pub fn telling(mut self, what: &'a str, progress: Progress<'a>) -> Self {
+        self.account.progress = progress;
+        self.account.what = what;
+        self
+    }
+
+    /// Works out anew how much there is left.
+    fn measure(&mut self) {
+        self.account.left = self.sources.iter().map(Source::left).sum();
     }
 
     /// Shows records until the end, or until somebody has had enough; `stop` is asked now and then. What goes wrong on the
@@ -138,18 +168,20 @@ impl<'a> Merge<'a> {
     ) -> Ended<B> {
         let mut progress = Instant::now();
         loop {
+            self.account.tell(self.follow);
             if stop() {
                 return Ended::Stopped;
             }
             // Nothing is asked of a partition whose end is reached, and an end may show in the asking.
             if self.is_done() {
-                return Ended::Done;
+                return self.done();
             }
             if let Err(error) = self.fetch(note) {
                 return Ended::Failed(error);
             }
+            self.measure();
             if self.is_done() {
-                return Ended::Done;
+                return self.done();
             }
             match self.show(see) {
                 ControlFlow::Break(enough) => return Ended::Enough(enough),
@@ -168,6 +200,13 @@ impl<'a> Merge<'a> {
                 }
             }
         }
+    }
+
+    /// All was seen.
+    fn done<B>(mut self) -> Ended<B> {
+        self.account.left = 0;
+        self.account.tell(self.follow);
+        Ended::Done
     }
 
     /// Lets go of partitions that are read to their end; whether none is left.
@@ -230,9 +269,14 @@ impl<'a> Merge<'a> {
                     source.batch = None;
                     return ControlFlow::Continue(true);
                 }
-                see(Seen::Record(&source.partition, record))?;
-                shown = true;
+                let seen = see(Seen::Record(&source.partition, record));
+                let left = source.left();
                 source.advance(offset);
+                self.account.seen += 1;
+                self.account.left -= left - source.left();
+                self.account.tell(self.follow);
+                seen?;
+                shown = true;
                 if source.batch.is_none() {
                     break;
                 }
@@ -249,10 +293,22 @@ impl<'a> Merge<'a> {
     }
 }
 
+impl Account<'_> {
+    fn tell(&self, follow: bool) {
+        let total = if follow { Total::Unknown } else { Total::AtMost(self.seen.saturating_add(self.left)) };
+        (self.progress)(&Stand { what: self.what, unit: Unit::Records, done: self.seen, total, picked: None });
+    }
+}
+
 impl Source {
     /// The record to come.
     fn head(&self) -> Option<Record<'_>> {
         self.batch.as_ref().map(|(batch, index)| batch.record(*index))
+    }
+
+    /// Offsets before its end that were not passed yet.
+    fn left(&self) -> u64 {
+        u64::try_from(self.end.saturating_sub(self.next)).unwrap_or(0)
     }
 
     /// It has more from before the start, and it is not at hand.

@@ -16,7 +16,7 @@ use pointsman_core::record::{Header, Headers};
 use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
 use pointsman_tests::places::{self, Scratch};
 use pointsman_tests::{plugins, router};
-use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
+use pointsman_wasm::{Digest, Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
 
 const LIMITS: Limits = Limits {
     memory_bytes: 128 << 20,
@@ -312,6 +312,12 @@ fn new_plugin(language: &str, native: &[&str]) -> anyhow::Result<()> {
     let component = folder.join(component.context("the README inspects the component")?);
     let (code, said) = program(&["plugin", "inspect", &component.to_string_lossy(), "--json"])?;
     ensure!(code == Some(0), "it can be loaded: {said}");
+    let built =
+        router::command()?.args(["plugin", "build", "by-country", "--json"]).current_dir(parent.path()).output()?;
+    let told: serde_json::Value = serde_json::from_slice(&built.stdout)?;
+    ensure!(told["language"] == language, "{told:#}");
+    let bytes = std::fs::read(parent.path().join(told["component"].as_str().context("a path")?))?;
+    ensure!(told["bytes"] == bytes.len() && told["sha256"] == Digest::of(&bytes).to_string(), "{told:#}");
     // QuickJS leaves the answers of WASI to the router.
     let own = ["js", "ts"].contains(&language);
     ensure!(own || !said.contains("wasi:"), "it imports nothing but the contract: {said}");

@@ -1,12 +1,17 @@
 //! `pointsman plugin inspect`, and what `check` says of components.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use pointsman::plugin_bench;
+use pointsman::progress::{Stand, Total, Unit};
+use pointsman::record_text::parse_line;
 use pointsman_tests::places::Scratch;
 use pointsman_tests::router;
-use pointsman_wasm::{Digest, componentize};
+use pointsman_wasm::{Digest, Limits, PluginSpec, componentize};
 use serde_json::Value;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -191,6 +196,36 @@ fn a_bench_tells_what_a_plugin_costs_and_which_event_it_fails_on() -> anyhow::Re
         let (failure, timed) = (&calls["failure"], &calls["event_ns"]);
         ensure!(failure["event"] == 3 && failure["class"] == "trap" && timed.is_null(), "{calls:#}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_bench_tells_how_much_of_its_time_has_passed() -> anyhow::Result<()> {
+    let folder = Scratch::new("bench-")?;
+    let component = folder.path().join("judge.wasm");
+    fs::write(&component, componentize(&wat::parse_str(LEAKING)?)?)?;
+    let limits = Limits {
+        memory_bytes: 64 << 20,
+        deadline: Duration::from_secs(5),
+        output_bytes: 1 << 20,
+        output_events: 1000,
+        table_elements: 1000,
+    };
+    let (name, config) = ("judge".into(), "{}".into());
+    let spec = PluginSpec { name, component, sha256: None, config, limits, grants: Vec::new() };
+    let told = RefCell::new(Vec::new());
+    let progress = |stand: &Stand<'_>| {
+        assert_eq!((stand.what, stand.unit), ("measuring", Unit::Milliseconds));
+        told.borrow_mut().push((stand.done, stand.total));
+    };
+    let event = parse_line("{\"value\":\"a\"}")?;
+    plugin_bench::measure(&spec, &[event], Duration::from_millis(40), &progress)?;
+    let told = told.into_inner();
+    // A quarter for instances, three sizes of a batch, and memory.
+    ensure!(told.iter().all(|(_, total)| *total == Total::AtMost(170)), "{told:?}");
+    ensure!(told.is_sorted_by_key(|(done, _)| *done), "{told:?}");
+    // Each of the parts but the last takes its time.
+    ensure!(told.last().is_some_and(|(done, _)| *done >= 120), "{told:?}");
     Ok(())
 }
 

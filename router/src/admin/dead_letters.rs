@@ -24,6 +24,7 @@ use crate::dead_letter::{
     Choice, Counted, Edit, FindError, HandleError, Handling, HandlingLine, List, LookError, Order, PartitionRule,
     Replay, Report, ReportLine, ShownLetter, Signature, Site, Target, Timestamp, Verb, count, handle, list, show,
 };
+use crate::progress::UNTOLD;
 
 /// Most letters of one answer, and how many without a word about it.
 const LETTERS_MAX: u64 = 1000;
@@ -392,7 +393,7 @@ async fn look<T: Send + 'static>(
     let (_leash, stop) = leash();
     let at = Arc::clone(office);
     let looked = office.hands.reading.work(move || {
-        let site = Site { log: &*at.log, plan: &at.plan, now_ms: &now_ms, stop: &stop };
+        let site = Site { log: &*at.log, plan: &at.plan, now_ms: &now_ms, stop: &stop, progress: UNTOLD };
         let mut notes = Vec::new();
         ask(&site, &mut |text| noted(&mut notes, text)).map(|found| (found, notes))
     });
@@ -435,7 +436,7 @@ async fn run(
     let (at, told) = (Arc::clone(office), deed.clone());
     let order = Order { rate: how.rate, max: how.max, dry_run: how.dry_run, ..Order::new(verb, signature) };
     let done = office.hands.handling.work(move || {
-        let site = Site { log: &*at.log, plan: &at.plan, now_ms: &now_ms, stop: &stop };
+        let site = Site { log: &*at.log, plan: &at.plan, now_ms: &now_ms, stop: &stop, progress: UNTOLD };
         let done = handled(&site, &how.which, &order, limit);
         told.end(match &done {
             Ok(Handled { summary: ReportLine { replayed, parked, discarded, left_alone, failed, .. }, .. }) => format!(

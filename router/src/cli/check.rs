@@ -1,13 +1,17 @@
 //! `pointsman check`: says everything that is wrong with a configuration.
 
+mod answer;
+
 use std::path::{Path, PathBuf};
 
 use pointsman_config::acls;
-use pointsman_config::plan::{AdminPlan, BrokerPlan, ComponentPlan, Plan, Role};
-use pointsman_wasm::{Inspection, Provision};
+use pointsman_config::plan::{AdminPlan, BrokerPlan, ComponentPlan, Plan, PluginPlan, Role};
+use pointsman_wasm::{Inspection, Provision, Sandbox};
 
-use super::{Exit, complain, complain_of, configuration, printable, say};
-use crate::topology;
+use self::answer::{Answer, Finding, Rights, Severity};
+use super::configuration::{self, Configuration, Environment, Unusable};
+use super::{Exit, complain, complain_of, json, printable, say, with_causes};
+use crate::topology::{self, StartError};
 
 /// Check a configuration and the components that it names, and say everything that is wrong with them.
 ///
@@ -26,34 +30,134 @@ pub(crate) struct Arguments {
     /// Who the ACLs are for.
     #[arg(long, default_value = "User:pointsman", requires = "acls")]
     principal: String,
+    /// Print what was found, mistakes of the file included, as one JSON object; with --acls, the rights.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn execute(arguments: &Arguments) -> Exit {
-    let configuration = match configuration::load(&arguments.file) {
+    if arguments.acls {
+        return rights(arguments);
+    }
+    if arguments.json { for_a_program(arguments) } else { for_a_person(arguments) }
+}
+
+fn rights(arguments: &Arguments) -> Exit {
+    let plan = match configuration::load(&arguments.file) {
+        Ok(configuration) => configuration.plan,
+        Err(exit) => return exit,
+    };
+    let bootstrap = match &plan.broker {
+        BrokerPlan::Kafka { bootstrap, .. } => bootstrap.as_str(),
+        BrokerPlan::Embedded { .. } => {
+            complain("error: the embedded log has no ACLs; give the configuration a `broker.bootstrap`");
+            return Exit::No;
+        }
+    };
+    let acls = acls::acls(&plan);
+    if arguments.json {
+        return json::answer(&Rights::new(&acls, bootstrap, &arguments.principal), Exit::Fine);
+    }
+    say(acls::render(&acls, bootstrap, &arguments.principal).trim_end());
+    Exit::Fine
+}
+
+/// The mistakes of the file, and its warnings, are shown with their lines.
+fn for_a_person(arguments: &Arguments) -> Exit {
+    let Configuration { plan, directory } = match configuration::load(&arguments.file) {
         Ok(configuration) => configuration,
         Err(exit) => return exit,
     };
-    let plan = &configuration.plan;
-    if arguments.acls {
-        let bootstrap = match &plan.broker {
-            BrokerPlan::Kafka { bootstrap, .. } => bootstrap.as_str(),
-            BrokerPlan::Embedded { .. } => {
-                complain("error: the embedded log has no ACLs; give the configuration a `broker.bootstrap`");
-                return Exit::No;
-            }
+    let found = match findings(&plan, &directory, arguments.strict) {
+        Ok(found) => found,
+        Err(error) => {
+            complain_of(&error);
+            return Exit::NotStarted;
+        }
+    };
+    for Finding { severity, message, .. } in &found {
+        complain(&format!("{}: {message}", if *severity == Severity::Error { "error" } else { "note" }));
+    }
+    if is_wrong(&found) {
+        return Exit::Configuration;
+    }
+    let (routes, plugins) = (counted(plan.routes.len(), "route"), counted(plan.plugins.len(), "plugin"));
+    say(&format!("{} is fine: {routes}, {plugins}", arguments.file.display()));
+    Exit::Fine
+}
+
+/// All of it is one answer.
+fn for_a_program(arguments: &Arguments) -> Exit {
+    let file = arguments.file.display().to_string();
+    let (Configuration { plan, directory }, warnings) = match configuration::read(&arguments.file, &Environment) {
+        Ok(read) => read,
+        Err(Unusable::Wrong(errors)) => {
+            let findings = errors.mistakes().iter().map(Finding::from).collect();
+            return json::answer(
+                &Answer { file, fine: false, routes: None, plugins: None, findings },
+                Exit::Configuration,
+            );
+        }
+        Err(unread @ Unusable::Unread { .. }) => {
+            complain(&format!("error: {unread}"));
+            return Exit::Configuration;
+        }
+    };
+    let mut found: Vec<Finding> = warnings.iter().map(Finding::from).collect();
+    match findings(&plan, &directory, arguments.strict) {
+        Ok(more) => found.extend(more),
+        Err(error) => {
+            complain_of(&error);
+            return Exit::NotStarted;
+        }
+    }
+    let fine = !is_wrong(&found);
+    let (routes, plugins) = (Some(plan.routes.len()), Some(plan.plugins.len()));
+    let exit = if fine { Exit::Fine } else { Exit::Configuration };
+    json::answer(&Answer { file, fine, routes, plugins, findings: found }, exit)
+}
+
+fn is_wrong(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
+}
+
+/// What is to be said of a plan besides what its file shows.
+fn findings(plan: &Plan, directory: &Path, strict: bool) -> Result<Vec<Finding>, StartError> {
+    let open = plan.admin.as_ref().and_then(open_to_others);
+    let mut found: Vec<Finding> = open.map(|note| Finding::new(Severity::Note, note, None)).into_iter().collect();
+    let mut sandbox = None;
+    for plugin in &plan.plugins {
+        let ComponentPlan::File(file) = &plugin.component else { continue };
+        let file = directory.join(file);
+        let severity = if strict { Severity::Error } else { Severity::Note };
+        let named = |severity, message| Finding::new(severity, message, Some(plugin.name.to_string()));
+        if !file.exists() {
+            let (name, file) = (&plugin.name, file.display());
+            let message =
+                format!("plugin {name}: {file} is not there, so it was not looked at; build it, or correct its path");
+            found.push(named(severity, message));
+            continue;
+        }
+        let sandbox = match &mut sandbox {
+            Some(sandbox) => sandbox,
+            none => none.insert(topology::sandbox_to_look()?),
         };
-        say(acls::render(&acls::acls(plan), bootstrap, &arguments.principal).trim_end());
-        return Exit::Fine;
+        match lacking(sandbox, plugin, &file) {
+            Ok(lines) => {
+                found.extend(lines.into_iter().map(|line| named(severity, format!("plugin {}: {line}", plugin.name))));
+            }
+            Err(why) => found.push(named(Severity::Error, why)),
+        }
     }
-    if let Some(note) = plan.admin.as_ref().and_then(open_to_others) {
-        complain(&format!("note: {note}"));
+    Ok(found)
+}
+
+/// What a plugin imports and is not granted; or why this router could not load it.
+fn lacking(sandbox: &Sandbox, plugin: &PluginPlan, file: &Path) -> Result<Vec<String>, String> {
+    match sandbox.examine(&topology::spec(plugin, file)) {
+        Ok(inspection) => Ok(without(&inspection, &plugin.grants)),
+        Err(error) => Err(with_causes(&error)),
     }
-    let exit = components(plan, &configuration.directory, arguments.strict);
-    if exit == Exit::Fine {
-        let (routes, plugins) = (counted(plan.routes.len(), "route"), counted(plan.plugins.len(), "plugin"));
-        say(&format!("{} is fine: {routes}, {plugins}", arguments.file.display()));
-    }
-    exit
 }
 
 /// Who can get to the admin door from elsewhere.
@@ -69,52 +173,6 @@ fn open_to_others(admin: &AdminPlan) -> Option<String> {
             counted(readers, "reader"),
         )
     })
-}
-
-/// Looks at the components of all plugins.
-fn components(plan: &Plan, directory: &Path, strict: bool) -> Exit {
-    let mut sandbox = None;
-    let mut exit = Exit::Fine;
-    let mut tell = |text: &str| {
-        if strict {
-            exit = Exit::Configuration;
-        }
-        complain(&format!("{}: {text}", if strict { "error" } else { "note" }));
-    };
-    let mut broken = false;
-    for plugin in &plan.plugins {
-        let ComponentPlan::File(file) = &plugin.component else { continue };
-        let file = directory.join(file);
-        if !file.exists() {
-            let (name, file) = (&plugin.name, file.display());
-            tell(&format!(
-                "plugin {name}: {file} is not there, so it was not looked at; build it, or correct its path"
-            ));
-            continue;
-        }
-        let sandbox = match &mut sandbox {
-            Some(sandbox) => sandbox,
-            none => match topology::sandbox_to_look() {
-                Ok(made) => none.insert(made),
-                Err(error) => {
-                    complain_of(&error);
-                    return Exit::NotStarted;
-                }
-            },
-        };
-        match sandbox.examine(&topology::spec(plugin, &file)) {
-            Ok(inspection) => {
-                for line in without(&inspection, &plugin.grants) {
-                    tell(&format!("plugin {}: {line}", plugin.name));
-                }
-            }
-            Err(error) => {
-                complain_of(&error);
-                broken = true;
-            }
-        }
-    }
-    if broken { Exit::Configuration } else { exit }
 }
 
 /// What a plugin imports and is not granted: a line for each grant that it lacks, and for each import that is denied.

@@ -3,7 +3,8 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
-use pointsman_config::{Plan, Variables};
+use pointsman_config::{ConfigErrors, Plan, Variables, Warning};
+use thiserror::Error;
 
 use super::{Exit, complain};
 
@@ -24,6 +25,15 @@ pub(crate) struct Configuration {
     pub(crate) directory: PathBuf,
 }
 
+/// A configuration file can't be used.
+#[derive(Debug, Error)]
+pub(crate) enum Unusable {
+    #[error("can't read the configuration {name}: {error}")]
+    Unread { name: String, error: std::io::Error },
+    #[error(transparent)]
+    Wrong(#[from] ConfigErrors),
+}
+
 /// Reads and compiles `file`. All its mistakes, and its warnings, are printed.
 pub(crate) fn load(file: &Path) -> Result<Configuration, Exit> {
     load_with(file, &Environment)
@@ -32,18 +42,24 @@ pub(crate) fn load(file: &Path) -> Result<Configuration, Exit> {
 /// The same, with variables from elsewhere.
 pub(crate) fn load_with(file: &Path, variables: &dyn Variables) -> Result<Configuration, Exit> {
     let colours = std::io::stderr().is_terminal();
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        complain(&format!("error: can't read the configuration {name}: {error}"));
-        Exit::Configuration
-    })?;
-    let (plan, warnings) = pointsman_config::compile(&text, &name, variables).map_err(|errors| {
-        complain(&errors.render(colours));
+    let (configuration, warnings) = read(file, variables).map_err(|unusable| {
+        match unusable {
+            Unusable::Wrong(errors) => complain(&errors.render(colours)),
+            unread @ Unusable::Unread { .. } => complain(&format!("error: {unread}")),
+        }
         Exit::Configuration
     })?;
     for warning in warnings {
         complain(&warning.render(colours));
     }
+    Ok(configuration)
+}
+
+/// Reads and compiles `file`, and prints nothing.
+pub(crate) fn read(file: &Path, variables: &dyn Variables) -> Result<(Configuration, Vec<Warning>), Unusable> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| Unusable::Unread { name: name.clone(), error })?;
+    let (plan, warnings) = pointsman_config::compile(&text, &name, variables)?;
     let directory = file.parent().map(Path::to_path_buf).unwrap_or_default();
-    Ok(Configuration { plan, directory })
+    Ok((Configuration { plan, directory }, warnings))
 }

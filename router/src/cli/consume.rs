@@ -16,8 +16,10 @@ use self::show::{Enough, Show};
 use self::start::StartError;
 use super::interrupt::Interrupts;
 use super::log::{self, Opened};
+use super::progress::{Says, Shown};
 use super::{Exit, complain, output_failed};
 use crate::lookup::{TopicError, find_topic};
+use crate::progress::{Progress, Stand};
 use crate::reading::{Ended, Merge, Seen, Whence};
 use crate::record_text::Values;
 
@@ -76,7 +78,10 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
         Err(exit) => return exit,
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    print(arguments, &*log, &mut out, || Interrupts::listen(thread::current()), &mut complain)
+    // Who follows waits for no end.
+    let shown = if arguments.follow { Shown::none() } else { Shown::new(Says::Records) };
+    let progress = |stand: &Stand<'_>| shown.tell(stand);
+    print(arguments, &*log, &mut out, || Interrupts::listen(thread::current()), &progress, &mut complain)
 }
 
 /// Prints the records that the arguments ask for. Until it `listen`s, which is when it has them within reach, a signal ends
@@ -86,6 +91,7 @@ fn print(
     log: &dyn Log,
     out: &mut dyn io::Write,
     listen: impl FnOnce() -> io::Result<Arc<Interrupts>>,
+    progress: Progress<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Exit {
     let merge = match begin(arguments, log) {
@@ -108,7 +114,8 @@ fn print(
         Seen::Record(partition, record) => show.record(partition, record),
         Seen::Waiting => show.flush(),
     };
-    let ended = merge.run(&mut see, &|| interrupts.any(), note);
+    let what = format!("reading {}", arguments.topic);
+    let ended = merge.telling(&what, progress).run(&mut see, &|| interrupts.any(), note);
     // Whatever is still in a buffer.
     let flushed = show.flush();
     if show.tombstones() > 0 {

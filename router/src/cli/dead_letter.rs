@@ -11,7 +11,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, IsTerminal as _};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -23,11 +23,13 @@ use thiserror::Error;
 
 use super::interrupt::Interrupts;
 use super::log::{self, Opened};
+use super::progress::{Says, Shown};
 use super::{Exit, complain, output_failed, printable};
 use crate::dead_letter::{
     AuditError, AuditRecord, Expiry, FindError, HandleError, LookError, ReleaseError, Site, Tally, counted,
 };
 use crate::lookup::NoRoute;
+use crate::progress::{Progress, Stand};
 use crate::reading::{Ended, ReadError, UnsettledError};
 
 /// Look at dead letters: what failed, why, and when it is gone; and replay or discard them.
@@ -59,6 +61,46 @@ impl Command {
     }
 }
 
+impl Command {
+    /// What is on standard output while it works.
+    fn says(&self) -> Says {
+        let (json, records) = match self {
+            Self::Ls(arguments) => (arguments.json, false),
+            Self::Stats(arguments) => (arguments.json, false),
+            Self::Show(arguments) => (arguments.json, false),
+            Self::Export(arguments) => (arguments.json, arguments.output.is_none()),
+            Self::Replay(arguments) => (arguments.how.json, false),
+            Self::Discard(arguments) => (arguments.how.json, false),
+            Self::Release(arguments) => (arguments.json, false),
+        };
+        match (json, records) {
+            (true, _) => Says::Json,
+            (false, true) => Says::Records,
+            (false, false) => Says::Nothing,
+        }
+    }
+}
+
+/// Standard output, which has no bar beside it when the answer comes.
+struct Out<'a> {
+    shown: &'a Shown,
+    out: io::StdoutLock<'a>,
+    is_terminal: bool,
+}
+
+impl io::Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_terminal {
+            self.shown.end();
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 pub(crate) fn execute(command: &Command) -> Exit {
     let Opened { log, plan, .. } = match log::open(command.file()) {
         Ok(opened) => opened,
@@ -68,10 +110,13 @@ pub(crate) fn execute(command: &Command) -> Exit {
         Ok(interrupts) => interrupts,
         Err(exit) => return exit,
     };
+    let (stop, width) = (|| interrupts.any(), super::table::width());
+    let shown = Shown::new(command.says());
+    let progress = |stand: &Stand<'_>| shown.tell(stand);
+    let desk = Desk { plan: &plan, log: &*log, clock: &now_ms, width, stop: &stop, progress: &progress };
     let out = io::stdout();
-    let width = super::table::width();
-    let desk = Desk { plan: &plan, log: &*log, clock: &now_ms, width, stop: &|| interrupts.any() };
-    print(command, &desk, &mut BufWriter::new(out.lock()), &mut complain)
+    let out = Out { shown: &shown, is_terminal: out.is_terminal(), out: out.lock() };
+    print(command, &desk, &mut BufWriter::new(out), &mut complain)
 }
 
 /// Milliseconds since 1970-01-01 UTC. A clock that stands before 1970 leaves nothing to count from.
@@ -90,11 +135,13 @@ struct Desk<'a> {
     width: Option<u16>,
     /// Whether the user wants no more.
     stop: &'a dyn Fn() -> bool,
+    /// Who is told how far it has come.
+    progress: Progress<'a>,
 }
 
 impl<'a> Desk<'a> {
     fn site(&self) -> Site<'a> {
-        Site { log: self.log, plan: self.plan, now_ms: self.clock, stop: self.stop }
+        Site { log: self.log, plan: self.plan, now_ms: self.clock, stop: self.stop, progress: self.progress }
     }
 }
 

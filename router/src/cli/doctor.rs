@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::table::{table, width};
-use super::{Exit, complain, complain_of, configuration, printable, say};
+use super::{Exit, complain_of, configuration, json, printable, say};
 use crate::doctor::{self, Finding, Severity};
 
 /// Ask the cluster, or the embedded log, whether it is fit for a configuration; nothing is changed by it.
@@ -24,6 +24,17 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+/// What was found.
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// Of each thing that was looked at, in the order of the table.
+    findings: &'a [Finding],
+    /// How many of them are errors.
+    errors: usize,
+    /// How many of them are warnings.
+    warnings: usize,
+}
+
 pub(crate) fn execute(arguments: &Arguments) -> Exit {
     let configuration = match configuration::load(&arguments.file) {
         Ok(configuration) => configuration,
@@ -38,20 +49,13 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
     };
     let counted = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (errors, warnings) = (counted(Severity::Error), counted(Severity::Warning));
+    let exit = if errors > 0 { Exit::No } else { Exit::Fine };
     if arguments.json {
-        let answer = json!({ "findings": findings, "errors": errors, "warnings": warnings });
-        match serde_json::to_string_pretty(&answer) {
-            Ok(text) => say(&printable::json(&text)),
-            Err(error) => {
-                complain(&format!("error: can't write the answer as JSON: {error}"));
-                return Exit::Fatal;
-            }
-        }
-    } else {
-        say(&rows(&findings, width()));
-        say(&format!("errors: {errors}, warnings: {warnings}"));
+        return json::answer(&Answer { findings: &findings, errors, warnings }, exit);
     }
-    if errors > 0 { Exit::No } else { Exit::Fine }
+    say(&rows(&findings, width()));
+    say(&format!("errors: {errors}, warnings: {warnings}"));
+    exit
 }
 
 fn rows(findings: &[Finding], width: Option<u16>) -> String {

@@ -172,13 +172,22 @@ fn list(LsArguments { door, route, part, json }: &LsArguments) -> Result<Exit, F
     Ok(Exit::Fine)
 }
 
+/// What came of telling lanes.
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// Those that were told, in the order of the router.
+    lanes: Vec<Told<'a>>,
+}
+
 /// What came of telling one lane.
 #[derive(Serialize)]
 struct Told<'a> {
     #[serde(flatten)]
     lane: &'a LaneName,
+    /// What the lane does now; left out where it has refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<Done>,
+    /// Why it does not, as a sentence; left out where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
 }
@@ -208,7 +217,7 @@ fn tell(LaneArguments { door, route, part, json }: &LaneArguments, verb: Verb) -
         }
     }
     if *json {
-        say(&printable::json(&serde_json::to_string_pretty(&serde_json::json!({ "lanes": told }))?));
+        say(&printable::json(&serde_json::to_string_pretty(&Answer { lanes: told })?));
         return Ok(exit);
     }
     for Told { lane, done, refused } in &told {

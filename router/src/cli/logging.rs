@@ -35,7 +35,7 @@ pub(crate) fn start(arguments: &Arguments, default: &str) -> Result<(), String> 
     let wanted = arguments.log.as_deref().unwrap_or(default);
     let filter = log_filter::parse(wanted).map_err(|error| format!("--log or POINTSMAN_LOG: {error}"))?;
     let log = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| super::progress::Stderr)
         // It would be told on standard error, by a macro that panics where that can't be written to: a full disk must not
         // end a worker.
         .log_internal_errors(false);

@@ -12,9 +12,11 @@ use thiserror::Error;
 
 use super::interrupt::Interrupts;
 use super::log::{self, Opened};
+use super::progress::{Says, Shown};
 use super::{Exit, complain, printable, say};
 use crate::lookup::{NoRoute, find_route};
 use crate::offsets::{self, Move, Parked, Reset, ResetError, Wish};
+use crate::progress::Progress;
 use crate::reading::Whence;
 
 /// Move routes that are stopped.
@@ -80,7 +82,10 @@ pub(crate) fn execute(Command::Reset(arguments): &Command) -> Exit {
         Ok(interrupts) => interrupts,
         Err(exit) => return exit,
     };
-    match reset(arguments, &plan, &*log, &|| interrupts.any()) {
+    let shown = Shown::new(if arguments.json { Says::Json } else { Says::Nothing });
+    let done = reset(arguments, &plan, &*log, &|| interrupts.any(), &|stand| shown.tell(stand));
+    drop(shown);
+    match done {
         Ok(answer) => {
             say(&answer);
             Exit::Fine
@@ -147,7 +152,13 @@ struct Answer<'a> {
     applied: bool,
 }
 
-fn reset(arguments: &Arguments, plan: &Plan, log: &dyn Log, stop: &dyn Fn() -> bool) -> Result<String, Failed> {
+fn reset(
+    arguments: &Arguments,
+    plan: &Plan,
+    log: &dyn Log,
+    stop: &dyn Fn() -> bool,
+    progress: Progress<'_>,
+) -> Result<String, Failed> {
     let route = find_route(plan, &arguments.route)?;
     let wish = Wish {
         topic: arguments.topic.clone(),
@@ -155,7 +166,7 @@ fn reset(arguments: &Arguments, plan: &Plan, log: &dyn Log, stop: &dyn Fn() -> b
         to: arguments.to,
         parked: arguments.parked.map(Into::into),
     };
-    let reset = offsets::plan(log, plan, route, &wish, stop, &mut complain)?;
+    let reset = offsets::plan(log, plan, route, &wish, stop, progress, &mut complain)?;
     if !arguments.dry_run {
         offsets::apply(log, &reset).map_err(Failed::Apply)?;
     }

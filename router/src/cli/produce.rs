@@ -6,22 +6,24 @@ mod together;
 mod writing;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use pointsman_config::plan::DeliveryPlan;
 use pointsman_core::port::{Log, NewTopic};
 use pointsman_core::record::OwnedHeader;
-use serde_json::json;
+use serde::Serialize;
 
 use self::input::{Input, InputError, Numbered, Overrides, Shape};
 use self::together::write_together;
-use self::writing::{Written, write_all};
+use self::writing::{How, Written, write_all};
 use super::interrupt::Interrupts;
 use super::log::{self, Opened};
-use super::{Exit, complain, complain_of, say};
+use super::progress::{Says, Shown};
+use super::{Exit, complain, complain_of, printable, say};
 use crate::lookup::{TopicError, find_topic};
+use crate::progress::Stand;
 use crate::record_text::{LineError, RecordLine, parse_time};
 
 /// Write records to a topic: JSON lines from standard input, unless told otherwise.
@@ -83,7 +85,7 @@ pub(crate) struct Arguments {
     /// Create the topic with this many partitions, if it is not there.
     #[arg(long, value_name = "PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     create: Option<u32>,
-    /// Print what was written as JSON.
+    /// Print what was written as one JSON object, on one line.
     #[arg(long)]
     json: bool,
 }
@@ -112,19 +114,33 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
     let records = records(arguments, source, max_record_bytes)
         .map(move |record| record.and_then(|numbered| numbered.within(&topic, partitions)));
     let is_due = matches!(plan.router.delivery, DeliveryPlan::ExactlyOnce(_)) && !arguments.no_transaction;
+    let shown = shown(arguments);
+    let what = format!("writing to {}", arguments.topic);
+    let progress = |stand: &Stand<'_>| shown.tell(stand);
+    let how = How { skip_bad: arguments.skip_bad, what: &what, interrupts: &interrupts, progress: &progress };
     let written = if arguments.transaction || is_due {
         // One of those that a router of this name may use.
         let id = format!("{}.produce.{:032x}", plan.router.name, fastrand::u128(..)).into();
-        write_together(&*log, &arguments.topic, id, records, arguments.skip_bad, &interrupts, &mut complain)
+        write_together(&*log, &arguments.topic, id, records, how, &mut complain)
     } else {
-        write_all(&*log, &arguments.topic, records, arguments.skip_bad, &interrupts, &mut complain)
+        write_all(&*log, &arguments.topic, records, how, &mut complain)
     };
+    drop(shown);
     match written {
         Ok(written) => report(arguments, &written, interrupts.any()),
         Err(error) => {
             complain_of(&error);
             Exit::NotStarted
         }
+    }
+}
+
+/// There is no progress where somebody types the records.
+fn shown(arguments: &Arguments) -> Shown {
+    match (arguments.json, arguments.input.is_none() && io::stdin().is_terminal()) {
+        (true, _) => Shown::new(Says::Json),
+        (false, true) => Shown::none(),
+        (false, false) => Shown::new(Says::Nothing),
     }
 }
 
@@ -178,6 +194,23 @@ fn records(
     Box::new(Input::new(source, shape, overrides, max_record_bytes))
 }
 
+/// What was written.
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// Where to.
+    topic: &'a str,
+    /// Records that the log has acknowledged.
+    written: u64,
+    /// Lines that were no records, with --skip-bad.
+    skipped: u64,
+    /// Records that may or may not be written.
+    unacknowledged: u64,
+    /// Transactions that they were written in; null where there was none.
+    transactions: Option<u64>,
+    /// Why not all of the input was written.
+    error: Option<String>,
+}
+
 /// Says what was written, and what was not.
 fn report(arguments: &Arguments, written: &Written, interrupted: bool) -> Exit {
     let Written { written: count, skipped, unacknowledged, transactions, failed } = written;
@@ -185,15 +218,22 @@ fn report(arguments: &Arguments, written: &Written, interrupted: bool) -> Exit {
         complain_of(failed);
     }
     if arguments.json {
-        say(&json!({
-            "topic": arguments.topic,
-            "written": count,
-            "skipped": skipped,
-            "unacknowledged": unacknowledged,
-            "transactions": transactions,
-            "error": failed.as_ref().map(ToString::to_string),
-        })
-        .to_string());
+        let error = failed.as_ref().map(ToString::to_string);
+        let answer = Answer {
+            topic: &arguments.topic,
+            written: *count,
+            skipped: *skipped,
+            unacknowledged: *unacknowledged,
+            transactions: *transactions,
+            error,
+        };
+        match serde_json::to_string(&answer) {
+            Ok(line) => say(&printable::json(&line)),
+            Err(error) => {
+                complain(&format!("error: can't write the answer as JSON: {error}"));
+                return Exit::Fatal;
+            }
+        }
     } else {
         let noun = if *count == 1 { "record" } else { "records" };
         let mut text = format!("{count} {noun} written to {}", arguments.topic);

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table};
 
 use super::door::{DoorArguments, DoorFailed};
 use super::table::{table, width};
-use super::{Exit, complain, printable, say};
+use super::{Exit, json, printable, say};
 use crate::admin::RouteListing;
 use crate::telemetry::RouteReport;
 
@@ -20,23 +20,16 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn execute(Arguments { door, json }: &Arguments) -> Exit {
+pub(crate) fn execute(Arguments { door, json: is_json }: &Arguments) -> Exit {
     let asked = door.open().and_then(|(client, _)| client.routes().map_err(DoorFailed::from));
     let routes = match asked {
         Ok(routes) => routes,
         Err(failed) => return failed.told(),
     };
-    if !*json {
-        say(&rows(&routes, width()).trim_fmt());
-        return Exit::Fine;
+    if *is_json {
+        return json::answer(&RouteListing { routes }, Exit::Fine);
     }
-    match serde_json::to_string_pretty(&RouteListing { routes }) {
-        Ok(text) => say(&printable::json(&text)),
-        Err(error) => {
-            complain(&format!("error: can't write the answer as JSON: {error}"));
-            return Exit::Fatal;
-        }
-    }
+    say(&rows(&routes, width()).trim_fmt());
     Exit::Fine
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::building::Builder;
 use super::configuration::{self, Environment};
-use super::{Exit, complain, complain_of, say};
+use super::{Exit, complain, complain_of, json, say};
 use crate::route_test::{self, Case, Components, Mismatch};
 use crate::toolchain::ToolchainChoice;
 use crate::topology::{self, StartError};
@@ -173,21 +173,29 @@ impl TestFile {
 /// What became of all files.
 #[derive(Default, Serialize)]
 struct Results {
+    /// Cases that passed.
     passed: usize,
+    /// Cases that failed.
     failed: usize,
+    /// Those with a case that was run.
     files: Vec<FileResult>,
 }
 
 #[derive(Serialize)]
 struct FileResult {
+    /// The test file, as it was named.
     file: String,
+    /// In the order of the file.
     cases: Vec<CaseResult>,
 }
 
 #[derive(Serialize)]
 struct CaseResult {
+    /// Its name.
     name: String,
+    /// Whether all was as expected.
     passed: bool,
+    /// What was not.
     mismatches: Vec<Mismatch>,
 }
 
@@ -214,21 +222,15 @@ impl Results {
     }
 
     fn conclude(&self, arguments: &Arguments) -> Exit {
-        if arguments.json {
-            match serde_json::to_string_pretty(self) {
-                Ok(text) => say(&text),
-                Err(error) => {
-                    complain(&format!("error: can't write the results as JSON: {error}"));
-                    return Exit::Fatal;
-                }
-            }
-        } else {
-            say(&format!("{} passed, {} failed", self.passed, self.failed));
-        }
         // Nothing that ran has proved nothing.
+        let exit = if self.failed > 0 || self.passed == 0 { Exit::No } else { Exit::Fine };
         if self.passed == 0 && self.failed == 0 {
             complain(&format!("no case has {:?} in its name", arguments.filter.as_deref().unwrap_or_default()));
         }
-        if self.failed > 0 || self.passed == 0 { Exit::No } else { Exit::Fine }
+        if arguments.json {
+            return json::answer(self, exit);
+        }
+        say(&format!("{} passed, {} failed", self.passed, self.failed));
+        exit
     }
 }

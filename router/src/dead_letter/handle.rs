@@ -20,6 +20,7 @@ use super::selection::Selection;
 use super::topic::Topic;
 use super::visit::{Tally, visit_open};
 use super::writing::{Item, Writing};
+use crate::progress::Progress;
 use crate::reading::{Ended, ReadError};
 use crate::record_text::RecordLine;
 
@@ -37,6 +38,8 @@ pub struct Site<'a> {
     pub now_ms: &'a dyn Fn() -> i64,
     /// Whether to stop; asked now and then. What was done so far stays done, and the next run goes on from there.
     pub stop: &'a dyn Fn() -> bool,
+    /// Who is told how far it has come.
+    pub progress: Progress<'a>,
 }
 
 /// What is to be done, and how.
@@ -231,15 +234,9 @@ pub fn handle(
             taken.unwrap_or_else(|error| ControlFlow::Break(End::Failed(error)))
         };
         let is_handled = |letter: &Letter<'_>| writing.borrow().handled.has(letter);
-        let visited = visit_open(
-            site.log,
-            std::slice::from_ref(topic),
-            &is_handled,
-            selection,
-            &mut look,
-            site.stop,
-            &mut |text| say(text),
-        )?;
+        let what = format!("{} {}", doing(order), topic.name);
+        let topics = std::slice::from_ref(topic);
+        let visited = visit_open(site, &what, topics, &is_handled, selection, &mut look, &mut |text| say(text))?;
         report.visited(visited.tally);
         let is_enough = match visited.ended {
             Ended::Done => false,
@@ -254,6 +251,15 @@ pub fn handle(
         }
     }
     Ok(())
+}
+
+/// What it is about to do, as progress is told.
+fn doing(order: &Order) -> &'static str {
+    match (&order.verb, order.dry_run) {
+        (_, true) => "looking through",
+        (Verb::Replay(_), false) => "replaying from",
+        (Verb::Discard, false) => "discarding from",
+    }
 }
 
 /// Some way into one topic.

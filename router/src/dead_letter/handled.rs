@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::audit::{AuditRecord, Told, audit_partition};
 use super::letter::{Letter, Place};
 use super::topic::Topic;
+use crate::progress::Progress;
 use crate::reading::{Ended, Merge, ReadError, Seen, Span};
 
 /// The letters of some topics that were handled: offsets in runs, so that memory grows with the gaps between them only.
@@ -80,7 +81,8 @@ impl Runs {
 
 impl Handled {
     /// Reads the audit topics that belong to `topics`, up to where they end now; one that is not there tells of nothing. Every
-    /// record that can be read is shown to `see`. `stop` and `note` are as in [`visit`](super::visit).
+    /// record that can be read is shown to `see`. `stop` is asked now and then, `progress` told how far it has come, and `note` what
+    /// goes wrong on the way and may yet turn out well.
     ///
     /// # Errors
     /// [`AuditError`].
@@ -89,6 +91,7 @@ impl Handled {
         topics: &[Topic],
         see: &mut dyn FnMut(AuditRecord),
         stop: &dyn Fn() -> bool,
+        progress: Progress<'_>,
         note: &mut dyn FnMut(&str),
     ) -> Result<Self, AuditError> {
         let mut handled = Self::default();
@@ -112,7 +115,8 @@ impl Handled {
             }
             ControlFlow::Continue(())
         };
-        match Merge::begin(log, spans, false)?.run(&mut look, stop, note) {
+        let what = "reading what was handled";
+        match Merge::begin(log, spans, false)?.telling(what, progress).run(&mut look, stop, note) {
             Ended::Done | Ended::Enough(()) => {}
             Ended::Stopped => return Err(AuditError::Stopped),
             Ended::Failed(error) => return Err(error.into()),
@@ -189,6 +193,7 @@ pub fn history(
     topic: &Topic,
     letter: &Letter<'_>,
     stop: &dyn Fn() -> bool,
+    progress: Progress<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Vec<AuditRecord>, AuditError> {
     let (place, mut found) = (letter.place(), Vec::new());
@@ -197,7 +202,7 @@ pub fn history(
             found.push(record);
         }
     };
-    Handled::read(log, std::slice::from_ref(topic), &mut see, stop, note)?;
+    Handled::read(log, std::slice::from_ref(topic), &mut see, stop, progress, note)?;
     Ok(found)
 }
 

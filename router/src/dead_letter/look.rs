@@ -20,7 +20,7 @@ use super::handled::{AuditError, Handled, history};
 use super::letter::{Letter, Place};
 use super::summary::Summary;
 use super::topic::Topic;
-use super::visit::{Tally, visit_open};
+use super::visit::{Tally, reading, visit_open};
 use crate::lookup::{NoRoute, TopicError};
 use crate::reading::{Ended, ReadError};
 use crate::record_text::{Values, append_line};
@@ -139,7 +139,7 @@ pub(super) fn handled(
     see: &mut dyn FnMut(AuditRecord),
     note: &mut dyn FnMut(&str),
 ) -> Result<Handled, LookError> {
-    let handled = match Handled::read(site.log, topics, see, site.stop, note) {
+    let handled = match Handled::read(site.log, topics, see, site.stop, site.progress, note) {
         Ok(handled) => handled,
         Err(AuditError::Stopped) => return Err(LookError::Stopped),
         Err(error @ (AuditError::Log(_) | AuditError::Read(_))) => {
@@ -187,7 +187,7 @@ pub fn list(
         ControlFlow::Continue(())
     };
     let is_left_out = |letter: &Letter<'_>| !all && handled_before.has(letter);
-    let visited = visit_open(site.log, &topics, &is_left_out, &selection, &mut keep, site.stop, note)?;
+    let visited = visit_open(site, &reading(&topics), &topics, &is_left_out, &selection, &mut keep, note)?;
     all_seen(visited.ended)?;
     note_unsure(&visited.tally, note);
     if all {
@@ -225,7 +225,7 @@ pub fn count(site: &Site<'_>, choice: &Choice, all: bool, note: &mut dyn FnMut(&
         ControlFlow::Continue(())
     };
     let is_left_out = |letter: &Letter<'_>| !all && handled_before.has(letter);
-    let visited = visit_open(site.log, &topics, &is_left_out, &selection, &mut add, site.stop, note)?;
+    let visited = visit_open(site, &reading(&topics), &topics, &is_left_out, &selection, &mut add, note)?;
     all_seen(visited.ended)?;
     note_unsure(&visited.tally, note);
     let (causes, others) = causes.into_groups();
@@ -246,7 +246,7 @@ pub fn show(
     let (topic, place) = whereabouts(site, letter, route, topic, note)?;
     let found = find(site.log, place, site.stop, note)?;
     let summary = Summary::new(&topic, &found.letter());
-    let handled = match history(site.log, &topic, &found.letter(), site.stop, note) {
+    let handled = match history(site.log, &topic, &found.letter(), site.stop, site.progress, note) {
         Ok(handled) => handled,
         Err(AuditError::Stopped) => return Err(LookError::Stopped),
         Err(error @ (AuditError::Log(_) | AuditError::Read(_))) => {

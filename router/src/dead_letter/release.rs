@@ -18,6 +18,7 @@ use super::audit::{ReleaseRecord, Signature};
 use super::handle::{HandleError, Site};
 use super::topic::Topic;
 use super::writing;
+use crate::progress::{Progress, Stand, Total, Unit};
 use crate::reading::{UnsettledError, unsettled};
 
 /// A key whose later records become dead letters.
@@ -77,6 +78,7 @@ pub fn held_keys<'a>(
     plan: &Plan,
     routes: impl Iterator<Item = &'a RoutePlan>,
     stop: &dyn Fn() -> bool,
+    progress: Progress<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Vec<HeldKey>, ReleaseError> {
     let mut held = Vec::new();
@@ -90,7 +92,7 @@ pub fn held_keys<'a>(
             let count = found.first().map_or(0, |topic| i32::try_from(topic.partitions).unwrap_or(i32::MAX));
             for number in 0..count {
                 let partition = TopicPartition::new(Arc::clone(&topic.name), number);
-                held.extend(held_in(log, (route, &letters.name), &partition, stop, note)?);
+                held.extend(held_in(log, (route, &letters.name), &partition, stop, progress, note)?);
             }
         }
     }
@@ -102,6 +104,7 @@ fn held_in(
     (route, letters): (&RoutePlan, &Arc<str>),
     partition: &TopicPartition,
     stop: &dyn Fn() -> bool,
+    progress: Progress<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Vec<HeldKey>, ReleaseError> {
     let mut held = BTreeMap::<Vec<u8>, Provenance>::new();
@@ -118,7 +121,7 @@ fn held_in(
             _ => {}
         }
     };
-    unsettled(log, &route.group, partition, &mut see, stop, note)?;
+    unsettled(log, &route.group, partition, &mut see, stop, progress, note)?;
     let told = |(key, hold): (Vec<u8>, Provenance)| HeldKey {
         route: route.name.to_string(),
         key,
@@ -153,6 +156,7 @@ pub fn release<'a>(
 ) -> Result<Vec<&'a HeldKey>, ReleaseError> {
     let note = RefCell::new(note);
     let say = |text: &str| (*note.borrow_mut())(text);
+    let count = keys.len();
     let topics = |held: &HeldKey| (Arc::clone(&held.noted_in.topic), Arc::clone(&held.letters));
     let mut parts = Vec::new();
     for keys in keys.chunk_by(|one, next| topics(one) == topics(next)) {
@@ -178,13 +182,15 @@ pub fn release<'a>(
         })?;
         // Nobody else can release any from here on.
         let routes = site.plan.routes.iter().filter(|route| keys.iter().any(|held| *held.route == *route.name));
-        let still = held_keys(site.log, site.plan, routes, site.stop, &mut |text| say(text))?;
+        let still = held_keys(site.log, site.plan, routes, site.stop, site.progress, &mut |text| say(text))?;
         let still: HashSet<_> = still.iter().map(HeldKey::hold_of).collect();
         let keys: Vec<&HeldKey> = keys.iter().filter(|held| still.contains(&held.hold_of())).collect();
         for keys in keys.chunks(BATCH) {
             let transaction = writer.begin()?;
             write(transaction, keys, names.len() > 1, signature, (site.now_ms)())?;
             released.extend_from_slice(keys);
+            let (done, total) = (released.len() as u64, Total::Exactly(count as u64));
+            (site.progress)(&Stand { what: "releasing keys", unit: Unit::Keys, done, total, picked: None });
         }
     }
     Ok(released)
@@ -243,6 +249,7 @@ mod tests {
     use super::*;
     use crate::dead_letter::Handled;
     use crate::dead_letter::tests::{T0, letter, log_of, never, provenance, write};
+    use crate::progress::UNTOLD;
 
     const CONFIG: &str = r#"
 version = 1
@@ -285,18 +292,27 @@ topic = "out"
             marker(Marker::Release, 2, "late"),
         ];
         write(&log, "retry", &holds.chain(others).collect::<Vec<_>>());
-        let held = || held_keys(&log, &plan, plan.routes.iter(), &never, &mut |_| {}).unwrap();
+        let held = || held_keys(&log, &plan, plan.routes.iter(), &never, UNTOLD, &mut |_| {}).unwrap();
         let keys = held();
         assert_eq!(keys.len() as i64, count + 2);
         assert!(keys.iter().all(|held| held.key != b"released"));
-        let site = Site { log: &log, plan: &plan, now_ms: &|| T0, stop: &never };
+        let told = RefCell::new(Vec::new());
+        let progress = |stand: &Stand<'_>| {
+            if stand.unit == Unit::Keys {
+                told.borrow_mut().push((stand.done, stand.total));
+            }
+        };
+        let site = Site { log: &log, plan: &plan, now_ms: &|| T0, stop: &never, progress: &progress };
         let signature = Signature { by: "ana".into(), run: "r1".into() };
         assert_eq!(release(&site, &keys, &signature, &mut |_| {}).unwrap().len(), keys.len());
+        let all = Total::Exactly(keys.len() as u64);
+        assert!(told.borrow().windows(2).all(|pair| pair[0].0 < pair[1].0), "{told:?}");
+        assert_eq!(told.borrow().last(), Some(&(keys.len() as u64, all)));
         assert!(held().is_empty());
         let again = release(&site, &keys, &signature, &mut |_| {}).unwrap();
         assert!(again.is_empty(), "they are released already");
         let letters = Topic::look_up(&log, &["dead".into()]).unwrap();
-        let handled = Handled::read(&log, &letters, &mut |_| panic!("a letter"), &never, &mut |_| {}).unwrap();
+        let handled = Handled::read(&log, &letters, &mut |_| panic!("a letter"), &never, UNTOLD, &mut |_| {}).unwrap();
         assert_eq!((handled.strangers, handled.first_stranger), (0, None));
         assert_eq!(log.watermarks(&TopicPartition::new("dead.audit", 0)).unwrap().1, count + 2);
     }

@@ -1,6 +1,7 @@
 //! Dead letters of all kinds, on an embedded log.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::progress::{Progress, Stand, Total, UNTOLD, Unit};
 use crate::reading::Ended;
 use crate::record_text::RecordLine;
 
@@ -142,6 +144,21 @@ pub(crate) fn topics(log: &EmbeddedLog) -> Vec<Topic> {
     Topic::look_up(log, &["dead".into()]).unwrap()
 }
 
+/// Goes through the letters that are selected.
+fn visited(
+    log: &EmbeddedLog,
+    selection: &Selection,
+    progress: Progress<'_>,
+    see: &mut dyn FnMut(&Topic, &Letter<'_>) -> ControlFlow<()>,
+    note: &mut dyn FnMut(&str),
+) -> Visited<()> {
+    let config = "version = 1\n[router]\nname = \"r\"\n[broker]\nembedded = \".\"\n[[routes]]\nname = \"r\"\nfrom = [\"s\"]\n\
+                  [[routes.outputs]]\ntopic = \"o\"\n";
+    let (plan, _) = pointsman_config::compile(config, "test", &|_: &str| None).unwrap();
+    let site = Site { log, plan: &plan, now_ms: &|| T0, stop: &never, progress };
+    visit(&site, &topics(log), selection, see, note).unwrap()
+}
+
 /// Keys of the letters that are selected, and the tally.
 fn selected(log: &EmbeddedLog, selection: &Selection) -> (Vec<String>, Tally) {
     let mut keys = Vec::new();
@@ -149,7 +166,7 @@ fn selected(log: &EmbeddedLog, selection: &Selection) -> (Vec<String>, Tally) {
         keys.push(letter.place().to_string().replace("dead/", ""));
         ControlFlow::<()>::Continue(())
     };
-    let visited = visit(log, &topics(log), selection, &mut see, &never, &mut |note| panic!("{note}")).unwrap();
+    let visited = visited(log, selection, UNTOLD, &mut see, &mut |note| panic!("{note}"));
     assert!(matches!(visited.ended, Ended::Done));
     (keys, visited.tally)
 }
@@ -247,6 +264,32 @@ fn what_is_left_out_for_lack_of_knowledge_is_told() {
 }
 
 #[test]
+fn it_is_told_how_many_were_read_of_how_many_and_how_many_are_meant() {
+    let (_folder, log) = sample();
+    let told = |selection: &Selection| {
+        let told = RefCell::new(Vec::new());
+        let progress = |stand: &Stand<'_>| {
+            assert_eq!((stand.what, stand.unit), ("reading dead", Unit::Records));
+            told.borrow_mut().push((stand.done, stand.total, stand.picked));
+        };
+        let tally = visited(&log, selection, &progress, &mut |_, _| ControlFlow::Continue(()), &mut |_| {}).tally;
+        (told.into_inner(), tally)
+    };
+    let (all, tally) = told(&Selection::default());
+    let (first, last) = (all[0], all[all.len() - 1]);
+    assert!(tally.read > 5, "{tally:?}");
+    assert_eq!(first, (0, Total::AtMost(tally.read), None));
+    assert_eq!(last, (tally.read, Total::AtMost(tally.read), None));
+    let steps: Vec<u64> = all.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(steps.iter().all(|step| *step <= 1), "each record is told: {steps:?}");
+    assert!(all.iter().all(|(_, total, picked)| *total == first.1 && picked.is_none()), "{all:?}");
+
+    let (some, tally) = told(&Selection { class: Some("reject".into()), ..Selection::default() });
+    assert!(tally.selected > 0 && tally.selected < tally.read, "{tally:?}");
+    assert_eq!(some.last(), Some(&(tally.read, Total::AtMost(tally.read), Some(tally.selected))));
+}
+
+#[test]
 fn letters_of_one_cause_are_counted_together() {
     let (_folder, log) = sample();
     let mut causes = Causes::default();
@@ -254,7 +297,7 @@ fn letters_of_one_cause_are_counted_together() {
         causes.add(topic, letter);
         ControlFlow::<()>::Continue(())
     };
-    visit(&log, &topics(&log), &Selection::default(), &mut see, &never, &mut |_| {}).unwrap();
+    visited(&log, &Selection::default(), UNTOLD, &mut see, &mut |_| {});
     let (groups, others) = causes.into_groups();
     assert_eq!((groups.len(), others), (6, 0));
     let Group { cause, count, first_seen, last_seen, expires, newest, message } = &groups[0];
@@ -482,7 +525,7 @@ proptest! {
         };
         let since_ms = since.map(|minute| T0 + minute * MINUTE);
         let selection = Selection { since_ms, ..Selection::default() };
-        visit(&log, &topics(&log), &selection, &mut see, &never, &mut |_| {}).unwrap();
+        visited(&log, &selection, UNTOLD, &mut see, &mut |_| {});
         let expected = lines.iter().filter(|line| line.timestamp_ms >= since_ms).count();
         prop_assert_eq!(seen.len(), expected);
         for (place, timestamp_ms) in seen {

@@ -1,5 +1,6 @@
 //! Going through dead letters.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use pointsman_core::port::{Log, LogError};
@@ -7,9 +8,11 @@ use pointsman_core::record::TopicPartition;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::handle::Site;
 use super::letter::{Letter, Place};
 use super::selection::{Judgement, Selection};
 use super::topic::Topic;
+use crate::progress::Stand;
 use crate::reading::{Ended, Merge, Seen, Span};
 
 /// How many letters there were.
@@ -41,39 +44,52 @@ pub struct Visited<B> {
 /// records' timestamps, which for ours is that of the last failures, as far as the order within each partition lets it be.
 /// Memory holds one batch of records, of about 1 MiB, for each partition.
 ///
-/// `stop` is asked now and then; what goes wrong on the way, and may yet turn out well, is a sentence for `note`.
+/// What goes wrong on the way, and may yet turn out well, is a sentence for `note`.
 ///
 /// # Errors
 /// [`LogError`]: it can't be begun.
 pub fn visit<B>(
-    log: &dyn Log,
+    site: &Site<'_>,
     topics: &[Topic],
     selection: &Selection,
     see: &mut dyn FnMut(&Topic, &Letter<'_>) -> ControlFlow<B>,
-    stop: &dyn Fn() -> bool,
     note: &mut dyn FnMut(&str),
 ) -> Result<Visited<B>, LogError> {
-    visit_open(log, topics, &|_| false, selection, see, stop, note)
+    visit_open(site, &reading(topics), topics, &|_| false, selection, see, note)
 }
 
-/// Like [`visit`], without the letters that `is_handled`.
+/// What it is to read these, as progress is told.
+pub(super) fn reading(topics: &[Topic]) -> String {
+    match topics {
+        [topic] => format!("reading {}", topic.name),
+        _ => "reading dead letters".to_owned(),
+    }
+}
+
+/// Like [`visit`], without the letters that `is_handled`. `what` is what is being done, for who is told of the progress.
 ///
 /// # Errors
 /// [`LogError`]: it can't be begun.
 pub fn visit_open<B>(
-    log: &dyn Log,
+    site: &Site<'_>,
+    what: &str,
     topics: &[Topic],
     is_handled: &dyn Fn(&Letter<'_>) -> bool,
     selection: &Selection,
     see: &mut dyn FnMut(&Topic, &Letter<'_>) -> ControlFlow<B>,
-    stop: &dyn Fn() -> bool,
     note: &mut dyn FnMut(&str),
 ) -> Result<Visited<B>, LogError> {
     let mut spans = Vec::new();
     for partition in topics.iter().flat_map(Topic::all_partitions) {
-        spans.push(span(log, partition, selection.since_ms)?);
+        spans.push(span(site.log, partition, selection.since_ms)?);
     }
     let mut tally = Tally::default();
+    let picked = Cell::new(0);
+    let progress = |stand: &Stand<'_>| {
+        // Where all are meant, they are not told apart.
+        let some = Some(picked.get()).filter(|picked| *picked != stand.done);
+        (site.progress)(&Stand { picked: some, ..*stand });
+    };
     let mut look = |seen: Seen<'_>| {
         let Seen::Record(partition, record) = seen else { return ControlFlow::Continue(()) };
         let letter = Letter::new(partition, record);
@@ -90,6 +106,7 @@ pub fn visit_open<B>(
             }
             Judgement::Selected => {
                 tally.selected += 1;
+                picked.set(tally.selected);
                 if let Some(topic) = topics.iter().find(|topic| topic.name == partition.topic) {
                     return see(topic, &letter);
                 }
@@ -97,7 +114,7 @@ pub fn visit_open<B>(
         }
         ControlFlow::Continue(())
     };
-    let ended = Merge::begin(log, spans, false)?.run(&mut look, stop, note);
+    let ended = Merge::begin(site.log, spans, false)?.telling(what, &progress).run(&mut look, site.stop, note);
     Ok(Visited { ended, tally })
 }
 

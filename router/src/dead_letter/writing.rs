@@ -230,7 +230,8 @@ impl<'a> Writing<'a> {
             }
         };
         let topics = std::slice::from_ref(self.letters);
-        self.handled = Handled::read(self.site.log, topics, &mut see, self.site.stop, &mut |text| note(text))?;
+        self.handled =
+            Handled::read(self.site.log, topics, &mut see, self.site.stop, self.site.progress, &mut |text| note(text))?;
         self.handled.sound()?;
         for item in &mut self.batch {
             if item.audit.as_ref().is_some_and(|audit| done.contains(&audit.letter)) {

@@ -17,6 +17,7 @@ use super::look::{Look, Seen, look};
 use super::*;
 use crate::dead_letter::tests::{MINUTE, T0, log_of, never, write};
 use crate::dead_letter::{Order, Report as Ran, Selection, Signature, Site, Verb, handle};
+use crate::progress::UNTOLD;
 use crate::record_text::RecordLine;
 
 const CONFIG: &str = r#"
@@ -86,7 +87,7 @@ pub(crate) fn sample() -> (TempDir, EmbeddedLog) {
     log.set_committed("others", &[commit("late.v1", 1, 7, "whatever it means")]).unwrap();
 
     let plan = plan();
-    let site = Site { log: &log, plan: &plan, now_ms: &|| T0 + 60 * MINUTE, stop: &never };
+    let site = Site { log: &log, plan: &plan, now_ms: &|| T0 + 60 * MINUTE, stop: &never, progress: UNTOLD };
     let discard = Order::new(Verb::Discard, Signature { by: "ana".into(), run: "r1".into() });
     let order = Order { max: NonZeroU64::new(1), ..discard };
     let topics = Topic::look_up(&log, &["dead".into()]).unwrap();

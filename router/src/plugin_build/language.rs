@@ -61,6 +61,19 @@ pub enum Language {
 }
 
 impl Language {
+    /// The word for it on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Go => "go",
+            Self::Python => "python",
+            Self::JavaScript => "js",
+            Self::TypeScript => "ts",
+            Self::C => "c",
+        }
+    }
+
     /// Looks into a folder.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use pointsman_core::record::{Record, TopicPartition};
 use thiserror::Error;
 
 use super::{Ended, Merge, ReadError, Seen, Span};
+use crate::progress::Progress;
 
 /// Why not all was seen.
 #[derive(Debug, Error)]
@@ -34,6 +35,7 @@ pub fn unsettled(
     partition: &TopicPartition,
     see: &mut dyn FnMut(Record<'_>),
     stop: &dyn Fn() -> bool,
+    progress: Progress<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<i64, UnsettledError> {
     let topics = log.topics(Some(std::slice::from_ref(&partition.topic)))?;
@@ -55,7 +57,8 @@ pub fn unsettled(
         ControlFlow::Continue(())
     };
     let span = Span { partition: partition.clone(), start, end };
-    match Merge::begin(log, vec![span], false)?.run(&mut look, stop, note) {
+    let what = format!("reading {partition}");
+    match Merge::begin(log, vec![span], false)?.telling(&what, progress).run(&mut look, stop, note) {
         Ended::Done | Ended::Enough(()) => Ok(end),
         Ended::Stopped => Err(UnsettledError::Stopped),
         Ended::Failed(error) => Err(error.into()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use pointsman::plugin_bench::{self, BATCHES, Figures};
+use pointsman::progress::UNTOLD;
 use pointsman::record_text::{RecordLine, parse_line};
 use pointsman_wasm::{Limits, PluginSpec};
 
@@ -35,7 +36,7 @@ pub(crate) fn table(subjects: &[Subject], time: Duration) -> anyhow::Result<Stri
             },
             grants: Vec::new(),
         };
-        let figures = plugin_bench::measure(&spec, &events, time).with_context(|| language.clone())?;
+        let figures = plugin_bench::measure(&spec, &events, time, UNTOLD).with_context(|| language.clone())?;
         let failure = figures.calls.iter().find_map(|calls| calls.failure.as_ref());
         ensure!(failure.is_none(), "{language}: {failure:?}");
         text += &row(language, &figures, building::new_plugin(language)?);

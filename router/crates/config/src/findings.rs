@@ -87,6 +87,15 @@ pub(crate) struct Source {
     pub(crate) text: String,
 }
 
+impl Source {
+    /// Line and column of an offset, from 1; the column counts characters.
+    fn place(&self, offset: usize) -> (usize, usize) {
+        let before = String::from_utf8_lossy(self.text.as_bytes().get(..offset).unwrap_or_default());
+        let start = before.rfind('\n').map_or(0, |feed| feed + 1);
+        (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
+    }
+}
+
 impl Finding {
     /// The thing and the cause, in a sentence without a full stop.
     #[must_use]
@@ -100,11 +109,36 @@ impl Finding {
         &self.help
     }
 
+    /// Whether it keeps the router from running; otherwise it is doubtful only.
+    #[must_use]
+    pub fn is_mistake(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// The file, by the name it was read by.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.source.name
+    }
+
     /// The line of the file, from 1.
     #[must_use]
     pub fn line(&self) -> usize {
-        let before = self.source.text.as_bytes().get(..self.span.start).unwrap_or_default();
-        before.iter().filter(|byte| **byte == b'\n').count() + 1
+        self.source.place(self.span.start).0
+    }
+
+    /// The column of the line, in characters, from 1.
+    #[must_use]
+    pub fn column(&self) -> usize {
+        self.source.place(self.span.start).1
+    }
+
+    /// Other places that have to do with it: line, column, and what is there.
+    pub fn others(&self) -> impl Iterator<Item = (usize, usize, &str)> {
+        self.others.iter().map(|(span, label)| {
+            let (line, column) = self.source.place(span.start);
+            (line, column, label.as_str())
+        })
     }
 
     /// The finding with its lines of the file, for a person.

@@ -1,6 +1,7 @@
 //! What is in the log is printed, in a sensible order, to its end and no further.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::progress::{Total, UNTOLD, Unit};
 use crate::record_text::{RecordLine, parse_line};
 
 /// A command line.
@@ -45,7 +47,7 @@ fn consume(log: &dyn Log, line: &[&str]) -> Said {
 fn interrupted(log: &dyn Log, line: &[&str], interrupts: u32) -> Said {
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let listen = || Ok(Arc::new(Interrupts::simulated(interrupts)));
-    let exit = print(&arguments(line), log, &mut out, listen, &mut |text| notes.push(text.to_owned()));
+    let exit = print(&arguments(line), log, &mut out, listen, UNTOLD, &mut |text| notes.push(text.to_owned()));
     Said { exit, out: String::from_utf8_lossy(&out).into_owned(), notes }
 }
 
@@ -191,7 +193,7 @@ fn a_reader_that_has_gone_away_is_no_error() {
                 let mut said = Vec::new();
                 let mut out = BufWriter::with_capacity(capacity, Closed(kind));
                 let note = &mut |text: &str| said.extend(text.starts_with("error").then(|| text.to_owned()));
-                let found = print(&arguments(line), &log, &mut out, || Ok(Arc::default()), note);
+                let found = print(&arguments(line), &log, &mut out, || Ok(Arc::default()), UNTOLD, note);
                 assert_eq!((found, said.len()), (exit, notes), "{line:?}: {said:?}");
             }
         }
@@ -222,7 +224,7 @@ fn following_goes_on_with_what_comes_in() {
     let reader = thread::spawn(move || {
         let line = arguments(&["t", "--follow", "--max", "3", "--format", "value"]);
         let mut out = Told(sender, Vec::new());
-        let exit = print(&line, &log, &mut out, || Ok(Arc::default()), &mut |_| {});
+        let exit = print(&line, &log, &mut out, || Ok(Arc::default()), UNTOLD, &mut |_| {});
         out.flush().unwrap();
         exit
     });
@@ -461,4 +463,23 @@ fn what_a_simulated_log_loses_or_can_not_read_for_a_while_is_told() {
     let (said, _) = simulate((1, 6), vec![Step::Records(vec![1]), Step::OutOfRange { wanted: 2, first: 0 }]);
     assert_eq!((said.exit, said.out.as_str()), (Exit::Fatal, "1\n"));
     assert_eq!(said.notes, ["error: t/0 has no offset 2 any more: it has 0 up to 10"]);
+}
+
+#[test]
+fn gaps_are_told_to_be_no_records() {
+    let steps =
+        vec![Step::Records(vec![2, 5]), Step::Nothing { position: Some(6) }, Step::Nothing { position: Some(8) }];
+    let log = SimulatedLog { bounds: (0, 8), steps: Arc::new(Mutex::new(steps)), starts: Mutex::default() };
+    let told = RefCell::new(Vec::new());
+    let progress = |stand: &Stand<'_>| {
+        assert_eq!((stand.what, stand.unit, stand.picked), ("reading t", Unit::Records, None));
+        told.borrow_mut().push((stand.done, stand.total));
+    };
+    let listen = || Ok(Arc::default());
+    print(&arguments(&["t"]), &log, &mut Vec::new(), listen, &progress, &mut |_| {});
+    let mut told = told.into_inner();
+    told.dedup();
+    // With the first record 3 of 8 offsets are passed, with the second 6; then there is no more.
+    let at_most = [(0, 8), (1, 6), (2, 4), (2, 2)].map(|(done, total)| (done, Total::AtMost(total)));
+    assert_eq!(told, at_most);
 }

@@ -25,13 +25,13 @@ pub(crate) struct Arguments {
     originals: bool,
     /// Write the lines to this new file, and what was written to standard output.
     #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// Write values that are JSON as JSON and not as strings, where they read back to the same bytes.
     #[arg(long, conflicts_with = "originals")]
     json_values: bool,
     /// Say what was written as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What was written.
@@ -125,7 +125,7 @@ fn write(
             Err(error) => ControlFlow::Break(error),
         }
     };
-    let visited = visit(desk.log, topics, selection, &mut append, desk.stop, note)?;
+    let visited = visit(&desk.site(), topics, selection, &mut append, note)?;
     all_seen(visited.ended)?;
     note_unsure(&visited.tally, &mut safe(note));
     if let Some((place, why)) = first {

@@ -1,9 +1,8 @@
 //! `pointsman dead-letter replay` and `discard`: deals with what failed.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Row, Table};
 use serde::Serialize;
@@ -16,9 +15,6 @@ use crate::dead_letter::{
     Edit, Handling, HandlingLine, Left, Order, Outcome, PartitionRule, Replay, Report, ReportLine, Signature, Target,
     Timestamp, Verb, counted, handle,
 };
-
-/// How often a person is told how far it has come.
-const PROGRESS: Duration = Duration::from_secs(5);
 
 /// Send the records that became dead letters on their way once more, each once, however often this is interrupted and run
 /// again.
@@ -52,7 +48,7 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "TIMES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..), help_heading = "What becomes of them")]
     max_replays: u32,
     #[command(flatten)]
-    how: How,
+    pub(super) how: How,
 }
 
 /// Strike dead letters off: `ls` does not list them any more, and nothing else becomes of them.
@@ -61,12 +57,12 @@ pub(crate) struct DiscardArguments {
     #[command(flatten)]
     pub(super) choice: Chosen,
     #[command(flatten)]
-    how: How,
+    pub(super) how: How,
 }
 
 /// How it is done.
 #[derive(Debug, clap::Args)]
-struct How {
+pub(super) struct How {
     /// Say what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
@@ -87,7 +83,7 @@ struct How {
     limit: u64,
     /// Print a JSON object for each letter, a line each, and one that sums them up.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -179,7 +175,7 @@ fn print(
         ..Order::new(verb, Signature::of(&how.by))
     };
     let site = desk.site();
-    let mut screen = Screen { how, out, shown: Vec::new(), seen: 0, told: Instant::now(), failed: None };
+    let mut screen = Screen { how, out, shown: Vec::new(), seen: 0, failed: None };
     let mut report = Report::default();
     let ended = handle(&site, &topics, &selection, &order, &mut report, &mut |handling| screen.see(handling), note);
     screen.end(&report, desk)?;
@@ -196,7 +192,6 @@ struct Screen<'a> {
     /// The first letters of a dry run.
     shown: Vec<Handling>,
     seen: u64,
-    told: Instant,
     /// Why no more can be printed. It does not end the run.
     failed: Option<io::Error>,
 }
@@ -213,10 +208,6 @@ impl Screen<'_> {
             }
         } else if self.how.dry_run && (self.shown.len() as u64) < self.how.limit {
             self.shown.push(handling.clone());
-        }
-        if self.told.elapsed() >= PROGRESS && io::stderr().is_terminal() {
-            self.told = Instant::now();
-            crate::cli::complain(&format!("{} so far", counted(self.seen, "letter")));
         }
     }
 

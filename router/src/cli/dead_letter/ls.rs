@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     all: bool,
     /// Print them as one JSON object.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn print(

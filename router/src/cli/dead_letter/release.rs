@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     by: String,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Serialize)]
@@ -61,7 +61,7 @@ pub(super) fn print(
         Some(name) => vec![find_route(desk.plan, name)?],
         None => desk.plan.routes.iter().collect(),
     };
-    let mut held = held_keys(desk.log, desk.plan, routes.into_iter(), desk.stop, note)?;
+    let mut held = held_keys(desk.log, desk.plan, routes.into_iter(), desk.stop, desk.progress, note)?;
     if !arguments.keys.is_empty() {
         held.retain(|held| arguments.keys.iter().any(|key| key.as_bytes() == held.key));
         let is_held = |key: &&String| held.iter().any(|held| held.key == key.as_bytes());

@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     topic: Option<String>,
     /// Print it as one JSON object.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn print(

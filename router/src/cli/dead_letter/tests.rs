@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::dead_letter::tests::{T0, log_of, sample, write};
+use crate::progress::UNTOLD;
 use crate::record_text::parse_line;
 
 const CONFIG: &str = r#"
@@ -62,7 +63,7 @@ struct Said {
 
 fn run(log: &EmbeddedLog, line: &[&str], width: Option<u16>, stopped: bool) -> Said {
     let (plan, _) = pointsman_config::compile(CONFIG, "config.toml", &|_: &str| None).unwrap();
-    let desk = Desk { plan: &plan, log, clock: &|| T0 + 3_600_000, width, stop: &|| stopped };
+    let desk = Desk { plan: &plan, log, clock: &|| T0 + 3_600_000, width, stop: &|| stopped, progress: UNTOLD };
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let exit = print(&command(line).unwrap(), &desk, &mut out, &mut |text| notes.push(text.to_owned()));
     Said { exit, out: String::from_utf8(out).unwrap(), notes }

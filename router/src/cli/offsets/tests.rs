@@ -12,6 +12,7 @@ use pointsman_embedded::EmbeddedLog;
 
 use super::*;
 use crate::dead_letter::tests::{T0, log_of, write};
+use crate::progress::{Stand, Total, UNTOLD, Unit};
 use crate::record_text::RecordLine;
 
 const CONFIG: &str = r#"
@@ -44,7 +45,7 @@ fn run(log: &EmbeddedLog, line: &str) -> String {
         Err(error) => return error.to_string(),
     };
     let (plan, _) = pointsman_config::compile(CONFIG, "config.toml", &|_: &str| None).unwrap();
-    let said = match reset(&arguments, &plan, log, &|| false) {
+    let said = match reset(&arguments, &plan, log, &|| false, UNTOLD) {
         Ok(answer) => answer,
         Err(failed) => format!("{failed}\n{:?}", failed.exit()),
     };
@@ -116,4 +117,21 @@ fn what_can_not_be_meant_is_refused() {
     ] {
         assert_snapshot!(name, run(&log, line));
     }
+}
+
+#[test]
+fn it_is_told_how_many_parked_records_are_looked_through() {
+    let (_folder, log) = sample();
+    let (plan, _) = pointsman_config::compile(CONFIG, "config.toml", &|_: &str| None).unwrap();
+    let wish =
+        Wish { topic: Some("orders.v1".into()), partitions: vec![0], to: Whence::Earliest, parked: Some(Parked::Keep) };
+    let told = std::cell::RefCell::new(Vec::new());
+    let progress = |stand: &Stand<'_>| {
+        assert_eq!((stand.what, stand.unit), (&*format!("reading {RETRY}/0"), Unit::Records));
+        told.borrow_mut().push((stand.done, stand.total));
+    };
+    let route = find_route(&plan, "orders").unwrap();
+    offsets::plan(&log, &plan, route, &wish, &|| false, &progress, &mut |_| {}).unwrap();
+    let told = told.into_inner();
+    assert_eq!((told[0], told[told.len() - 1]), ((0, Total::AtMost(3)), (3, Total::AtMost(3))), "{told:?}");
 }

@@ -8,8 +8,9 @@ use pointsman_wasm::PluginSpec;
 use serde::Serialize;
 
 use super::samples::{SampleArguments, Samples, told};
+use crate::cli::progress::{Says, Shown};
 use crate::cli::table::{table, width};
-use crate::cli::{Exit, complain, complain_of, say};
+use crate::cli::{Exit, complain_of, json, say};
 use crate::plugin_bench::{self, Calls, Figures, Quartiles, Trouble};
 use crate::topology;
 
@@ -42,7 +43,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
 }
 
 fn bench(arguments: &Arguments) -> Result<Exit, Exit> {
-    let Arguments { samples, seconds, json } = arguments;
+    let Arguments { samples, seconds, json: is_json } = arguments;
     let Samples { events, config } = told(samples.read())?;
     let component = samples.component()?;
     let name = component.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy());
@@ -54,30 +55,28 @@ fn bench(arguments: &Arguments) -> Result<Exit, Exit> {
         limits: topology::limits(&PluginLimits::default()),
         grants: samples.grants.clone(),
     };
-    let figures = plugin_bench::measure(&spec, &events, Duration::from_secs_f64(*seconds)).map_err(|error| {
+    let shown = Shown::new(if *is_json { Says::Json } else { Says::Nothing });
+    let measured = plugin_bench::measure(&spec, &events, Duration::from_secs_f64(*seconds), &|stand| shown.tell(stand));
+    drop(shown);
+    let figures = measured.map_err(|error| {
         complain_of(&error);
         if matches!(error, Trouble::Samples(_)) { Exit::Configuration } else { Exit::NotStarted }
     })?;
-    if *json {
-        say(&json_text(&figures, events.len())?);
-    } else {
-        say(&text(&figures, events.len(), width()));
+    let exit = if figures.calls.iter().any(|calls| calls.failure.is_some()) { Exit::No } else { Exit::Fine };
+    if *is_json {
+        return Ok(json::answer(&Answer { samples: events.len(), figures: &figures }, exit));
     }
-    Ok(if figures.calls.iter().any(|calls| calls.failure.is_some()) { Exit::No } else { Exit::Fine })
+    say(&text(&figures, events.len(), width()));
+    Ok(exit)
 }
 
-fn json_text(figures: &Figures, samples: usize) -> Result<String, Exit> {
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        /// Events of the samples.
-        samples: usize,
-        #[serde(flatten)]
-        figures: &'a Figures,
-    }
-    serde_json::to_string_pretty(&Answer { samples, figures }).map_err(|error| {
-        complain(&format!("error: can't write the figures as JSON: {error}"));
-        Exit::Fatal
-    })
+/// What was measured.
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// Events of the samples.
+    samples: usize,
+    #[serde(flatten)]
+    figures: &'a Figures,
 }
 
 fn text(figures: &Figures, samples: usize, width: Option<u16>) -> String {
@@ -191,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_json_has_what_a_program_needs() {
-        let json: serde_json::Value = serde_json::from_str(&json_text(&figures(), 12).unwrap()).unwrap();
+        let json = serde_json::to_value(Answer { samples: 12, figures: &figures() }).unwrap();
         assert_eq!((&json["samples"], &json["bytes"]), (&12.into(), &64_001.into()));
         assert_eq!(json["calls"][0]["event_ns"]["median"], 2700.0);
         assert_eq!(json["calls"][2]["failure"]["event"], 3);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::printable;
 use crate::cli::table::{table, width};
-use crate::cli::{Exit, complain, complain_of, say};
+use crate::cli::{Exit, complain, complain_of, json, say};
 use crate::topology;
 
 /// Show what a component is: the door it exports, its size and digest, and for each import what a plugin finds there.
@@ -37,24 +37,20 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
             return if matches!(reason, LoadErrorReason::Read(_)) { Exit::Configuration } else { Exit::No };
         }
     };
+    let exit = if answer.loadable { Exit::Fine } else { Exit::No };
     if arguments.json {
-        match serde_json::to_string_pretty(&answer) {
-            Ok(text) => say(&text),
-            Err(error) => {
-                complain(&format!("error: can't write the answer as JSON: {error}"));
-                return Exit::Fatal;
-            }
-        }
-    } else {
-        say(&answer.text(width()));
+        return json::answer(&answer, exit);
     }
-    if answer.loadable { Exit::Fine } else { Exit::No }
+    say(&answer.text(width()));
+    exit
 }
 
 /// What is told of a component.
 #[derive(Debug, Serialize)]
 struct Answer {
+    /// The component, as it was named.
     file: String,
+    /// Digest of the file, as a configuration's `sha256` has it.
     sha256: String,
     /// Size of the file.
     bytes: usize,
@@ -64,6 +60,7 @@ struct Answer {
     exports: Option<String>,
     /// Linear memory of an instance from the start.
     memory_bytes: u64,
+    /// In the order of the file.
     imports: Vec<Import>,
     /// Whether this router can load it, as far as can be told without running it.
     loadable: bool,
@@ -71,6 +68,7 @@ struct Answer {
 
 #[derive(Debug, Serialize)]
 struct Import {
+    /// The interface, with its version.
     name: String,
     /// `contract`, `stand-in`, `denied` or `missing`.
     provided: &'static str,

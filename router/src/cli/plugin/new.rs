@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::cli::{Exit, complain_of, say};
+use serde::Serialize;
+
+use crate::cli::{Exit, complain_of, json, say};
 use crate::plugin_build::Language;
 use crate::plugin_new::{self, NewError};
 
@@ -14,6 +16,18 @@ pub(crate) struct Arguments {
     lang: Chosen,
     /// Its name, and that of its folder, which is made in the current one.
     name: String,
+    /// Print what was made as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was made.
+#[derive(Serialize)]
+struct Answer {
+    /// The folder of the plugin.
+    folder: String,
+    /// As --lang has it.
+    language: &'static str,
 }
 
 /// A language that there is an SDK for.
@@ -37,6 +51,9 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
         Chosen::C => Language::C,
     };
     match plugin_new::create(Path::new(""), &arguments.name, language) {
+        Ok(folder) if arguments.json => {
+            json::answer(&Answer { folder: folder.display().to_string(), language: language.name() }, Exit::Fine)
+        }
         Ok(folder) => {
             let folder = folder.display();
             say(&format!("{folder} is made; `pointsman plugin test {folder}` builds and tests it"));

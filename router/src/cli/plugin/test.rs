@@ -11,7 +11,7 @@ use pointsman_wasm::{PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugin
 use serde::Serialize;
 
 use super::samples::{self, SampleArguments, Samples, numbered, told};
-use crate::cli::{Exit, complain, complain_of, say};
+use crate::cli::{Exit, complain, complain_of, json, say};
 use crate::plugin_test;
 use crate::topology::{self, StartError};
 
@@ -40,7 +40,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Exit {
 }
 
 fn test(arguments: &Arguments) -> Result<Exit, Exit> {
-    let Arguments { samples, bless, json } = arguments;
+    let Arguments { samples, bless, json: is_json } = arguments;
     // The samples first: to build takes longer.
     let Samples { events, config } = told(samples.read())?;
     let expected = told(Expected::read(samples.folder().join("verdicts.jsonl"), *bless))?;
@@ -50,8 +50,8 @@ fn test(arguments: &Arguments) -> Result<Exit, Exit> {
         Exit::NotStarted
     })?;
     Ok(match plugin_test::judge(&mut worker, &events, NOW_MS) {
-        Ok(said) if *bless => expected.bless(&said),
-        Ok(said) => expected.compare(said).conclude(*json),
+        Ok(said) if *bless => expected.bless(&said, *is_json),
+        Ok(said) => expected.compare(said).conclude(*is_json),
         Err(trouble) => {
             complain(&format!("error: {trouble}"));
             Exit::No
@@ -99,13 +99,17 @@ impl Expected {
         Ok(Self { file, verdicts })
     }
 
-    fn bless(&self, said: &[String]) -> Exit {
+    fn bless(&self, said: &[String], is_json: bool) -> Exit {
         let text: String = said.iter().map(|line| format!("{line}\n")).collect();
         if let Err(error) = fs::write(&self.file, text) {
             complain(&format!("error: can't write {}: {error}", self.file.display()));
             return Exit::NotStarted;
         }
-        say(&format!("{} verdicts written to {}", said.len(), self.file.display()));
+        let file = self.file.display().to_string();
+        if is_json {
+            return json::answer(&Blessed { blessed: said.len(), file }, Exit::Fine);
+        }
+        say(&format!("{} verdicts written to {file}", said.len()));
         Exit::Fine
     }
 
@@ -125,11 +129,23 @@ impl Expected {
     }
 }
 
+/// What was written, with --bless.
+#[derive(Debug, Serialize)]
+struct Blessed {
+    /// How many verdicts.
+    blessed: usize,
+    /// Where they are.
+    file: String,
+}
+
 /// What came of the comparison.
 #[derive(Debug, Serialize)]
 struct Results {
+    /// Events whose verdict is the expected one.
     passed: usize,
+    /// All others, and verdicts that are expected of no event.
     failed: usize,
+    /// Of each that failed.
     mismatches: Vec<Mismatch>,
 }
 
@@ -144,24 +160,18 @@ struct Mismatch {
 }
 
 impl Results {
-    fn conclude(&self, json: bool) -> Exit {
-        if json {
-            match serde_json::to_string_pretty(self) {
-                Ok(text) => say(&text),
-                Err(error) => {
-                    complain(&format!("error: can't write the results as JSON: {error}"));
-                    return Exit::Fatal;
-                }
-            }
-        } else {
-            for Mismatch { event, expected, got } in &self.mismatches {
-                say(&format!("event {event}"));
-                say(&format!("  expected  {}", expected.as_deref().unwrap_or("nothing: there is no line for it")));
-                say(&format!("  got       {}", got.as_deref().unwrap_or("nothing: there is no such event")));
-            }
-            say(&format!("{} passed, {} failed", self.passed, self.failed));
+    fn conclude(&self, is_json: bool) -> Exit {
+        let exit = if self.failed == 0 { Exit::Fine } else { Exit::No };
+        if is_json {
+            return json::answer(self, exit);
         }
-        if self.failed == 0 { Exit::Fine } else { Exit::No }
+        for Mismatch { event, expected, got } in &self.mismatches {
+            say(&format!("event {event}"));
+            say(&format!("  expected  {}", expected.as_deref().unwrap_or("nothing: there is no line for it")));
+            say(&format!("  got       {}", got.as_deref().unwrap_or("nothing: there is no such event")));
+        }
+        say(&format!("{} passed, {} failed", self.passed, self.failed));
+        exit
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is given is written, to the embedded log; what is not, is told.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
@@ -15,8 +16,13 @@ use tempfile::TempDir;
 
 use super::input::{Input, InputError, Numbered, Overrides, Shape};
 use super::lines::{self, Line};
-use super::writing::{Failed, Written, write_all, write_to};
+use super::writing::{Failed, How, Written, write_all, write_to};
 use super::*;
+use crate::progress::{Total, UNTOLD};
+
+const fn how(skip_bad: bool, interrupts: &Interrupts) -> How<'_> {
+    How { skip_bad, what: "writing", interrupts, progress: UNTOLD }
+}
 
 /// A command line.
 #[derive(clap::Parser)]
@@ -213,7 +219,7 @@ fn a_record_that_is_too_large_is_refused_by_its_line() {
     let input = format!("{{\"value\":1}}\n\n{{\"value\":\"{}\"}}\n", "x".repeat(101));
     let input =
         Input::new(Box::leak(input.into_boxed_str()).as_bytes(), Shape::JsonLines, Overrides::default(), 1 << 20);
-    let written = write_all(&log, "t", input, false, &Interrupts::default(), &mut |_| {}).unwrap();
+    let written = write_all(&log, "t", input, how(false, &Interrupts::default()), &mut |_| {}).unwrap();
     assert_eq!((written.written, written.unacknowledged), (1, 0));
     let failed = written.failed.unwrap();
     assert_eq!(failed.exit(), Exit::No);
@@ -259,9 +265,16 @@ fn numbered(count: u64) -> impl Iterator<Item = Result<Numbered, InputError>> + 
 fn a_full_sink_is_waited_for() {
     let place = Place::with_topic("t", 1);
     let log = open(&place.path("data"), Options { sink_queue_bytes: 2000, ..Options::default() });
-    let written = write_all(&log, "t", numbered(500), false, &Interrupts::default(), &mut |_| {}).unwrap();
+    let told = RefCell::new(Vec::new());
+    let progress = |stand: &Stand<'_>| told.borrow_mut().push((stand.done, stand.total));
+    let interrupts = Interrupts::default();
+    let how = How { progress: &progress, ..how(false, &interrupts) };
+    let written = write_all(&log, "t", numbered(500), how, &mut |_| {}).unwrap();
     assert!(written.failed.is_none());
     assert_eq!(written.written, 500);
+    let told = told.into_inner();
+    assert!(told.len() > 10, "it is told as the sink takes them: {told:?}");
+    assert!(told.is_sorted_by_key(|(done, _)| *done) && told.last() == Some(&(500, Total::Unknown)), "{told:?}");
     let values: Vec<String> = lines_of(&log, "t").into_iter().map(|(_, line)| line).collect();
     assert_eq!(values.len(), 500);
     assert!(values.iter().zip(1..).all(|(line, number)| line.ends_with(&format!("\"value\":\"{number}\"}}"))));
@@ -317,7 +330,7 @@ impl Sink for SimulatedSink {
 }
 
 fn write_simulated(sink: SimulatedSink, count: u64, interrupts: u32) -> Written {
-    write_to(Box::new(sink), numbered(count), false, &Interrupts::simulated(interrupts), &mut |_| {}).unwrap()
+    write_to(Box::new(sink), numbered(count), how(false, &Interrupts::simulated(interrupts)), &mut |_| {}).unwrap()
 }
 
 #[test]
@@ -405,7 +418,8 @@ fn an_input_that_can_not_be_read_ends_it() {
         }
     }
     let input = Input::new(BufReader::new(Broken), Shape::JsonLines, Overrides::default(), 100);
-    let written = write_to(Box::new(SimulatedSink::new()), input, true, &Interrupts::default(), &mut |_| {}).unwrap();
+    let written =
+        write_to(Box::new(SimulatedSink::new()), input, how(true, &Interrupts::default()), &mut |_| {}).unwrap();
     let failed = written.failed.unwrap();
     assert_eq!((failed.to_string().as_str(), failed.exit()), ("can't read the input: simulated", Exit::Fatal));
 }
@@ -448,7 +462,7 @@ fn together(place: &Place, values: usize, bad: bool, interrupts: &Interrupts) ->
 fn written_together(place: &Place, text: String, interrupts: &Interrupts) -> Written {
     let log = open(&place.path("data"), Options { sink_queue_bytes: 3 * (100 + 128), ..Options::default() });
     let input = Input::new(Box::new(std::io::Cursor::new(text)), Shape::JsonLines, Overrides::default(), 1 << 20);
-    write_together(&log, "t", "id".into(), input, false, interrupts, &mut |_| {}).unwrap()
+    write_together(&log, "t", "id".into(), input, how(false, interrupts), &mut |_| {}).unwrap()
 }
 
 #[test]

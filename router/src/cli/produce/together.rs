@@ -10,8 +10,7 @@ use pointsman_core::delivery::TopicId;
 use pointsman_core::port::{DeliveryError, Log, LogError, Token, TransactionError, Transactions, WriterPlan};
 
 use super::input::{InputError, Numbered};
-use super::writing::{Failed, LOOK_ANYWAY, Written, read_ahead};
-use crate::cli::interrupt::Interrupts;
+use super::writing::{Failed, How, LOOK_ANYWAY, Written, read_ahead};
 
 /// What a record is counted as on top of its bytes: a log may need so much for it, and so do we.
 const OVERHEAD: usize = 128;
@@ -26,8 +25,7 @@ pub(super) fn write_together(
     topic: &str,
     id: Arc<str>,
     input: impl Iterator<Item = Result<Numbered, InputError>> + Send + 'static,
-    skip_bad: bool,
-    interrupts: &Interrupts,
+    how: How<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Written, LogError> {
     let mut writer = log.transactional(WriterPlan::new(id, vec![Arc::from(topic)])).map_err(|error| {
@@ -35,10 +33,10 @@ pub(super) fn write_together(
         LogError { what: format!("can't write transactions to {topic}"), code, message }
     })?;
     let received = read_ahead(input)?;
-    let mut gathering = Gathering { received, skip_bad, skipped: 0, next: None };
+    let mut gathering = Gathering { received, how, skipped: 0, next: None };
     let mut written = Written { transactions: Some(0), ..Written::default() };
     loop {
-        let gathered = gathering.gather(writer.capacity_bytes(), interrupts, note);
+        let gathered = gathering.gather(writer.capacity_bytes(), written.written, note);
         written.skipped = gathering.skipped;
         let (records, is_last) = match gathered {
             Ok(gathered) => gathered,
@@ -52,6 +50,7 @@ pub(super) fn write_together(
             match commit(&mut *writer, &records) {
                 Ok(()) => {
                     written.written += count;
+                    how.tell(written.written);
                     written.transactions = written.transactions.map(|transactions| transactions + 1);
                 }
                 Err(error) => {
@@ -87,31 +86,32 @@ fn commit(writer: &mut dyn Transactions, records: &[Numbered]) -> Result<(), Tra
     transaction.commit()
 }
 
-struct Gathering {
+struct Gathering<'a> {
     received: Receiver<Result<Numbered, InputError>>,
-    skip_bad: bool,
+    how: How<'a>,
     skipped: u64,
     /// The record that there was no room for.
     next: Option<Numbered>,
 }
 
-impl Gathering {
-    /// The records of the next transaction, and whether it is the last. An error ends the work; `None` is an interrupt.
+impl Gathering<'_> {
+    /// The records of the next transaction, and whether it is the last; `written` have been so before. An error ends the work; `None` is an interrupt.
     fn gather(
         &mut self,
         capacity_bytes: usize,
-        interrupts: &Interrupts,
+        written: u64,
         note: &mut dyn FnMut(&str),
     ) -> Result<(Vec<Numbered>, bool), Option<Failed>> {
         let mut bytes = 0;
         let mut records: Vec<Numbered> = Vec::new();
         loop {
-            if interrupts.any() {
+            self.how.tell(written);
+            if self.how.interrupts.any() {
                 return Err(None);
             }
             let numbered = match self.next.take().map(Ok).map_or_else(|| self.received.recv_timeout(LOOK_ANYWAY), Ok) {
                 Ok(Ok(numbered)) => numbered,
-                Ok(Err(error @ InputError::Line { .. })) if self.skip_bad => {
+                Ok(Err(error @ InputError::Line { .. })) if self.how.skip_bad => {
                     note(&format!("skipped: {error}"));
                     self.skipped += 1;
                     continue;

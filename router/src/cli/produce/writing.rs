@@ -17,6 +17,7 @@ use thiserror::Error;
 use super::input::{InputError, Numbered};
 use crate::cli::Exit;
 use crate::cli::interrupt::Interrupts;
+use crate::progress::{Progress, Stand, Total, Unit};
 
 /// Records that are read ahead of the sink: enough for it to write many at a time, and few enough to be held.
 const READ_AHEAD: usize = 256;
@@ -85,8 +86,29 @@ impl Failed {
     }
 }
 
+/// How records are written.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    /// Lines that are no records are told and passed over.
+    pub(super) skip_bad: bool,
+    /// What is done, as progress is told.
+    pub(super) what: &'a str,
+    /// Whether the user wants no more.
+    pub(super) interrupts: &'a Interrupts,
+    /// Who is told how many are written.
+    pub(super) progress: Progress<'a>,
+}
+
+impl How<'_> {
+    /// So many are written, of as many as the input has.
+    pub(super) fn tell(&self, written: u64) {
+        let stand = Stand { what: self.what, unit: Unit::Records, done: written, total: Total::Unknown, picked: None };
+        (self.progress)(&stand);
+    }
+}
+
 /// Writes `input` to `topic`, up to the first failure, and waits until the log has said of each record what became of it.
-/// With `skip_bad`, lines that are no records are told to `note` and passed over.
+/// What goes wrong on the way is a sentence for `note`.
 ///
 /// # Errors
 /// [`LogError`]: the sink can't be opened, or the system gives no thread.
@@ -94,28 +116,26 @@ pub(super) fn write_all(
     log: &dyn Log,
     topic: &str,
     input: impl Iterator<Item = Result<Numbered, InputError>> + Send + 'static,
-    skip_bad: bool,
-    interrupts: &Interrupts,
+    how: How<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Written, LogError> {
     let writer = thread::current();
     let waker: Waker = Arc::new(move || writer.unpark());
     let sink = log.sink(&[Arc::from(topic)], waker)?;
-    write_to(sink, input, skip_bad, interrupts, note)
+    write_to(sink, input, how, note)
 }
 
 /// The same, to a sink that wakes this thread.
 pub(super) fn write_to(
     sink: Box<dyn Sink>,
     input: impl Iterator<Item = Result<Numbered, InputError>> + Send + 'static,
-    skip_bad: bool,
-    interrupts: &Interrupts,
+    how: How<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Written, LogError> {
     let received = read_ahead(input)?;
     let mut writing = Writing {
         sink,
-        skip_bad,
+        how,
         waiting: None,
         outstanding: 0,
         written: 0,
@@ -123,7 +143,8 @@ pub(super) fn write_to(
         failed: None,
         progress: Instant::now(),
     };
-    writing.run(&received, interrupts, note);
+    writing.run(&received, note);
+    how.tell(writing.written);
     let Writing { written, skipped, outstanding, failed, .. } = writing;
     Ok(Written { written, skipped, unacknowledged: outstanding, transactions: None, failed })
 }
@@ -156,9 +177,9 @@ pub(super) fn read_ahead(
     Ok(received)
 }
 
-struct Writing {
+struct Writing<'a> {
     sink: Box<dyn Sink>,
-    skip_bad: bool,
+    how: How<'a>,
     /// The record that the sink had no room for.
     waiting: Option<Numbered>,
     /// Records that the sink has taken and not reported on.
@@ -181,16 +202,12 @@ enum Fed {
     Ended,
 }
 
-impl Writing {
-    fn run(
-        &mut self,
-        input: &Receiver<Result<Numbered, InputError>>,
-        interrupts: &Interrupts,
-        note: &mut dyn FnMut(&str),
-    ) {
+impl Writing<'_> {
+    fn run(&mut self, input: &Receiver<Result<Numbered, InputError>>, note: &mut dyn FnMut(&str)) {
         let mut fed = Fed::More;
-        while !interrupts.impatient() {
-            if interrupts.any() || self.failed.is_some() {
+        while !self.how.interrupts.impatient() {
+            self.how.tell(self.written);
+            if self.how.interrupts.any() || self.failed.is_some() {
                 self.waiting = None;
                 fed = Fed::Ended;
             }
@@ -221,7 +238,7 @@ impl Writing {
         for _ in 0..ROUND {
             let numbered = match self.waiting.take().map(Ok).map_or_else(|| input.try_recv(), Ok) {
                 Ok(Ok(numbered)) => numbered,
-                Ok(Err(error @ InputError::Line { .. })) if self.skip_bad => {
+                Ok(Err(error @ InputError::Line { .. })) if self.how.skip_bad => {
                     note(&format!("skipped: {error}"));
                     self.skipped += 1;
                     continue;

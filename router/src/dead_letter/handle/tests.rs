@@ -14,6 +14,7 @@ use self::mortal::{Mortal, Strike};
 use super::*;
 use crate::dead_letter::tests::{MINUTE, T0, letter, log_of, never, provenance, sample, topics, write};
 use crate::dead_letter::{PartitionRule, Timestamp, history};
+use crate::progress::{Stand, Total, UNTOLD};
 use crate::reading::{Merge, Seen, Span};
 
 mod mortal;
@@ -56,7 +57,7 @@ struct Ran {
 fn run(log: &dyn Log, letters: &[Topic], selection: &Selection, order: &Order, stop: &dyn Fn() -> bool) -> Ran {
     let (mut report, mut seen, mut notes) = (Report::default(), Vec::new(), Vec::new());
     let (plan, now_ms) = (plan(), || T0 + 60 * MINUTE);
-    let site = Site { log, plan: &plan, now_ms: &now_ms, stop };
+    let site = Site { log, plan: &plan, now_ms: &now_ms, stop, progress: UNTOLD };
     let mut see = |handling: &Handling| seen.push(handling.clone());
     let ended = handle(&site, letters, selection, order, &mut report, &mut see, &mut |text| notes.push(text.into()));
     Ran { ended, report, seen, notes }
@@ -171,7 +172,7 @@ fn what_was_done_is_not_done_again_and_stands_in_the_audit_topic() {
 
     let place: Place = "dead/1/0".parse().unwrap();
     let found = crate::dead_letter::find(&log, place.clone(), &never, &mut |_| {}).unwrap();
-    let told = history(&log, &topics(&log)[0], &found.letter(), &never, &mut |_| {}).unwrap();
+    let told = history(&log, &topics(&log)[0], &found.letter(), &never, UNTOLD, &mut |_| {}).unwrap();
     let [AuditRecord { letter, action, to, replays, by, at, run, edits, .. }] = told.as_slice() else {
         panic!("{told:?}")
     };
@@ -374,6 +375,34 @@ fn a_topic_that_would_not_keep_the_account_is_refused() {
         error.contains("as long as the letters are kept") && error.contains("retention.ms=315360000000"),
         "{error}"
     );
+}
+
+#[test]
+fn a_run_tells_what_it_is_at_and_how_many_are_meant() {
+    let (_folder, log) = sample();
+    let (plan, now_ms, told) = (plan(), || T0 + 60 * MINUTE, RefCell::new(Vec::<(String, u64, Total)>::new()));
+    let progress = |stand: &Stand<'_>| told.borrow_mut().push((stand.what.to_owned(), stand.done, stand.total));
+    let run = |order: &Order| {
+        let site = Site { log: &log, plan: &plan, now_ms: &now_ms, stop: &never, progress: &progress };
+        let mut report = Report::default();
+        let selection = Selection::default();
+        handle(&site, &topics(&log), &selection, order, &mut report, &mut |_| {}, &mut |_| {}).unwrap();
+        let mut told = told.take();
+        // The last of each piece of work.
+        told.reverse();
+        told.dedup_by(|one, other| one.0 == other.0);
+        told.reverse();
+        (report.read, told)
+    };
+    let last = |what: &str, done: u64| (what.to_owned(), done, Total::AtMost(done));
+    let dry = Order { dry_run: true, ..order(Verb::Discard) };
+    let (read, told) = run(&dry);
+    assert_eq!(told, [last("reading what was handled", 0), last("looking through dead", read)]);
+    let (read, told) = run(&order(Verb::Discard));
+    assert_eq!(told, [last("reading what was handled", 0), last("discarding from dead", read)]);
+    // Now the account has a record of each, which is read first.
+    let (read, told) = run(&order(to_source()));
+    assert_eq!(told, [last("reading what was handled", read), last("replaying from dead", read)]);
 }
 
 #[test]
