@@ -14,7 +14,8 @@ use pointsman_core::parked::{Edition, KeyHash, Original};
 use pointsman_core::policy::History;
 use pointsman_core::port::DeliveryError;
 
-use super::{Again, Lane, Outbox, Resume, Unit, Which, instant_of};
+use super::resting::instant_of;
+use super::{Again, Lane, Outbox, Resume, Unit, Which};
 use crate::judge::{Course, Ruling};
 use crate::parking::Parking;
 use crate::shared::{Grant, Now};
