@@ -17,13 +17,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota};
 use pointsman_config::plan::TracesPlan;
 use pointsman_core::delivery::TopicId;
 use pointsman_core::event::Event;
 use pointsman_core::record::TopicPartition;
+use smallvec::SmallVec;
 use twox_hash::xxhash3_128::Hasher;
 
 use crate::counters::{Counters, Fate};
@@ -36,6 +37,11 @@ mod spans;
 mod tests;
 
 pub(crate) use export::{Exporting, start};
+
+/// Lanes hand over what they have when there are so many records, ...
+const RIPE_RECORDS: usize = 64;
+/// ... or when the first is so old.
+const RIPE_AGE: Duration = Duration::from_millis(100);
 
 /// Links of one span, as many as OpenTelemetry takes by default.
 pub(crate) const LINKS_MAX: usize = 128;
@@ -64,7 +70,8 @@ pub(crate) struct Place {
 pub(crate) struct RecordTrace {
     pub(crate) place: Place,
     pub(crate) span: SpanId,
-    pub(crate) origin: TopicPartition,
+    /// Where it came from, if that is not the lane's source partition.
+    pub(crate) elsewhere: Option<TopicPartition>,
     pub(crate) offset: i64,
     pub(crate) attempt: u32,
     /// When it was fetched.
@@ -72,8 +79,8 @@ pub(crate) struct RecordTrace {
     /// The span of the batch that it was judged in last.
     pub(crate) batch: (TraceId, SpanId),
     /// Of all its runs.
-    pub(crate) stages: Arc<[StageTime]>,
-    pub(crate) sends: Vec<Send>,
+    pub(crate) stages: SmallVec<[StageTime; 2]>,
+    pub(crate) sends: SmallVec<[Send; 1]>,
     pub(crate) failure: Option<Failed>,
 }
 
@@ -125,17 +132,28 @@ pub(crate) struct BatchTrace {
 }
 
 /// What a lane hands over.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Parcel {
     /// The route, by its index.
     pub(crate) route: usize,
+    /// The lane's source partition.
+    pub(crate) source: TopicPartition,
     pub(crate) batches: Vec<BatchTrace>,
     pub(crate) records: Vec<Ended>,
 }
 
 impl Parcel {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.batches.is_empty() && self.records.is_empty()
+    /// Nothing yet.
+    pub(crate) const fn new(route: usize, source: TopicPartition) -> Self {
+        Self { route, source, batches: Vec::new(), records: Vec::new() }
+    }
+
+    /// Whether it is to be handed over: to wake who takes it costs more than what is in it, as long as that is little.
+    pub(crate) fn is_ripe(&self, now: Instant) -> bool {
+        let first = self.batches.first().map(|batch| batch.ended);
+        let first = self.records.first().map(|record| record.at).into_iter().chain(first).min();
+        self.records.len() >= RIPE_RECORDS
+            || first.is_some_and(|first| now.saturating_duration_since(first) >= RIPE_AGE)
     }
 
     /// How many spans it makes.
@@ -183,6 +201,9 @@ impl Tracer {
     /// Hands over what is to be sent. What can't be taken now is lost.
     pub(crate) fn hand_over(&self, parcel: Parcel) {
         let spans = parcel.spans();
+        if spans == 0 {
+            return;
+        }
         if self.parcels.try_send(parcel).is_err() {
             self.counters.traces.lost.fetch_add(spans, Ordering::Relaxed);
         }

@@ -9,6 +9,7 @@ use pointsman_core::event::Event;
 use pointsman_core::failure::Failure;
 use pointsman_core::record::{Headers, OwnedHeader, TopicPartition};
 use slab::Slab;
+use smallvec::SmallVec;
 use tracing::span::EnteredSpan;
 use tracing::{Span, info_span};
 
@@ -28,7 +29,7 @@ pub(super) struct Traces {
     open: Slab<Box<RecordTrace>>,
     /// The last time that is known: to read a clock for each record would cost more than all else that is noted of it.
     at: Instant,
-    /// To be handed over at the end of the turn.
+    /// To be handed over.
     parcel: Parcel,
 }
 
@@ -45,19 +46,31 @@ pub(super) struct Chosen {
 
 /// What is told of a record and is not known any more when it has its fate.
 struct Noted {
-    origin: TopicPartition,
+    elsewhere: Option<TopicPartition>,
     offset: i64,
     attempt: u32,
 }
 
 impl Traces {
     pub(super) fn new(tracer: Arc<Tracer>, source: &TopicPartition, route: usize, now: Instant) -> Self {
-        let parcel = Parcel { route, ..Parcel::default() };
+        let parcel = Parcel::new(route, source.clone());
         Self { tracer, seed: traces::seed(source), open: Slab::new(), at: now, parcel }
+    }
+
+    fn hand_over(&mut self) {
+        let next = Parcel::new(self.parcel.route, self.parcel.source.clone());
+        self.tracer.hand_over(std::mem::replace(&mut self.parcel, next));
     }
 
     fn record(&mut self, place: NonZeroU32) -> Option<&mut RecordTrace> {
         self.open.get_mut(place.get() as usize - 1).map(|record| &mut **record)
+    }
+}
+
+/// What the lane has left when it ends.
+impl Drop for Traces {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }
 
@@ -97,12 +110,9 @@ impl Lane {
                 continue;
             }
             let source = &self.source.partition;
-            let origin = if *source.topic == *record.topic && source.partition == record.partition {
-                source.clone()
-            } else {
-                TopicPartition::new(record.topic, record.partition)
-            };
-            chosen.push((index, place, Noted { origin, offset: record.offset, attempt: record.attempt }));
+            let is_ours = *source.topic == *record.topic && source.partition == record.partition;
+            let elsewhere = (!is_ours).then(|| TopicPartition::new(record.topic, record.partition));
+            chosen.push((index, place, Noted { elsewhere, offset: record.offset, attempt: record.attempt }));
         }
         (!chosen.is_empty()).then(|| Chosen {
             trace: TraceId::new(fastrand::u128(..)),
@@ -141,7 +151,6 @@ impl Lane {
     pub(super) fn note_judged(&mut self, units: &[Unit], chosen: Option<Chosen>) {
         let Some(Chosen { trace, span: batch, begun, records, stages }) = chosen else { return };
         let ended = Instant::now();
-        let stages: Arc<[StageTime]> = stages.into();
         let mut links = Vec::new();
         for (index, place, noted) in records {
             let Some(unit) = units.get(index).copied() else { break };
@@ -156,13 +165,13 @@ impl Lane {
                 let at = traces.open.insert(Box::new(RecordTrace {
                     place,
                     span: SpanId::new(fastrand::u64(..)),
-                    origin: noted.origin,
+                    elsewhere: noted.elsewhere,
                     offset: noted.offset,
                     attempt: noted.attempt,
                     begun: fetched.unwrap_or(begun),
                     batch: (trace, batch),
-                    stages: Arc::default(),
-                    sends: Vec::new(),
+                    stages: SmallVec::new(),
+                    sends: SmallVec::new(),
                     failure: None,
                 }));
                 // There are no more than records in flight.
@@ -172,10 +181,7 @@ impl Lane {
             record.attempt = noted.attempt;
             record.batch = (trace, batch);
             record.failure = None;
-            record.stages = match &*record.stages {
-                [] => Arc::clone(&stages),
-                before => before.iter().chain(&*stages).copied().collect(),
-            };
+            record.stages.extend_from_slice(&stages);
             if links.len() < LINKS_MAX {
                 links.push((record.place.trace, record.span));
             }
@@ -261,10 +267,9 @@ impl Lane {
     /// Hands over what is to be sent.
     pub(super) fn hand_over_traces(&mut self) {
         if let Some(traces) = self.traces.as_deref_mut()
-            && !traces.parcel.is_empty()
+            && traces.parcel.is_ripe(traces.at)
         {
-            let next = Parcel { route: traces.parcel.route, ..Parcel::default() };
-            traces.tracer.hand_over(std::mem::replace(&mut traces.parcel, next));
+            traces.hand_over();
         }
     }
 

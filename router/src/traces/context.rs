@@ -91,7 +91,7 @@ impl Parent {
         let (trace, span) = (hex(&first[3..35])?, hex(&first[36..52])?);
         let flags = hex(&first[53..])?;
         let span = u64::try_from(span).ok()?;
-        (trace != 0 && span != 0).then(|| Self { trace: TraceId(trace), span: SpanId(span), sampled: flags & 1 == 1 })
+        (trace != 0 && span != 0).then_some(Self { trace: TraceId(trace), span: SpanId(span), sampled: flags & 1 == 1 })
     }
 }
 

@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use pointsman_config::Plan;
 use pointsman_config::plan::{BrokerPlan, RoutePlan, StagePlan};
 use pointsman_core::delivery::TopicId;
+use pointsman_core::record::TopicPartition;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
@@ -102,7 +103,8 @@ impl Spans {
     pub(super) fn add(&mut self, parcel: Parcel, clocks: Clocks) {
         let Self { plan, templates, encoded, count } = self;
         let Some(route) = plan.routes.get(parcel.route) else { return };
-        let mut teller = Teller { plan, index: parcel.route, route, clocks, templates, encoded, count };
+        let source = &parcel.source;
+        let mut teller = Teller { plan, index: parcel.route, route, source, clocks, templates, encoded, count };
         parcel.batches.iter().for_each(|batch| teller.batch(batch));
         parcel.records.into_iter().for_each(|ended| teller.record(ended));
     }
@@ -120,6 +122,8 @@ struct Teller<'a> {
     /// Of the route.
     index: usize,
     route: &'a RoutePlan,
+    /// The lane's partition.
+    source: &'a TopicPartition,
     clocks: Clocks,
     templates: &'a mut Templates,
     encoded: &'a mut Vec<u8>,
@@ -172,11 +176,13 @@ impl Teller<'_> {
 
     /// A span for the record, and those in it.
     fn record(&mut self, Ended { record, fate, at }: Ended) {
-        let Self { plan, index, route, .. } = *self;
-        let RecordTrace { place, span: own, origin, offset, attempt, begun, batch, stages, sends, failure } = *record;
+        let Self { plan, index, route, source, .. } = *self;
+        let RecordTrace { place, span: own, elsewhere, offset, attempt, begun, batch, stages, sends, failure } =
+            *record;
+        let origin = elsewhere.as_ref().unwrap_or(source);
         let inner =
             |span: Span| Span { parent_span_id: own.bytes().to_vec(), trace_state: place.state.to_string(), ..span };
-        for StageTime { stage, begun, ended } in stages.iter().copied() {
+        for StageTime { stage, begun, ended } in stages {
             let span = inner(self.span(place.trace, SpanId::new(fastrand::u64(..)), (begun, ended)));
             let template = self.templates.stages.entry((index, stage)).or_insert_with(|| {
                 let attributes = vec![number("pointsman.stage", stage as i64)];

@@ -153,19 +153,23 @@ fn parcel(begun: Instant) -> Parcel {
     let record = RecordTrace {
         place: Place { trace: TraceId::new(0xa), parent: Some(SpanId::new(0xf)), state: "congo=t61rcWkgMzE".into() },
         span: SpanId::new(0xc),
-        origin: TopicPartition::new("orders.v1", 3),
+        elsewhere: None,
         offset: 5,
         attempt: 2,
         begun,
         batch,
-        stages: [StageTime { stage: 0, begun: after(1), ended: after(2) }].into(),
-        sends: [2, 3].map(|ms| Send { topic: TopicId(0), span: SpanId::new(0xd0 + ms), begun: after(ms) }).into(),
+        stages: [StageTime { stage: 0, begun: after(1), ended: after(2) }].into_iter().collect(),
+        sends: [2, 3]
+            .map(|ms| Send { topic: TopicId(0), span: SpanId::new(0xd0 + ms), begun: after(ms) })
+            .into_iter()
+            .collect(),
         failure: Some(Failed { class: "reject", code: "no-total".into(), message: "an order without a total".into() }),
     };
     let ended = Ended { record: Box::new(record), fate: Fate::DeadLettered, at: after(4) };
     let links = vec![(TraceId::new(0xa), SpanId::new(0xc))];
     let batch = BatchTrace { trace: batch.0, span: batch.1, begun: after(1), ended: after(2), records: 10, links };
-    Parcel { route: 0, batches: vec![batch], records: vec![ended] }
+    let source = TopicPartition::new("orders.v1", 3);
+    Parcel { batches: vec![batch], records: vec![ended], ..Parcel::new(0, source) }
 }
 
 /// A span in some lines.

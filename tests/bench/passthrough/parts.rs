@@ -190,8 +190,8 @@ pub(crate) fn delivery(extent: Extent) -> Part {
 pub(crate) fn telemetry(extent: Extent) -> Part {
     const UNTOLD: &str = "identity";
     const METRICS: &str = "metrics every second";
-    const TRACED: &str = "metrics, and 1 % traced";
-    const ALL_TRACED: &str = "metrics, and 10 % traced";
+    const TRACED: &str = "metrics and 1 % traced";
+    const ALL_TRACED: &str = "metrics and 10 % traced";
     let beside = |subject: Subject| Subject { baseline: Some(UNTOLD), ..subject };
     let traced = |name, sample: &str| {
         let traces = format!("traces = {{ sample = {sample}, records_per_second = 1000000 }}");
@@ -223,7 +223,7 @@ pub(crate) fn telemetry(extent: Extent) -> Part {
         }],
         goals: vec![
             goal("metrics every second: CPU, × identity", METRICS),
-            goal("metrics, and 1 % traced: CPU, × identity", TRACED),
+            goal("metrics and 1 % traced: CPU, × identity", TRACED),
         ],
         picture: Picture::CpuAndRate,
     }

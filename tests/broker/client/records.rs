@@ -91,13 +91,27 @@ fn forwarded(kafka: &Kafka) -> anyhow::Result<()> {
     ensure!(batch.len() == 8, "{} records", batch.len());
     let whole: Vec<_> = (0..8).map(|index| OwnedRecord::from(batch.record(index))).collect();
 
-    let unchanged =
-        Forward { topic: TopicId(0), partition: PartitionChoice::ByKey, timestamp_ms: None, key: None, value: None };
+    let unchanged = Forward {
+        topic: TopicId(0),
+        partition: PartitionChoice::ByKey,
+        timestamp_ms: None,
+        key: None,
+        value: None,
+        stamps: &[],
+    };
+    // So many that no other record has as many headers.
+    let stamps: Vec<OwnedHeader> = (0..10).map(|number| OwnedHeader::text("stamp", number.to_string())).collect();
+    let stamped = Forward { stamps: &stamps, ..unchanged };
     let nowhere = Forward { partition: PartitionChoice::Exactly(9), ..unchanged };
     let changed = Forward { timestamp_ms: Some(7), key: Some(None), value: Some(Some(b"new")), ..unchanged };
     let mut reports = Vec::new();
     for index in 0..whole.len() {
-        let forward = if index == 5 { &changed } else { &unchanged };
+        let forward = match index {
+            5 => &changed,
+            // One without headers of its own, and one with some.
+            0 | 7 => &stamped,
+            _ => &unchanged,
+        };
         sink.forward(&mut *batch, index, forward, Token(index as u64))?;
         let readable = batch.record(index).headers.iter().any(|header| std::str::from_utf8(header.name).is_ok());
         ensure!(!readable, "what was given away is not there any more");
@@ -119,10 +133,11 @@ fn forwarded(kafka: &Kafka) -> anyhow::Result<()> {
 
     let mut expected = whole;
     expected[5] = OwnedRecord { key: None, value: Some(b"new".into()), timestamp_ms: 7, ..expected[5].clone() };
+    [0, 7].into_iter().for_each(|index| expected[index].headers.extend_from_slice(&stamps));
     // In the end, by a producer of its own, if its batch was refused with it; so not in order.
     let written: BTreeMap<_, _> = kafka.read_all(&target)?.into_iter().map(|(_, r)| (r.headers.len(), r)).collect();
     for (index, record) in expected.into_iter().enumerate().filter(|(index, _)| *index != LARGE) {
-        let written = written.get(&index).with_context(|| format!("record {index}"))?;
+        let written = written.get(&record.headers.len()).with_context(|| format!("record {index}"))?;
         ensure!(
             OwnedRecord { offset: record.offset, ..written.clone() } == record,
             "{written:?} instead of {record:?}"

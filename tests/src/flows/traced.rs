@@ -19,9 +19,12 @@ use crate::{plugins, wait};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Value, `traceparent`, and another header.
+type Sent = (&'static str, Option<&'static str>, Option<(&'static str, &'static str)>);
+
 /// A record that passes, one that comes with a trace that nobody records, one without a trace, one that passes at its second run, and
 /// one that is rejected.
-const RECORDS: [(&str, Option<&str>, Option<(&str, &str)>); 5] = [
+const RECORDS: [Sent; 5] = [
     ("passes", Some("00-11111111111111111111111111111111-00000000000000a1-01"), None),
     ("unrecorded", Some("00-22222222222222222222222222222222-00000000000000a2-00"), None),
     ("untraced", None, None),
