@@ -46,6 +46,8 @@ impl Collector {
             .timeout_global(Some(telemetry.timeout))
             .http_status_as_error(false)
             .max_redirects(0)
+            // The collector is near; what the environment says of proxies is about what is far away.
+            .proxy(None)
             .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))
             .build();
         Self {

@@ -11,7 +11,7 @@
 //!
 //! | What | By |
 //! | --- | --- |
-//! | CPU time of a call | epochs: compiled code looks at a counter, a tick compares the *thread's* CPU time with the deadline. Making an instance has one deadline too, and a second try if it passes |
+//! | CPU time of a call | epochs: compiled code looks at a counter, a tick compares the *thread's* CPU time with the deadline; an event alone has a second try. Making an instance has one deadline too, and a second try if it passes |
 //! | memory, tables | a limiter that counts all memories of an instance together; the pool's slots behind it |
 //! | recursion | wasmtime's own stack limit, [`STACK_BYTES`] |
 //! | what the host holds of an answer | a budget that wasmtime charges for each list *before* it copies it, so that naming the same bytes ten thousand times does not help; then an exact count |

@@ -84,8 +84,7 @@ impl PluginHost for WorkerPlugins {
         let lent = scratch.lent();
         let used = slot.instance.is_some();
         let ended = match slot.call(plugin, scratch, events, now_ms, cost) {
-            // Alone in its call, but not on its instance: what other events left behind there may be to blame.
-            Err(CallError::Guest { class, .. }) if used && events.len() == 1 && class != FailureClass::Undecodable => {
+            Err(CallError::Guest { class, .. }) if events.len() == 1 && may_be_innocent(class, used) => {
                 slot.call(plugin, scratch, events, now_ms, cost)
             }
             ended => ended,
@@ -124,6 +123,17 @@ impl WorkerPlugins {
     pub fn memory_bytes(&self, plugin: PluginId) -> u64 {
         let slot = usize::try_from(plugin.0).ok().and_then(|index| self.slots.get(index));
         slot.and_then(|slot| slot.instance.as_ref()).map_or(0, |instance| instance.metered.memory_bytes())
+    }
+}
+
+/// Whether an event that failed alone in its call, on an instance that was used before or not, is run once more. What other events left
+/// behind on its instance may be to blame; and for the CPU time of a call, a machine whose host has stopped it for a while: it counts
+/// as the thread's own there.
+const fn may_be_innocent(class: FailureClass, used: bool) -> bool {
+    match class {
+        FailureClass::Undecodable => false,
+        FailureClass::Deadline => true,
+        _ => used,
     }
 }
 

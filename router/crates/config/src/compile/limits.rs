@@ -14,8 +14,8 @@ const MAX_POLL_INTERVAL: (&str, Duration) = ("max.poll.interval.ms", Duration::f
 /// The router ends a step of a lane at most this much, and so many deadlines of each plugin of its route, after it began.
 const STEP: Duration = Duration::from_secs(5);
 const STEP_DEADLINES: u32 = 10;
-/// A call may cost so many deadlines: its own, and those of an instance that is started and tries it once more.
-const CALL_DEADLINES: u32 = 3;
+/// A call may cost so many deadlines: those of an instance that is started and tries it, and of another that tries it once more.
+const CALL_DEADLINES: u32 = 4;
 /// What librdkafka receives at most, 100 MB unless this says otherwise, must hold a record and what comes with it.
 const RECEIVE_MAX: &str = "receive.message.max.bytes";
 const LARGE_RECORD: u64 = 64 << 20;
@@ -242,7 +242,7 @@ fn check_deadline(plugin: &Plugin, router: &Router, findings: &Findings) {
         findings.warning(
             &deadline.span,
             format!(
-                "three deadlines of plugin `{name}`, {}, are not below `router.drain_deadline`, {}: a shutdown may have to give up the call in progress",
+                "four deadlines of plugin `{name}`, {}, are not below `router.drain_deadline`, {}: a shutdown may have to give up the call in progress",
                 show_duration(call),
                 show_duration(drain)
             ),

@@ -237,7 +237,11 @@ fn an_endless_loop_ends_at_its_deadline_of_cpu_time() {
     bench.spec.limits.deadline = Duration::from_millis(20);
     let mut worker = bench.worker();
     assert_eq!(fault(call(&mut worker)), ("deadline", "deadline".into()));
+    let tries = |worker: &pointsman_wasm::WorkerPlugins| worker.last_cost().unwrap().tries;
+    assert_eq!(tries(&worker), 1, "of several, each is run alone by whoever wants to know");
     let Err(CallError::Guest { message, .. }) = call(&mut worker) else { panic!("it must fail again") };
+    assert!(worker.call(PLUGIN, &[event(0, b"")], 0).is_err());
+    assert_eq!(tries(&worker), 2, "once may be the fault of a machine that stood still");
     assert_eq!(message, "plugin judge: the call took more than its deadline of 20ms of CPU time");
 }
 
