@@ -47,14 +47,24 @@ impl SimulatedCollector {
     /// # Errors
     /// The system's.
     pub fn start() -> anyhow::Result<Self> {
+        Self::serve(Router::new().route("/v1/traces", post(traces)).route("/v1/metrics", post(metrics)))
+    }
+
+    /// One that takes everything and looks at nothing, as if it were on another machine.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start_elsewhere() -> anyhow::Result<Self> {
+        let take = post(async |body: Bytes| drop(body));
+        Self::serve(Router::new().route("/v1/traces", take.clone()).route("/v1/metrics", take))
+    }
+
+    fn serve(router: Router<Arc<Mutex<Taken>>>) -> anyhow::Result<Self> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let taken: Arc<Mutex<Taken>> = Arc::default();
-        let router = Router::new()
-            .route("/v1/traces", post(traces))
-            .route("/v1/metrics", post(metrics))
-            .with_state(Arc::clone(&taken));
+        let router = router.with_state(Arc::clone(&taken));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("collector".into()).spawn(move || {

@@ -62,11 +62,8 @@ bootstrap = "BOOTSTRAP"
 "socket.timeout.ms" = "6000"
 [plugins.wayward]
 component = "WAYWARD"
-# A machine that stands still for a moment while a record is run is none of the troubles here.
-limits = { deadline = "1s" }
 [plugins.mirror]
 component = "MIRROR"
-limits = { deadline = "1s" }
 [[routes]]
 name = "main"
 from = ["NAME"]
