@@ -1,6 +1,7 @@
 //! The way to an OpenTelemetry collector: OTLP over HTTP, as protobuf
 //! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -12,6 +13,10 @@ use thiserror::Error;
 use ureq::Agent;
 use ureq::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
+/// Longest that a collector may want to be left alone; whoever wants more is asked again after it.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+/// Who this process is, where the configuration does not say: the same in all that it tells.
+static INSTANCE: LazyLock<String> = LazyLock::new(|| format!("{:032x}", fastrand::u128(..)));
 /// An answer tells what was not taken, and no more.
 const MAX_ANSWER: u64 = 64 << 10;
 
@@ -76,23 +81,28 @@ impl Collector {
         let mut response = request.send(message).map_err(|error| later(error.to_string(), None))?;
         let status = response.status();
         if status.is_success() {
-            let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
-            return body.map_err(|error| later(error.to_string(), None));
+            // It is taken, whatever becomes of the rest of the answer: sent again, it would be there twice.
+            return Ok(response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().unwrap_or_default());
         }
         let why = format!("it answers {status}");
         match status.as_u16() {
             // The ones that the protocol names as worth another try.
             429 | 502..=504 => {
-                let after = response.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
-                Err(later(why, after.map(Duration::from_secs)))
+                let after = response.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok());
+                Err(later(why, after.and_then(retry_after)))
             }
             _ => Err(SendError::Never(format!("{}: {why}", self.url))),
         }
     }
 }
 
+/// Seconds; a date is not made use of.
+fn retry_after(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
 fn resource(plan: &Plan, telemetry: &TelemetryPlan) -> Resource {
-    let instance = plan.router.instance_id.clone().unwrap_or_else(|| format!("{:032x}", fastrand::u128(..)));
+    let instance = plan.router.instance_id.clone().unwrap_or_else(|| INSTANCE.clone());
     let mut attributes = vec![
         text("service.name", &*plan.router.name),
         text("service.version", env!("CARGO_PKG_VERSION")),
@@ -123,4 +133,21 @@ pub(crate) fn number(key: &str, value: i64) -> KeyValue {
 
 fn attribute(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{RETRY_AFTER_MAX, retry_after};
+
+    /// Whoever adds it to a time, or some of it to itself, must not meet the end of numbers.
+    #[test]
+    fn no_collector_is_left_alone_for_ever() {
+        assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after(&u64::MAX.to_string()), Some(RETRY_AFTER_MAX));
+        for text in ["", "-1", "1e9", "18446744073709551616", "Fri, 27 Nov 2026 16:51:00 GMT"] {
+            assert_eq!(retry_after(text), None, "{text}");
+        }
+    }
 }

@@ -147,7 +147,7 @@ impl Lane {
         )
     }
 
-    /// Notes that the first `judged` records of the batch were judged.
+    /// Notes that these records of the batch were judged, which are the first of it.
     pub(super) fn note_judged(&mut self, units: &[Unit], chosen: Option<Chosen>) {
         let Some(Chosen { trace, span: batch, begun, records, stages }) = chosen else { return };
         let ended = Instant::now();

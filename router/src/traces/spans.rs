@@ -73,6 +73,9 @@ struct Templates {
     sends: HashMap<u32, Vec<u8>>,
 }
 
+/// Topics are named by whoever replays records: of so many names nothing is kept any more, and all begins anew.
+const TOPICS_MAX: usize = 1000;
+
 /// The place of `spans` in [`ScopeSpans`], of those in [`ResourceSpans`], and of these in `TracesData`.
 const SPANS: u32 = 2;
 const SCOPE_SPANS: u32 = 2;
@@ -220,6 +223,9 @@ impl Teller<'_> {
             ..self.span(place.trace, own, (begun, at))
         };
         let span = Span { trace_state: place.state.into(), ..span };
+        if self.templates.records.len() >= TOPICS_MAX {
+            self.templates.records.clear();
+        }
         let template = self.templates.records.entry((index, Arc::clone(&origin.topic))).or_insert_with(|| {
             let mut attributes = messaging(plan, "process", &origin.topic);
             attributes.push(text("messaging.consumer.group.name", &*route.group));
