@@ -114,8 +114,25 @@ pub(crate) struct Means<'a> {
     /// Most bytes that the answers to the calls may hold, before other records are left to another time; twice as many
     /// are too much for one record.
     pub(crate) held_bytes: usize,
+    /// Whether it is the record's fault where the pace stops the calls for the first one.
+    pub(crate) is_second_try: bool,
     /// Where it is noted when each stage had the batch, if anybody wants to know.
     pub(crate) times: Option<&'a mut Vec<StageTime>>,
+}
+
+/// Nothing is ruled.
+#[derive(Debug)]
+pub(crate) enum Hindrance {
+    /// A plugin can't be called at all.
+    Unavailable(Unavailable),
+    /// The time ran out with the first record. The process may have stood still: nobody is to blame for that.
+    OutOfTime,
+}
+
+impl From<Unavailable> for Hindrance {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
 }
 
 /// An event inside the stages, and which record it came from.
@@ -159,13 +176,13 @@ fn usual_output(route: &RoutePlan) -> Option<usize> {
 /// least; the others are to be judged again.
 ///
 /// # Errors
-/// [`Unavailable`]: a plugin can't be called at all; nothing is ruled.
+/// [`Hindrance`]
 pub(crate) fn judge(
     route: &RoutePlan,
     mut records: &[Event<'_>],
     unreadable: &[(usize, ProvenanceError)],
     means: &mut Means<'_>,
-) -> Result<Judgement, Unavailable> {
+) -> Result<Judgement, Hindrance> {
     // What is known of the records besides their live events.
     let usual = usual_output(route);
     let mut rulings = decode(records, unreadable, usual);
@@ -192,7 +209,7 @@ pub(crate) fn judge(
         let begun = means.times.is_some().then(Instant::now);
         let outcomes = match stage {
             StagePlan::Plugin(plugin) => {
-                let Means { plugins, limits, now_ms, pace, held_bytes, times: _ } = &mut *means;
+                let Means { plugins, limits, now_ms, pace, held_bytes, .. } = &mut *means;
                 let most = *held_bytes;
                 let pace = || match (held.get(), pace()) {
                     (held, _) if held > 2 * most => Pace::Stop,
@@ -213,8 +230,15 @@ pub(crate) fn judge(
             times.push(StageTime { stage: index, begun, ended: Instant::now() });
         }
         if outcomes.len < of_the_first {
-            rulings[first].fail(Failure { stage: u32::try_from(index).ok(), ..too_much(held.get(), means) });
-            records = &records[..=first];
+            let judged = match too_much(held.get(), means) {
+                Some(failure) => {
+                    rulings[first].fail(Failure { stage: u32::try_from(index).ok(), ..failure });
+                    first + 1
+                }
+                None if first == 0 => return Err(Hindrance::OutOfTime),
+                None => first,
+            };
+            records = &records[..judged];
             // It was the first that was live: nothing of these records goes on.
             rulings.truncate(records.len());
             live = Live::Items(Vec::new());
@@ -263,18 +287,15 @@ fn bytes_of(verdict: &Verdict) -> usize {
     }
 }
 
-/// One record alone made too much of itself for one turn.
-fn too_much(held: usize, means: &Means<'_>) -> Failure {
+/// How one record alone made too much of itself for one turn, unless it is to have another.
+fn too_much(held: usize, means: &Means<'_>) -> Option<Failure> {
     let most = 2 * means.held_bytes;
     if held > most {
         let message = format!("the events that came of the record hold {held} bytes; {most} are the limit");
-        return Failure::new(FailureClass::BadOutput, "output-bytes", message);
+        return Some(Failure::new(FailureClass::BadOutput, "output-bytes", message));
     }
-    Failure::new(
-        FailureClass::Deadline,
-        "deadline",
-        "the calls for all the events that came of the record took too long",
-    )
+    let message = "the calls for all the events that came of the record took too long, twice";
+    means.is_second_try.then(|| Failure::new(FailureClass::Deadline, "deadline", message))
 }
 
 /// Finds records that no plugin can be shown. The others may go on as they are.

@@ -23,7 +23,7 @@ use tracing::{Span, info_span};
 use crate::counters::{Fate, Tally};
 use crate::credit::Credit;
 use crate::intake::Intake;
-use crate::judge::{self, Course, Means};
+use crate::judge::{self, Course, Hindrance, Means};
 use crate::lanes::Because;
 use crate::parking::Parking;
 use crate::shared::{Grant, Now, Shared};
@@ -68,8 +68,10 @@ pub(crate) struct Lane {
     limits: Vec<BatchLimit>,
     /// See [`Means::held_bytes`].
     held_bytes: usize,
-    /// How long the calls for one record may take in all.
+    /// How long the calls for one record may take in all, ...
     record_time: Duration,
+    /// ... and the one with which it ran out in the step before: it is tried once more.
+    out_of_time: Option<Unit>,
     /// Taken in, and not judged.
     ready: Vec<Unit>,
     /// How far they have come with the rate limits.
@@ -262,6 +264,7 @@ impl Lane {
             limits,
             held_bytes,
             record_time,
+            out_of_time: None,
             ready: Vec::new(),
             grant: Grant::default(),
             outbox: Outbox::default(),
@@ -412,6 +415,7 @@ impl Lane {
             now_ms: tools.now.unix_ms,
             pace: &|| self.pace((tools.elapsed)()),
             held_bytes: self.held_bytes,
+            is_second_try: self.out_of_time.is_some_and(|tried| units.first() == Some(&tried)),
             times: chosen.as_mut().map(|chosen| &mut chosen.stages),
         };
         let judged = judge::judge(self.plan(), &records, &unreadable, &mut means);
@@ -422,6 +426,7 @@ impl Lane {
         drop(named);
         match judged {
             Ok(judgement) => {
+                self.out_of_time = None;
                 // The others were let through by the limits, and wait for the next step.
                 self.grant = Grant::of(count - judgement.rulings.len());
                 units.truncate(judgement.rulings.len());
@@ -430,7 +435,12 @@ impl Lane {
                 self.outbox = Outbox { units, origins, judgement, next: 0, sent: 0 };
                 Ok(())
             }
-            Err(unavailable) => {
+            Err(Hindrance::OutOfTime) => {
+                self.out_of_time = units.first().copied();
+                self.break_off();
+                Err(tools.now.instant)
+            }
+            Err(Hindrance::Unavailable(unavailable)) => {
                 self.wait_out(tools.now, &unavailable.message);
                 self.break_off();
                 Err(self.pause.unwrap_or(tools.now.instant))

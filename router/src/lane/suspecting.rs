@@ -531,7 +531,7 @@ impl Lane {
         }
     }
 
-    fn end_waiting(&mut self) {
+    pub(super) fn end_waiting(&mut self) {
         if let Some(suspicion) = &mut self.suspicion {
             (suspicion.trial, suspicion.claim, suspicion.waits) = (None, None, false);
         }
