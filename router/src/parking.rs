@@ -145,9 +145,15 @@ impl Parking {
         &mut self.index
     }
 
-    /// Indexes what has come in. The answer is whether that was anything.
-    pub(crate) fn read_tail(&mut self, plan: &RoutePlan, look_anyway: bool) -> Result<bool, FetchError> {
+    /// Indexes what has come in. The answer is whether that was anything. `source_at` is where the source is.
+    pub(crate) fn read_tail(
+        &mut self,
+        plan: &RoutePlan,
+        source_at: i64,
+        look_anyway: bool,
+    ) -> Result<bool, FetchError> {
         self.has_more = false;
+        self.index.source_is_at(source_at);
         if !look_anyway && !self.signal.is_raised() {
             return Ok(false);
         }
@@ -156,7 +162,6 @@ impl Parking {
             let Some(batch) = self.tail.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else {
                 if !self.caught_up && self.tail.reached_end() {
                     self.caught_up = true;
-                    self.index.caught_up();
                     self.watch.limit_suspects(self.index.len());
                 }
                 return Ok(batches > 0);

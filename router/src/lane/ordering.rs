@@ -233,10 +233,8 @@ impl Lane {
     }
 
     fn put_in_order(&mut self, again: Again) {
-        let place = |unit: Unit| match (unit.which, &self.retry) {
-            (Which::Retry, Some(retry)) => (false, retry.index().original(unit.seq).map(|original| original.offset)),
-            _ => (true, i64::try_from(unit.seq).ok()),
-        };
+        // Of what another assignment has parked, some may come after records that this one has taken from the source.
+        let place = |unit: Unit| (self.original(unit).map(|original| original.offset), unit.which == Which::Source);
         let at = self.again.partition_point(|other| place(other.unit) < place(again.unit));
         self.again.insert(at, again);
     }

@@ -78,7 +78,7 @@ impl Lane {
             self.retry.as_mut().filter(|retry| plan.ordering == Ordering::Key && !retry.index().is_empty())
         {
             // What was replayed to there before these came is before them.
-            retry.read_tail(plan, true)?;
+            retry.read_tail(plan, self.source.next_offset(), true)?;
         }
         let Some(seqs) = self.source.fetch(plan.batch_records.get(), plan.batch_bytes.get(), now.instant)? else {
             return Ok(false);
@@ -106,7 +106,7 @@ impl Lane {
     fn take_retry(&mut self, now: Now, look_anyway: bool) -> Result<bool, FetchError> {
         let plan = &self.shared.plan.routes[self.route];
         let Some(retry) = &mut self.retry else { return Ok(false) };
-        let mut done = retry.read_tail(plan, look_anyway);
+        let mut done = retry.read_tail(plan, self.source.next_offset(), look_anyway);
         if retry.is_caught_up() && !retry.has_more() {
             // What is known already may run, whether or not more can be read.
             let read_back = retry.read_back(plan, &self.shared.reader, now, look_anyway);

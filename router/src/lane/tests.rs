@@ -1,6 +1,6 @@
 //! Lanes over a simulated log and a simulated broker's troubles, by seed: full queues, failed and late reports, crashes,
-//! revocations, missing instances, guests that trap. Checked are I1 (one fate), I2 (no commit passes a record without a
-//! durable fate), I5 (what failed does not leave) and I8 (nothing parked runs early).
+//! revocations, missing instances, guests that trap, processes that stand still or go on with what is another's. Checked are
+//! I1 (one fate), I2 (no commit passes a record without a durable fate), I5 (what failed does not leave) and I8 (nothing parked runs early).
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -14,12 +14,14 @@ use world::{PARK_KEY, RECORDS, World, retry_topic};
 
 mod broker;
 mod by_hand;
+mod checks;
 mod ordering;
 mod outage;
 mod plugin;
 mod suspecting;
 mod watched;
 mod world;
+mod zombies;
 
 /// How many there are without `POINTSMAN_SEEDS`.
 const SEEDS: u64 = 60;
@@ -31,6 +33,9 @@ fn releases_keys(seed: u64, ordering: &str) -> bool {
 
 fn simulate(seed: u64, ordering: &str) -> World {
     let mut world = World::ordered(seed, ordering);
+    if seed % 2 == 1 {
+        world.have_zombies();
+    }
     // The troubles end some day, some while all is still under way, and then everything must.
     let calm_from = if world.random.bool() { 3_000 } else { world.random.u32(0..1_000) };
     for round in 0.. {

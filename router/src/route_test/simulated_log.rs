@@ -341,13 +341,21 @@ impl Sink for SimulatedSink {
     }
 
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
-        self.queued_bytes = 0;
-        for Queued { topic, partition, record, token } in self.queue.drain(..) {
+        self.serve_topics(|_| true, reports);
+        Ok(())
+    }
+}
+
+impl SimulatedSink {
+    /// Writes what is queued for these topics.
+    pub(crate) fn serve_topics(&mut self, are_served: impl Fn(&Arc<str>) -> bool, reports: &mut Vec<Report>) {
+        for Queued { topic, partition, record, token } in self.queue.extract_if(.., |queued| are_served(&queued.topic))
+        {
+            self.queued_bytes -= record.as_record().bytes();
             let result = self.log.append(&topic, partition, record).map(|written| Some(written.record.offset));
             let refused = |Refusal { code, message }| DeliveryError::Refused { code: code.into(), message };
             reports.push(Report { token, result: result.map_err(|error| Box::new(refused(error))) });
         }
-        Ok(())
     }
 }
 

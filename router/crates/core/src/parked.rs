@@ -57,12 +57,13 @@ pub struct Parked {
     /// What is to be read back.
     wanted: BTreeSet<u64>,
     unsettled: usize,
-    /// Of what was parked before the assignment: offsets in the source that are still to come from there, since a crash kept
-    /// their fate from being committed. They do not run before they have come: else what became of them could be committed
-    /// before what became of the record in the source, and after another crash that would run anew.
+    /// Of what another assignment has parked: offsets in the source that this one has not come to. They do not run before. Under
+    /// an order they would overtake what comes before them there, of which the other's deliveries may have been lost. And where it
+    /// has not come to commit that they are parked, what becomes of them could be committed before what became of the record in
+    /// the source, which after another crash would run anew.
     foreseen: BTreeMap<i64, KeyHash>,
-    /// Where the source is gone on with, until all is known that was parked before the assignment.
-    source: Option<CommitPoint>,
+    /// Where the source is, with what is settled beyond.
+    source: CommitPoint,
     /// Whether anything was settled since that was last asked.
     changed: bool,
 }
@@ -120,13 +121,13 @@ enum State {
 }
 
 impl Parked {
-    /// Goes on from a commit point of the retry partition, and from one of the source.
+    /// Goes on from a commit point of the retry partition, and from one of the source, which is there.
     #[must_use]
     pub fn resume(point: CommitPoint, source: CommitPoint, keys: KeyOrder) -> Self {
         Self {
             keys,
             foreseen: BTreeMap::new(),
-            source: Some(source),
+            source,
             entries: VecDeque::new(),
             first_seq: 0,
             next_offset: point.offset,
@@ -181,9 +182,8 @@ impl Parked {
             (Some(original), Kind::Marker(marker)) => self.note(marker, original, seq),
             (Some(original), Kind::Parked | Kind::Replayed) => {
                 let offset = original.offset;
-                // What is settled beyond the source's commit does not come from there any more.
-                let is_to_come = |point: &CommitPoint| offset >= point.offset && !point.settled.contains(offset);
-                if self.source.as_ref().is_some_and(is_to_come) {
+                let is_settled = || self.source.settled.contains(offset);
+                if offset >= self.source.offset && (self.keeps_order(original.key) || !is_settled()) {
                     self.foreseen.insert(original.offset, original.key);
                 }
                 self.place(original, seq);
@@ -192,27 +192,36 @@ impl Parked {
         Ok(())
     }
 
-    /// All is known that was parked before the assignment.
-    pub fn caught_up(&mut self) {
-        self.source = None;
+    /// The source has come to this offset, and has [passed](Self::pass) what was before. To be told before more is
+    /// [admitted](Self::admit).
+    pub fn source_is_at(&mut self, offset: i64) {
+        self.source.offset = offset;
+        while let Some((first, key)) = self.foresees_before(offset) {
+            self.come_to(first, key);
+        }
     }
 
-    /// The source has come to the record at this offset. The answer is whether that was parked before the assignment: it has its
+    /// The source has come to the record at this offset. The answer is whether another assignment has parked that: it has its
     /// fate then. To be told of every record that was not settled before, in order.
     pub fn pass(&mut self, offset: i64) -> bool {
         let mut is_parked = false;
-        while let Some((first, key)) = self.foreseen.first_key_value().map(|(first, key)| (*first, *key))
-            && first <= offset
-        {
+        while let Some((first, key)) = self.foresees_before(offset + 1) {
             is_parked = first == offset;
-            self.foreseen.pop_first();
-            let original = Original { key, offset: first };
-            match self.places.get(original) {
-                Some(low) if !self.keeps_order(key) => self.queue(self.seq_of(low)),
-                _ => self.promote(key),
-            }
+            self.come_to(first, key);
         }
         is_parked
+    }
+
+    fn foresees_before(&self, offset: i64) -> Option<(i64, KeyHash)> {
+        self.foreseen.first_key_value().map(|(first, key)| (*first, *key)).filter(|(first, _)| *first < offset)
+    }
+
+    fn come_to(&mut self, offset: i64, key: KeyHash) {
+        self.foreseen.remove(&offset);
+        match self.places.get(Original { key, offset }) {
+            Some(low) if !self.keeps_order(key) => self.queue(self.seq_of(low)),
+            _ => self.promote(key),
+        }
     }
 
     /// Puts the first record of a key into the queue.

@@ -1,5 +1,8 @@
 //! A broker's troubles.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use pointsman_core::delivery::{Delivery, Forward, TopicId};
 use pointsman_core::port::{Batch, DeliveryError, ProduceError, Report, Sink, SinkFailed, Token};
 
@@ -11,12 +14,19 @@ pub(super) fn is_refused(offset: i64) -> bool {
     offset % 41 == 7
 }
 
-/// A sink with a broker's troubles: full at times, reports late and out of order, deliveries that fail, with and without
-/// having been written.
+/// Where lanes write.
+pub(super) const TOPICS: [&str; 4] = ["main", "side", "sim.r.dead-letter", "sim.r.source.retry"];
+
+/// A sink with a broker's troubles: full at times, reports late and out of order, topics that take what is queued late or not before
+/// the end of the sink, deliveries that fail, with and without having been written.
 pub(super) struct TroubledSink {
     pub(super) inner: SimulatedSink,
     pub(super) random: fastrand::Rng,
     pub(super) waiting: Vec<Report>,
+    /// Topics that take nothing for a while.
+    pub(super) late: HashSet<Arc<str>>,
+    /// Nothing goes to the main output any more.
+    pub(super) cut_off: bool,
     pub(super) calm: bool,
     /// A topic that takes nothing for now.
     pub(super) outage: Option<TopicId>,
@@ -50,7 +60,16 @@ impl Sink for TroubledSink {
     }
 
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
-        self.inner.serve(&mut self.waiting)?;
+        for topic in TOPICS.map(Arc::<str>::from) {
+            let is_late = self.late.remove(&topic);
+            if !self.calm && self.random.u8(..) < if is_late { 224 } else { 8 } {
+                self.late.insert(topic);
+            }
+        }
+        if self.cut_off {
+            self.late.insert("main".into());
+        }
+        self.inner.serve_topics(|topic| !self.late.contains(topic), &mut self.waiting);
         self.broken &= !self.waiting.is_empty();
         self.random.shuffle(&mut self.waiting);
         let now = self.random.usize(0..=self.waiting.len());

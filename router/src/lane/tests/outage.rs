@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pointsman_core::delivery::TopicId;
+use pointsman_core::failure::FailureClass;
 
 use super::for_each_seed;
 use super::plugin::{OUTAGE, Outage, Script, passing};
@@ -223,6 +224,26 @@ fn a_record_that_alone_takes_more_than_half_of_the_deadline_is_counted() {
         world.go_on_until(|world| world.delivered() > 50);
         assert_eq!(world.shared.counters.slow_calls(0), slow);
     }
+}
+
+#[test]
+fn a_record_that_runs_out_of_time_twice_in_a_row_is_guilty() {
+    let mut world = World::with(6, passing, "false", "none");
+    world.be_calm(true);
+    // (Some are refused here.)
+    let guilty = |world: &World| {
+        let letters = world.all_letters();
+        letters.iter().filter(|letter| letter.class == FailureClass::Deadline).count()
+    };
+    world.slow = Some(Duration::from_hours(1));
+    world.go_on_until(|world| world.lane.out_of_time.is_some());
+    assert_eq!(guilty(&world), 0);
+    // The process has stood still, and goes on.
+    world.slow = None;
+    world.go_on_until(|world| world.delivered() > 10);
+    assert_eq!((world.lane.out_of_time, guilty(&world)), (None, 0));
+    world.slow = Some(Duration::from_hours(1));
+    world.go_on_until(|world| guilty(world) == 1);
 }
 
 /// Every third record is a pill, and every batch has more of them than tokens are kept.

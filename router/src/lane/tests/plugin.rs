@@ -80,6 +80,8 @@ pub(super) struct ScriptedPlugin {
     pub(super) has_retry_topic: bool,
     /// Runs that are over by what was committed.
     pub(super) over: HashSet<(i64, u32)>,
+    /// That of a router that knows no better than to go on.
+    pub(super) is_zombie: bool,
 }
 
 impl PluginHost for ScriptedPlugin {
@@ -95,7 +97,7 @@ impl PluginHost for ScriptedPlugin {
             let run = (event.offset, event.attempt);
             assert!(!self.over.contains(&run), "{run:?} was settled and committed, and runs again");
         }
-        for event in events.iter().filter(|event| event.attempt > 1 && self.has_retry_topic) {
+        for event in events.iter().filter(|event| event.attempt > 1 && self.has_retry_topic && !self.is_zombie) {
             let due = self.due[&(event.offset, event.attempt)];
             let latest_ms = self.latest_ms.max(now_ms);
             assert!(due <= latest_ms, "I8: {} was run {} ms early", event.offset, due - latest_ms);

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use pointsman_config::Plan;
 use pointsman_config::plan::Ordering;
 use pointsman_core::delivery::PartitionChoice;
-use pointsman_core::failure::FailureClass;
 use pointsman_core::metadata::Metadata;
 use pointsman_core::policy::RetrySchedule;
 use pointsman_core::port::{AssignedFeed, Assignment, Commit, Sink as _};
 use pointsman_core::provenance::{Marker, Provenance, name};
 use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord, TopicPartition};
 
-use super::broker::{TroubledSink, is_refused};
+use super::broker::{TOPICS, TroubledSink};
 use super::plugin::{OUTAGE, Script, ScriptedPlugin, mixed};
+use super::zombies::Zombie;
 use crate::alone::Alone;
 use crate::counters::Counters;
 use crate::credit::Credit;
@@ -75,6 +75,10 @@ pub(super) struct World {
     pub(super) calm: bool,
     /// The lanes there have been, one after the other.
     pub(super) lanes: u64,
+    /// Whether a router may be taken for dead that is not.
+    pub(super) has_zombies: bool,
+    /// One of those, if there is one.
+    pub(super) zombie: Option<Zombie>,
     /// Records of the retry topic whose due times the plugin knows.
     due_times: usize,
     /// What was read of the retry topic so far, ...
@@ -85,12 +89,14 @@ pub(super) struct World {
     pub(super) deaths: u64,
     /// Something was dropped by hand, which the check of commits does not know of.
     pub(super) unchecked: bool,
+    /// How long every step has taken when it is asked for it, instead of what is usual here.
+    pub(super) slow: Option<Duration>,
     /// No commit that the lane waits for succeeds.
     pub(super) refuses_vows: bool,
     /// Commits that the lane has waited for.
     pub(super) vows: u32,
     /// Settled by a commit that was found right: topic and offset.
-    checked: HashSet<(Arc<str>, i64)>,
+    pub(super) checked: HashSet<(Arc<str>, i64)>,
 }
 
 /// With the origin in headers of the outputs, and without, which lets records go on with the headers they have.
@@ -128,12 +134,30 @@ pub(super) fn retry_topic() -> Arc<str> {
     "sim.r.source.retry".into()
 }
 
+/// What the lanes of a process share.
+pub(super) fn process(plan: Arc<Plan>, log: &SimulatedLog, alone: Arc<Alone>) -> Arc<Shared> {
+    Arc::new(Shared {
+        // Half of the records are traced, which go on with a copy of their headers.
+        tracer: Some(Tracer::of_a_test(0.5, 1_000_000).0),
+        alone,
+        samples: Arc::default(),
+        baggage: Default::default(),
+        digests: Vec::new(),
+        limiters: Limiters::new(&plan),
+        counters: Arc::new(Counters::new(&plan)),
+        reader: log.reader(),
+        plan,
+    })
+}
+
 fn open_sink(shared: &Shared, log: &SimulatedLog, random: &mut fastrand::Rng) -> TroubledSink {
     let inner = log.sink(shared.plan.topics.iter().map(|topic| Arc::clone(&topic.name)).collect());
     TroubledSink {
         inner,
         random: random.fork(),
         waiting: Vec::new(),
+        late: HashSet::new(),
+        cut_off: false,
         calm: false,
         outage: None,
         refuses: None,
@@ -196,21 +220,10 @@ impl World {
         ordering: &str,
     ) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let plan = plan(seed, breaker, ordering);
         let log = SimulatedLog::new(1 << 20);
-        let shared = Arc::new(Shared {
-            // Half of the records are traced, which go on with a copy of their headers.
-            tracer: Some(Tracer::of_a_test(0.5, 1_000_000).0),
-            alone: Arc::clone(&alone),
-            samples: Arc::default(),
-            baggage: Default::default(),
-            digests: Vec::new(),
-            limiters: Limiters::new(&plan),
-            counters: Arc::new(Counters::new(&plan)),
-            reader: log.reader(),
-            plan,
-        });
-        for topic in ["source", "main", "side", "sim.r.dead-letter", &retry_topic()] {
+        let shared = process(plan(seed, breaker, ordering), &log, Arc::clone(&alone));
+        log.create(&"source".into(), 1);
+        for topic in TOPICS {
             log.create(&topic.into(), 1);
         }
         for number in 0..RECORDS {
@@ -244,6 +257,7 @@ impl World {
             judged: HashSet::new(),
             has_retry_topic: ordering != "partition",
             over: HashSet::new(),
+            is_zombie: false,
         };
         let sink = open_sink(&shared, &log, &mut random);
         let committed = BTreeMap::new();
@@ -262,15 +276,23 @@ impl World {
             now,
             calm: false,
             lanes: 1,
+            has_zombies: false,
+            zombie: None,
             due_times: 0,
             noted: RefCell::default(),
             letters: RefCell::default(),
             deaths: 0,
             unchecked: false,
+            slow: None,
             refuses_vows: false,
             vows: 0,
             checked: HashSet::new(),
         }
+    }
+
+    /// From now on a router that is taken for dead may live.
+    pub(super) fn have_zombies(&mut self) {
+        self.has_zombies = true;
     }
 
     /// With or without troubles.
@@ -298,15 +320,31 @@ impl World {
             26..28 if !self.calm => self.hand_over(),
             // Somebody sets the clock back.
             28 if !self.calm => self.now.unix_ms -= self.random.i64(0..3_600_000),
+            29..40 if !self.calm && !is_alone && self.has_zombies && self.zombie.is_none() => {
+                self.crash();
+                return true;
+            }
             _ => {}
         }
         false
     }
 
     pub(super) fn round(&mut self) -> Step {
+        if self.zombie.is_some() {
+            self.zombie_round();
+            // Whoever is new is not always the faster one.
+            if self.random.bool() {
+                return Step::Progress;
+            }
+        }
         self.read_due_times();
-        // Every call takes so long at times that the step is over with it.
-        let slow = Duration::from_millis(if self.random.u8(..) < 64 { 150 } else { 0 });
+        // At times every call takes so long that the step is over with it, or the process has stood still for an hour.
+        let slow = match self.random.u8(..) {
+            0..64 => Duration::from_millis(150),
+            64..72 if !self.calm && self.lane.out_of_time.is_none() => Duration::from_hours(1),
+            _ => Duration::ZERO,
+        };
+        let slow = self.slow.unwrap_or(slow);
         let mut tools = Tools {
             sink: &mut self.sink,
             credit: &mut self.credit,
@@ -346,6 +384,7 @@ impl World {
     pub(super) fn pass_time(&mut self, step: Step) {
         let wait = match step {
             Step::NotBefore(at) => at.saturating_duration_since(self.now.instant) + Duration::from_millis(1),
+            _ if !self.calm && self.random.u8(..) < 8 => Duration::from_millis(self.random.u64(0..4_000)),
             _ => Duration::from_millis(self.random.u64(0..50)),
         };
         self.now.instant += wait;
@@ -371,58 +410,8 @@ impl World {
         }
     }
 
-    /// I2 and I3.
-    fn check_commit(&mut self, commit: &Commit) {
-        let before = self.committed.get(&commit.partition.topic).map_or(0, |before| before.offset);
-        assert!(commit.offset >= before, "I3");
-        let Metadata { settled, .. } = Metadata::decode(&commit.metadata, commit.offset).expect("ours");
-        let is_settled = |offset: i64| offset < commit.offset || settled.contains(offset);
-        // Of the copies of a parked record, one is enough: the one with the most attempts that is not settled.
-        let parked = self.parked();
-        let is_retry = commit.partition.topic == retry_topic();
-        let mut open: HashMap<i64, u32> = HashMap::new();
-        for (_, origin, attempts) in parked.iter().filter(|(offset, ..)| !is_retry || !is_settled(*offset)) {
-            let most = open.entry(*origin).or_insert(*attempts);
-            *most = (*most).max(*attempts);
-        }
-        let is_open = |origin: i64, attempts: u32| open.get(&origin).is_some_and(|most| *most >= attempts);
-        let deferred: HashSet<i64> =
-            parked.iter().filter(|(.., attempts)| *attempts == 0).map(|(_, origin, _)| *origin).collect();
-        let copies: HashMap<i64, (i64, u32)> =
-            parked.iter().map(|(offset, origin, attempts)| (*offset, (*origin, *attempts))).collect();
-        let in_place = self.shared.plan.routes[0].ordering == Ordering::Partition;
-        let written = self.log.written(&commit.partition.topic);
-        let topic = &commit.partition.topic;
-        for offset in written.iter().map(|written| written.record.offset).filter(|offset| is_settled(*offset)) {
-            if self.checked.contains(&(Arc::clone(topic), offset)) {
-                continue;
-            }
-            let (origin, attempts) = if !is_retry {
-                (offset, 0)
-            } else if let Some(copy) = copies.get(&offset) {
-                *copy
-            } else {
-                // A marker.
-                continue;
-            };
-            let attempt = if in_place { self.last_run(offset).0 } else { attempts + 1 };
-            let still_parked = is_open(origin, attempts);
-            if !still_parked {
-                self.checked.insert((Arc::clone(topic), offset));
-            }
-            assert!(
-                still_parked || self.has_durable_fate(origin, attempt),
-                "I2: {} passes {origin}, run {attempt}",
-                commit.partition
-            );
-            if if is_retry { !still_parked } else { !deferred.contains(&offset) } {
-                self.plugin.over.insert((origin, attempt));
-            }
-        }
-    }
-
     /// What was parked: offset in the retry topic and at the origin, and attempts.
-    fn parked(&self) -> Vec<(i64, i64, u32)> {
+    pub(super) fn parked(&self) -> Vec<(i64, i64, u32)> {
         let noted = self.noted();
         let parked = (0..).zip(noted.iter()).filter(|(_, noted)| noted.marker.is_none());
         parked.map(|(offset, parked)| (offset, parked.origin.offset, parked.attempts)).collect()
@@ -450,19 +439,6 @@ impl World {
         read.borrow()
     }
 
-    /// Whether the run of this record has left what it must have left.
-    fn has_durable_fate(&self, offset: i64, attempt: u32) -> bool {
-        let refused = is_refused(offset);
-        let by_its_script = match (self.plugin.script)(self.seed, offset, attempt) {
-            Script::Drop => true,
-            Script::Pass if !refused => self.outputs("main", offset) > 0,
-            Script::Both if !refused => self.outputs("main", offset) > 0 && self.outputs("side", offset) > 0,
-            _ => false,
-        };
-        // It may have met an outage in place of its script.
-        by_its_script || self.is_parked(offset, attempt) || self.dead_letter(offset).is_some()
-    }
-
     pub(super) fn outputs(&self, topic: &str, offset: i64) -> usize {
         let written = self.log.written(topic);
         let of_it = written.iter().filter(|written| number(written.record.value.as_deref()) == offset);
@@ -487,7 +463,7 @@ impl World {
     }
 
     /// The dead letters of a record.
-    fn letters(&self, offset: i64) -> impl Iterator<Item = Provenance> {
+    pub(super) fn letters(&self, offset: i64) -> impl Iterator<Item = Provenance> {
         let letters = self.all_letters();
         let of_it: Vec<_> = letters.iter().filter(|letter| letter.origin.offset == offset).cloned().collect();
         of_it.into_iter()
@@ -528,10 +504,19 @@ impl World {
 
     pub(super) fn crash(&mut self) {
         // What the sink had queued and not written is gone; what was written stays.
-        self.sink = open_sink(&self.shared, &self.log, &mut self.random);
+        let sink = open_sink(&self.shared, &self.log, &mut self.random);
         self.lane.forgo(&mut self.credit);
         self.lanes += 1;
-        self.lane = open_lane(&self.shared, &self.log, &self.committed, self.now);
+        let lane = open_lane(&self.shared, &self.log, &self.committed, self.now);
+        let (lane, sink) = (std::mem::replace(&mut self.lane, lane), std::mem::replace(&mut self.sink, sink));
+        if self.has_zombies && self.random.bool() {
+            let mut zombie = self.zombie_of(lane, sink);
+            if self.random.bool() {
+                // What it delivers is never written; what it parks may be.
+                zombie.sink.cut_off = true;
+            }
+            self.zombie = Some(zombie);
+        }
     }
 
     pub(super) fn hand_over(&mut self) {
@@ -564,31 +549,5 @@ impl World {
         let RetrySchedule { max_attempts, .. } = self.shared.plan.routes[0].failure.retry.clone().expect("retries");
         let mut runs = (1..=max_attempts).map(|attempt| (attempt, (self.plugin.script)(self.seed, offset, attempt)));
         runs.find(|(_, script)| *script != Script::Retry).unwrap_or((max_attempts, Script::Retry))
-    }
-
-    /// I1 and I5: each record is where its last run says, and nowhere else.
-    pub(super) fn check_fates(&self) {
-        for offset in 0..RECORDS {
-            let (_, last) = self.last_run(offset);
-            let refused = is_refused(offset);
-            let (main, side, dead) = match last {
-                Script::Drop => (false, false, None),
-                Script::Pass | Script::Both if refused => (false, false, Some(FailureClass::Refused)),
-                Script::Pass => (true, false, None),
-                Script::Both => (true, true, None),
-                Script::Reject => (false, false, Some(FailureClass::Reject)),
-                Script::Retry => (false, false, Some(FailureClass::Retry)),
-                Script::Trap => (false, false, Some(FailureClass::Trap)),
-                Script::NoSuchPort => (false, false, Some(FailureClass::Unmatched)),
-                Script::Kill => (false, false, Some(FailureClass::HostCrash)),
-            };
-            let letter = self.letters(offset).find(|letter| !letter.deferred).map(|letter| letter.class);
-            let found = (self.outputs("main", offset) > 0, self.outputs("side", offset) > 0, letter);
-            // Some of its outputs may have been written before a crash.
-            if found.2.is_none() && self.is_deferred(offset) {
-                continue;
-            }
-            assert_eq!(found, (main, side, dead), "the fate of {offset}, whose last run says {last:?}");
-        }
     }
 }

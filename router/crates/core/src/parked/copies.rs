@@ -36,7 +36,7 @@ impl Parked {
                 Progress::Seen(earlier) => self.mark_settled(earlier),
                 Progress::Acknowledged => {
                     self.coming.remove(&original);
-                    self.install(original, seq);
+                    self.place(original, seq);
                 }
             }
             return;
@@ -120,7 +120,8 @@ impl Parked {
             Progress::Acknowledged => {}
             Progress::Seen(seq) => {
                 self.coming.remove(&original);
-                self.install(original, seq);
+                // Another router may have parked it before.
+                self.place(original, seq);
             }
         }
     }

@@ -87,7 +87,8 @@ fn a_copy_that_is_seen_before_its_acknowledgement_waits_for_it() {
     assert_eq!(run_due(&mut parked, 9).len(), 1);
 }
 
-/// What becomes of a parked record must not be committed before what became of it in the source.
+/// What becomes of a parked record must not be committed before what became of it in the source, nor overtake what comes before it
+/// there.
 #[test]
 fn what_the_source_has_still_to_come_to_does_not_run_before() {
     let mut source = point(10);
@@ -96,13 +97,31 @@ fn what_the_source_has_still_to_come_to_does_not_run_before() {
     for (offset, origin) in [(0, 9), (1, 12), (2, 14), (3, 17)] {
         assert_eq!(parked.admit(offset, &label(original(0, origin), 0, 1)), Ok(()));
     }
-    parked.caught_up();
     assert_eq!(run_due(&mut parked, 0).len(), 2, "the source is past them, or does not come to them again");
     assert!(!parked.pass(11) && run_due(&mut parked, 0).is_empty());
     assert!(parked.pass(12));
     assert_eq!(run_due(&mut parked, 0).len(), 1);
     assert!(!parked.pass(20), "it is not in the source any more");
     assert_eq!(run_due(&mut parked, 0).len(), 1);
+    // Under an order what is settled beyond waits for what comes before it; so does what somebody parks who does not know that
+    // the partition is another's.
+    let mut source = point(21);
+    source.settled.push(22, 23);
+    let mut parked = Parked::resume(point(0), source, KeyOrder::Kept);
+    for (offset, key, origin) in [(0, 1, 20), (1, 2, 21), (2, 3, 22), (3, 4, 24)] {
+        assert_eq!(parked.admit(offset, &label(original(key, origin), 0, 1)), Ok(()));
+    }
+    assert_eq!(run_due(&mut parked, 0).len(), 1);
+    assert!(parked.pass(21));
+    assert_eq!(run_due(&mut parked, 0).len(), 1);
+    parked.source_is_at(23);
+    assert_eq!(run_due(&mut parked, 0).len(), 1);
+    for (offset, key, origin) in [(4, 5, 22), (5, 6, 23)] {
+        assert_eq!(parked.admit(offset, &label(original(key, origin), 0, 1)), Ok(()));
+    }
+    assert_eq!(run_due(&mut parked, 0).len(), 1);
+    assert!(!parked.pass(23 + 2), "that one was not parked, those before it were");
+    assert_eq!(run_due(&mut parked, 0).len(), 2);
 }
 
 /// A copy of what somebody has replayed once.
