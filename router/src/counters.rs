@@ -25,7 +25,7 @@ pub(crate) const MAX_CODES: usize = 1000;
 pub(crate) const OTHER_CODES: &str = "other";
 
 /// The final fate of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fate {
     /// Its outputs are in their topics.
     Delivered,

@@ -55,6 +55,7 @@ pub(crate) fn start(plan: &Arc<Plan>, counters: &Arc<Counters>) -> io::Result<Op
         counters: Arc::clone(counters),
         collector: Collector::new(plan, telemetry, "traces"),
         last: Arc::clone(&last),
+        message: Vec::new(),
         complained: None,
     };
     let thread = std::thread::Builder::new().name("traces".into()).spawn(move || {
@@ -81,6 +82,8 @@ struct Exporter {
     counters: Arc<Counters>,
     collector: Collector,
     last: Arc<std::sync::atomic::AtomicBool>,
+    /// The last that was sent: so that the next has its place.
+    message: Vec<u8>,
     complained: Option<Instant>,
 }
 
@@ -118,7 +121,8 @@ impl Exporter {
         if spans.count() == 0 {
             return;
         }
-        let (message, count) = spans.take_message(self.collector.resource());
+        let mut message = std::mem::take(&mut self.message);
+        let count = spans.take_message(self.collector.resource(), &mut message);
         let lost = match self.deliver(&message) {
             Ok(refused) => refused.min(count),
             Err(why) => {
@@ -126,6 +130,7 @@ impl Exporter {
                 count
             }
         };
+        self.message = message;
         self.counters.traces.sent.fetch_add(count - lost, Ordering::Relaxed);
         self.counters.traces.lost.fetch_add(lost, Ordering::Relaxed);
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -15,9 +15,10 @@ use pointsman_config::plan::{BrokerPlan, RoutePlan, StagePlan};
 use pointsman_core::delivery::TopicId;
 use pointsman_core::record::TopicPartition;
 use prost::Message as _;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use super::{BatchTrace, Ended, Failed, Parcel, RecordTrace, Send, SpanId, StageTime, TraceId};
+use crate::counters::Fate;
 use crate::otlp::{number, scope, text};
 
 /// The flag of a span and of a link: its trace is recorded.
@@ -43,9 +44,12 @@ impl Clocks {
     }
 
     fn unix_ns(self, at: Instant) -> u64 {
-        let nanoseconds = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let since = nanoseconds(at.saturating_duration_since(self.instant));
-        self.unix_ns.saturating_add(since).saturating_sub(nanoseconds(self.instant.saturating_duration_since(at)))
+        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        // Mostly it is a while ago.
+        match self.instant.checked_duration_since(at) {
+            Some(ago) => self.unix_ns.saturating_sub(nanoseconds(ago)),
+            None => self.unix_ns.saturating_add(nanoseconds(at.saturating_duration_since(self.instant))),
+        }
     }
 }
 
@@ -65,16 +69,16 @@ pub(super) struct Spans {
 struct Templates {
     /// For each route.
     batches: HashMap<usize, Vec<u8>>,
-    /// For each route and topic that records came from.
-    records: HashMap<(usize, Arc<str>), Vec<u8>>,
+    /// For each route and partition that records came from, and what became of them.
+    records: HashMap<(usize, TopicPartition, Fate), Vec<u8>>,
     /// For each route and stage.
     stages: HashMap<(usize, usize), Vec<u8>>,
     /// For each topic that records go to.
     sends: HashMap<u32, Vec<u8>>,
 }
 
-/// Topics are named by whoever replays records: of so many names nothing is kept any more, and all begins anew.
-const TOPICS_MAX: usize = 1000;
+/// Topics are named by whoever replays records: of so many beginnings none is kept any more, and all begins anew.
+const RECORDS_MAX: usize = 5000;
 
 /// The place of `spans` in [`ScopeSpans`], of those in [`ResourceSpans`], and of these in `TracesData`.
 const SPANS: u32 = 2;
@@ -91,15 +95,19 @@ impl Spans {
         self.count
     }
 
-    /// One message with all of them, of whoever tells them, and how many there are; afterwards there is none.
-    pub(super) fn take_message(&mut self, resource: Resource) -> (Vec<u8>, u64) {
-        let mut scoped = ScopeSpans { scope: Some(scope()), ..ScopeSpans::default() }.encode_to_vec();
-        scoped.append(&mut self.encoded);
-        let mut told = ResourceSpans { resource: Some(resource), ..ResourceSpans::default() }.encode_to_vec();
-        put(SCOPE_SPANS, &[&scoped], &mut told);
-        let mut message = Vec::with_capacity(told.len() + 16);
-        put(RESOURCE_SPANS, &[&told], &mut message);
-        (message, std::mem::take(&mut self.count))
+    /// One message with all of them, of whoever tells them, in place of what was in `message`. The answer is how many they are;
+    /// afterwards there is none.
+    pub(super) fn take_message(&mut self, resource: Resource, message: &mut Vec<u8>) -> u64 {
+        let scope = ScopeSpans { scope: Some(scope()), ..ScopeSpans::default() }.encode_to_vec();
+        let resource = ResourceSpans { resource: Some(resource), ..ResourceSpans::default() }.encode_to_vec();
+        message.clear();
+        let scoped = scope.len() + self.encoded.len();
+        begin(RESOURCE_SPANS, resource.len() + begun(SCOPE_SPANS, scoped) + scoped, message);
+        message.extend_from_slice(&resource);
+        begin(SCOPE_SPANS, scoped, message);
+        message.extend_from_slice(&scope);
+        message.append(&mut self.encoded);
+        std::mem::take(&mut self.count)
     }
 
     /// Adds what a lane has handed over.
@@ -113,11 +121,15 @@ impl Spans {
     }
 }
 
-/// Writes a field of some bytes.
-fn put(field: u32, parts: &[&[u8]], into: &mut Vec<u8>) {
+/// Writes what comes before a field of so many bytes.
+fn begin(field: u32, bytes: usize, into: &mut Vec<u8>) {
     encode_key(field, WireType::LengthDelimited, into);
-    encode_varint(parts.iter().map(|part| part.len() as u64).sum(), into);
-    parts.iter().for_each(|part| into.extend_from_slice(part));
+    encode_varint(bytes as u64, into);
+}
+
+/// How many bytes [`begin`] writes.
+fn begun(field: u32, bytes: usize) -> usize {
+    key_len(field) + encoded_len_varint(bytes as u64)
 }
 
 struct Teller<'a> {
@@ -201,11 +213,7 @@ impl Teller<'_> {
             });
             write(&span, template, self.encoded, self.count);
         }
-        let mut attributes = vec![
-            text("messaging.destination.partition.id", origin.partition.to_string()),
-            number("messaging.kafka.offset", offset),
-            text("pointsman.fate", fate.name()),
-        ];
+        let mut attributes = vec![number("messaging.kafka.offset", offset)];
         if attempt > 1 {
             attributes.push(number("pointsman.attempt", attempt.into()));
         }
@@ -223,11 +231,13 @@ impl Teller<'_> {
             ..self.span(place.trace, own, (begun, at))
         };
         let span = Span { trace_state: place.state.into(), ..span };
-        if self.templates.records.len() >= TOPICS_MAX {
+        if self.templates.records.len() >= RECORDS_MAX {
             self.templates.records.clear();
         }
-        let template = self.templates.records.entry((index, Arc::clone(&origin.topic))).or_insert_with(|| {
+        let template = self.templates.records.entry((index, origin.clone(), fate)).or_insert_with(|| {
             let mut attributes = messaging(plan, "process", &origin.topic);
+            attributes.push(text("messaging.destination.partition.id", origin.partition.to_string()));
+            attributes.push(text("pointsman.fate", fate.name()));
             attributes.push(text("messaging.consumer.group.name", &*route.group));
             attributes.push(text("pointsman.route", &*route.name));
             template(format!("process {}", origin.topic), SpanKind::Consumer, attributes)
@@ -237,8 +247,7 @@ impl Teller<'_> {
 }
 
 fn write(span: &Span, template: &[u8], encoded: &mut Vec<u8>, count: &mut u64) {
-    encode_key(SPANS, WireType::LengthDelimited, encoded);
-    encode_varint((template.len() + span.encoded_len()) as u64, encoded);
+    begin(SPANS, template.len() + span.encoded_len(), encoded);
     encoded.extend_from_slice(template);
     // It is refused for lack of room only, which a vector makes.
     let _ = span.encode(encoded);

@@ -208,7 +208,8 @@ fn spans_tell_the_way_of_a_record() {
     let begun = clocks.instant();
     let mut told = Spans::new(Arc::new(plan()));
     told.add(parcel(begun), clocks);
-    let (message, count) = told.take_message(Resource::default());
+    let mut message = b"the last one".to_vec();
+    let count = told.take_message(Resource::default(), &mut message);
     let mut data = TracesData::decode(&*message).unwrap();
     let mut spans: Vec<Span> = data.resource_spans.remove(0).scope_spans.remove(0).spans;
     assert_eq!((spans.len() as u64, count, told.count()), (5, 5, 0));
