@@ -226,8 +226,11 @@ impl Lane {
     }
 
     /// Notes that a delivery was handed to the producer.
+    #[inline]
     pub(super) fn note_send(&mut self, unit: Unit, topic: TopicId, onward: Option<Onward>) {
-        let Some((Onward { span, .. }, place)) = onward.zip(self.trace(unit)) else { return };
+        // Mostly it is not traced.
+        let Some(Onward { span, .. }) = onward else { return };
+        let Some(place) = self.trace(unit) else { return };
         let Some(traces) = self.traces.as_deref_mut() else { return };
         let begun = traces.at;
         if let Some(record) = traces.record(place) {
