@@ -207,10 +207,11 @@ pub(crate) fn telemetry(extent: Extent) -> Part {
     Part {
         name: "telemetry",
         title: "What it costs to be told of",
-        repetitions: extent.repetitions(7),
+        // A few in a hundred show after many short turns rather than few long ones.
+        repetitions: extent.repetitions(21),
         groups: vec![Group {
             label: SMALL.into(),
-            workload: extent.workload(3_000_000),
+            workload: extent.workload(1_000_000),
             subjects: vec![
                 bare(),
                 identity(),
