@@ -437,6 +437,7 @@ impl Lane {
             }
             Err(Hindrance::OutOfTime) => {
                 self.out_of_time = units.first().copied();
+                self.grant = Grant::of(count);
                 self.break_off();
                 Err(tools.now.instant)
             }

@@ -162,6 +162,7 @@ impl Parking {
             let Some(batch) = self.tail.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else {
                 if !self.caught_up && self.tail.reached_end() {
                     self.caught_up = true;
+                    self.index.caught_up();
                     self.watch.limit_suspects(self.index.len());
                 }
                 return Ok(batches > 0);

@@ -135,6 +135,10 @@ impl Lane {
         let was_paused = self.by_hand.take().is_some();
         // The trouble may be over.
         let waited = self.pause.take().is_some_and(|until| until > now.instant);
+        // What failed for it is first then, or others would pass it.
+        let in_place = &self.in_place;
+        let failed = self.again.iter_mut().filter(|again| !in_place.contains_key(&again.unit.seq));
+        failed.for_each(|again| again.at = again.at.min(now.instant));
         if self.probe_at_once(now) {
             return Ok(Done::Probing);
         }

@@ -139,10 +139,10 @@ impl Lane {
         retry.index().predecessor(self.original(unit)?)
     }
 
-    /// The lane has come to the record of the source. The answer is whether that was parked before the assignment.
+    /// The lane has come to the record of the source. The answer is whether another assignment has parked that.
     pub(super) fn passes_parked(&mut self, unit: Unit) -> bool {
-        let offset = self.source.record(unit.seq).map(|record| record.offset);
-        self.retry.as_mut().zip(offset).is_some_and(|(retry, offset)| retry.index_mut().pass(offset))
+        let original = self.original(unit);
+        self.retry.as_mut().zip(original).is_some_and(|(retry, original)| retry.index_mut().pass(original))
     }
 
     /// What the record is in the source.

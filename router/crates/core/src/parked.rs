@@ -61,7 +61,9 @@ pub struct Parked {
     /// an order they would overtake what comes before them there, of which the other's deliveries may have been lost. And where it
     /// has not come to commit that they are parked, what becomes of them could be committed before what became of the record in
     /// the source, which after another crash would run anew.
-    foreseen: BTreeMap<i64, KeyHash>,
+    foreseen: BTreeSet<(i64, KeyHash)>,
+    /// All is known that was parked before the assignment.
+    caught_up: bool,
     /// Where the source is, with what is settled beyond.
     source: CommitPoint,
     /// Whether anything was settled since that was last asked.
@@ -126,7 +128,8 @@ impl Parked {
     pub fn resume(point: CommitPoint, source: CommitPoint, keys: KeyOrder) -> Self {
         Self {
             keys,
-            foreseen: BTreeMap::new(),
+            foreseen: BTreeSet::new(),
+            caught_up: false,
             source,
             entries: VecDeque::new(),
             first_seq: 0,
@@ -183,8 +186,10 @@ impl Parked {
             (Some(original), Kind::Parked | Kind::Replayed) => {
                 let offset = original.offset;
                 let is_settled = || self.source.settled.contains(offset);
-                if offset >= self.source.offset && (self.keeps_order(original.key) || !is_settled()) {
-                    self.foreseen.insert(original.offset, original.key);
+                let is_to_wait = offset >= self.source.offset && (self.keeps_order(original.key) || !is_settled());
+                // What somebody replays now is not of another assignment.
+                if is_to_wait && !(self.caught_up && label.kind == Kind::Replayed) {
+                    self.foreseen.insert((offset, original.key));
                 }
                 self.place(original, seq);
             }
@@ -192,36 +197,38 @@ impl Parked {
         Ok(())
     }
 
+    /// All is known that was parked before the assignment.
+    pub fn caught_up(&mut self) {
+        self.caught_up = true;
+    }
+
     /// The source has come to this offset, and has [passed](Self::pass) what was before. To be told before more is
     /// [admitted](Self::admit).
     pub fn source_is_at(&mut self, offset: i64) {
         self.source.offset = offset;
-        while let Some((first, key)) = self.foresees_before(offset) {
-            self.come_to(first, key);
-        }
+        while self.come_to_first_before(offset).is_some() {}
     }
 
-    /// The source has come to the record at this offset. The answer is whether another assignment has parked that: it has its
-    /// fate then. To be told of every record that was not settled before, in order.
-    pub fn pass(&mut self, offset: i64) -> bool {
+    /// The source has come to this record. The answer is whether another assignment has parked it: it has its fate then. To be told of
+    /// every record that was not settled before, in order.
+    pub fn pass(&mut self, record: Original) -> bool {
         let mut is_parked = false;
-        while let Some((first, key)) = self.foresees_before(offset + 1) {
-            is_parked = first == offset;
-            self.come_to(first, key);
+        while let Some(parked) = self.come_to_first_before(record.offset + 1) {
+            is_parked |= parked == record;
         }
         is_parked
     }
 
-    fn foresees_before(&self, offset: i64) -> Option<(i64, KeyHash)> {
-        self.foreseen.first_key_value().map(|(first, key)| (*first, *key)).filter(|(first, _)| *first < offset)
-    }
-
-    fn come_to(&mut self, offset: i64, key: KeyHash) {
-        self.foreseen.remove(&offset);
-        match self.places.get(Original { key, offset }) {
+    /// The first record before this offset that another assignment has parked need not wait for the source any more.
+    fn come_to_first_before(&mut self, offset: i64) -> Option<Original> {
+        let (first, key) = self.foreseen.first().copied().filter(|(first, _)| *first < offset)?;
+        self.foreseen.pop_first();
+        let original = Original { key, offset: first };
+        match self.places.get(original) {
             Some(low) if !self.keeps_order(key) => self.queue(self.seq_of(low)),
             _ => self.promote(key),
         }
+        Some(original)
     }
 
     /// Puts the first record of a key into the queue.
@@ -236,7 +243,7 @@ impl Parked {
 
     fn queue(&mut self, seq: u64) {
         let Some(entry) = self.entry(seq).filter(|entry| entry.state == State::Waiting) else { return };
-        if self.foreseen.contains_key(&entry.origin) || self.waits_for_release(seq) {
+        if self.foreseen.contains(&(entry.origin, entry.key)) || self.waits_for_release(seq) {
             return;
         }
         let due = Reverse((entry.due_ms, seq));
@@ -313,7 +320,11 @@ impl Parked {
             match entry.original().filter(|original| self.keeps_order(original.key)) {
                 None => left -= usize::from(self.want(seq)),
                 Some(original) if self.first_of(original.key) == Some(original) => {
-                    left -= self.want_chain(original.key, now_ms, left);
+                    let chain = self.want_chain(original.key, now_ms, left);
+                    if chain == 0 {
+                        self.set_state(seq, State::Waiting);
+                    }
+                    left -= chain;
                 }
                 Some(_) => drop(self.set_state(seq, State::Waiting)),
             }
@@ -327,7 +338,7 @@ impl Parked {
             let seq = self.seq_of(low);
             let entry = self.entry(seq)?;
             let is_free = matches!(entry.state, State::Waiting | State::Queued) && entry.due_ms <= now_ms;
-            let must_wait = self.foreseen.contains_key(&entry.origin) || self.waits_for_release(seq);
+            let must_wait = self.foreseen.contains(&(entry.origin, entry.key)) || self.waits_for_release(seq);
             (is_free && entry.origin < coming && !must_wait).then_some(seq)
         };
         let chain = self.places.of_key(key).map_while(|(_, low)| may_run(low)).take(limit);

@@ -50,6 +50,7 @@ impl World {
                 other => panic!("{other:?}"),
             },
             State::PausedByHand if luck < 128 => assert_eq!(self.tell(Verb::Resume), Ok(Done::Resumed)),
+            State::Waiting if luck >= 224 => assert!(self.tell(Verb::Resume).is_ok()),
             State::Running | State::Waiting if luck < 16 => assert_eq!(self.tell(Verb::Pause), Ok(Done::Paused)),
             _ if !self.calm && luck > 250 => self.sink.refuses = self.topic(DEAD_LETTERS),
             _ => {}
@@ -289,4 +290,6 @@ fn trouble_is_told_and_a_lane_tries_again_at_once_on_demand() {
     world.sink.outage = None;
     assert_eq!(world.tell(Verb::Resume), Ok(Done::Resumed));
     assert_ne!(world.report().state, State::Waiting);
+    let now = world.now.instant;
+    assert!(world.lane.again.iter().all(|again| again.at <= now), "others would pass what has failed");
 }

@@ -1,6 +1,6 @@
 //! Which of the copies of a record is the one to run, and what is known of one that is being written.
 
-use super::{Edition, Entry, Original, Parked};
+use super::{Edition, Entry, Original, Parked, State};
 
 /// A record on its way into the retry partition.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ impl Parked {
                 Progress::Seen(earlier) => self.mark_settled(earlier),
                 Progress::Acknowledged => {
                     self.coming.remove(&original);
-                    self.place(original, seq);
+                    self.complete(original, seq);
                 }
             }
             return;
@@ -83,6 +83,22 @@ impl Parked {
         true
     }
 
+    /// What was parked here is written and acknowledged. Another router may have parked it before: of two copies that wait the newer one
+    /// is to run. One that is under way may be what this one came of, which is all that is left of it then.
+    fn complete(&mut self, original: Original, seq: u64) {
+        let known = self.places.get(original).map(|low| self.seq_of(low)).filter(|known| *known != seq);
+        let waiting = known.and_then(|known| self.entry(known)).filter(|entry| !entry.is_busy()).copied();
+        if let (Some(known), Some(waiting)) = (known, waiting) {
+            if self.entry(seq).is_some_and(|entry| entry.edition() < waiting.edition()) {
+                self.mark_settled(seq);
+                self.set_state(known, State::Waiting);
+                return self.install(original, known);
+            }
+            self.mark_settled(known);
+        }
+        self.install(original, seq);
+    }
+
     /// From now on this is the copy that is to run.
     fn install(&mut self, original: Original, seq: u64) {
         self.places.insert(original, seq as u32);
@@ -120,8 +136,7 @@ impl Parked {
             Progress::Acknowledged => {}
             Progress::Seen(seq) => {
                 self.coming.remove(&original);
-                // Another router may have parked it before.
-                self.place(original, seq);
+                self.complete(original, seq);
             }
         }
     }

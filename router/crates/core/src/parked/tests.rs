@@ -98,10 +98,10 @@ fn what_the_source_has_still_to_come_to_does_not_run_before() {
         assert_eq!(parked.admit(offset, &label(original(0, origin), 0, 1)), Ok(()));
     }
     assert_eq!(run_due(&mut parked, 0).len(), 2, "the source is past them, or does not come to them again");
-    assert!(!parked.pass(11) && run_due(&mut parked, 0).is_empty());
-    assert!(parked.pass(12));
+    assert!(!parked.pass(original(0, 11)) && run_due(&mut parked, 0).is_empty());
+    assert!(parked.pass(original(0, 12)));
     assert_eq!(run_due(&mut parked, 0).len(), 1);
-    assert!(!parked.pass(20), "it is not in the source any more");
+    assert!(!parked.pass(original(0, 20)), "it is not in the source any more");
     assert_eq!(run_due(&mut parked, 0).len(), 1);
     // Under an order what is settled beyond waits for what comes before it; so does what somebody parks who does not know that
     // the partition is another's.
@@ -111,8 +111,9 @@ fn what_the_source_has_still_to_come_to_does_not_run_before() {
     for (offset, key, origin) in [(0, 1, 20), (1, 2, 21), (2, 3, 22), (3, 4, 24)] {
         assert_eq!(parked.admit(offset, &label(original(key, origin), 0, 1)), Ok(()));
     }
+    parked.caught_up();
     assert_eq!(run_due(&mut parked, 0).len(), 1);
-    assert!(parked.pass(21));
+    assert!(parked.pass(original(2, 21)));
     assert_eq!(run_due(&mut parked, 0).len(), 1);
     parked.source_is_at(23);
     assert_eq!(run_due(&mut parked, 0).len(), 1);
@@ -120,8 +121,36 @@ fn what_the_source_has_still_to_come_to_does_not_run_before() {
         assert_eq!(parked.admit(offset, &label(original(key, origin), 0, 1)), Ok(()));
     }
     assert_eq!(run_due(&mut parked, 0).len(), 1);
-    assert!(!parked.pass(23 + 2), "that one was not parked, those before it were");
-    assert_eq!(run_due(&mut parked, 0).len(), 2);
+    assert_eq!(parked.admit(6, &Label { kind: Kind::Replayed, ..label(original(7, 99), 0, 0) }), Ok(()));
+    assert_eq!(run_due(&mut parked, 0).len(), 1, "what is replayed waits for nothing");
+    assert!(!parked.pass(original(4, 23)), "that is another record than the one that was parked as offset 23");
+    assert_eq!(run_due(&mut parked, 0).len(), 1);
+    assert!(!parked.pass(original(4, 25)), "that one was not parked, those before it were");
+    assert_eq!(run_due(&mut parked, 0).len(), 1);
+}
+
+/// A router that is taken for dead may have parked a record which is being parked here, and which runs meanwhile.
+#[test]
+fn of_what_two_have_parked_one_copy_is_left() {
+    let of = original(1, 10);
+    for (theirs, ours) in [(1, 1), (2, 1), (1, 2)] {
+        for runs in [false, true] {
+            let mut index = parked(true);
+            assert_eq!(index.admit(0, &label(of, 0, theirs)), Ok(()));
+            let running = if runs { run_due(&mut index, 0) } else { Vec::new() };
+            index.hold(of, run(ours));
+            if !runs {
+                assert!(run_due(&mut index, 0).is_empty(), "its key is blocked");
+            }
+            assert_eq!(index.admit(1, &label(of, 0, ours)), Ok(()));
+            index.parked(of);
+            running.iter().for_each(|(seq, _)| index.settle(*seq, true));
+            let left = run_due(&mut index, 0);
+            assert_eq!(left.len(), 1, "{theirs} attempts there, {ours} here, {runs}");
+            left.iter().for_each(|(seq, _)| index.settle(*seq, false));
+            assert_eq!(index.len(), 0, "nothing is forgotten");
+        }
+    }
 }
 
 /// A copy of what somebody has replayed once.
