@@ -277,7 +277,7 @@ impl Parked {
     }
 
     /// Whether nothing is parked whose origin is known, or being parked, and no key is held. Then [`predecessor`](Self::predecessor) and, before
-    /// the source is past what was parked before the assignment, [`pass`](Self::pass) need not be asked.
+    /// the source is past what another assignment has parked, [`pass`](Self::pass) need not be asked.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {

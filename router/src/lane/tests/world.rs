@@ -290,11 +290,6 @@ impl World {
         }
     }
 
-    /// From now on a router that is taken for dead may live.
-    pub(super) fn have_zombies(&mut self) {
-        self.has_zombies = true;
-    }
-
     /// With or without troubles.
     pub(super) fn be_calm(&mut self, calm: bool) {
         (self.calm, self.sink.calm, self.plugin.calm) = (calm, calm, calm);
