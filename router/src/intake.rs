@@ -83,9 +83,10 @@ pub(crate) struct Flight {
 const _: () = assert!(size_of::<Flight>() <= 64);
 
 impl Flight {
-    pub(crate) fn new(ticket: Option<Ticket>, held: u32, index: u32) -> Self {
+    /// One that is not to be settled.
+    pub(crate) fn new(held: u32, index: u32) -> Self {
         let (outstanding, queued_bytes, sent, intent, error) = Default::default();
-        Self { ticket, held, index, outstanding, queued_bytes, sent, trace: None, intent, error }
+        Self { ticket: None, held, index, outstanding, queued_bytes, sent, trace: None, intent, error }
     }
 }
 
@@ -171,6 +172,7 @@ pub(crate) fn commit_of(
 }
 
 /// A record of `partition` as an event: a parked one without our headers, which say what it was at its origin.
+#[inline]
 pub(crate) fn event_of<'a>(
     TopicPartition { topic, partition }: &'a TopicPartition,
     Record { offset, timestamp_ms, key, value, headers }: Record<'a>,
@@ -247,22 +249,21 @@ impl Intake {
         self.signal.raise();
         let first_seq = self.next_seq();
         let held = self.first_held.wrapping_add(self.held.len() as u32);
-        let mut unsettled = 0;
-        for (index, record) in (0..).zip(0..batch.len()) {
+        let (records, mut unsettled) = (batch.len(), 0);
+        let from = self.flights.len();
+        // Written where they stay, and then gone over again: several times as fast as one after the other.
+        self.flights.extend((0..).take(records).map(|index| Flight::new(held, index)));
+        for (record, flight) in self.flights.range_mut(from..).enumerate() {
             let admission = self
                 .tracker
                 .admit(batch.offset(record))
                 .map_err(|error| FetchError::OutOfOrder { partition: self.partition.clone(), error })?;
-            let ticket = match admission {
-                Admission::Run(ticket) => {
-                    unsettled += 1;
-                    Some(ticket)
-                }
-                Admission::AlreadySettled => None,
-            };
-            self.flights.push_back(Flight::new(ticket, held, index));
+            if let Admission::Run(ticket) = admission {
+                unsettled += 1;
+                flight.ticket = Some(ticket);
+            }
         }
-        let (records, bytes) = (batch.len(), if unsettled == 0 { 0 } else { batch.bytes() });
+        let bytes = if unsettled == 0 { 0 } else { batch.bytes() };
         self.bytes += bytes;
         self.fetched.add(records, bytes);
         let on_end = (unsettled > 0).then(|| Settled {
@@ -303,6 +304,16 @@ impl Intake {
     /// The record as an event, of its first run.
     pub(crate) fn event(&self, seq: u64) -> Option<Event<'_>> {
         Some(event_of(&self.partition, self.record(seq)?, None))
+    }
+
+    /// Adds these records as events, of their first runs, as far as they are in flight.
+    pub(crate) fn add_events<'a>(&'a self, seqs: impl Iterator<Item = u64>, events: &mut Vec<Event<'a>>) {
+        for seq in seqs {
+            let Some(flight) = self.flights.get(self.place(seq)) else { continue };
+            let held = self.held.get(flight.held.wrapping_sub(self.first_held) as usize);
+            let Some(batch) = held.and_then(|held| held.batch.as_deref()) else { continue };
+            events.push(event_of(&self.partition, batch.record(flight.index as usize), None));
+        }
     }
 
     /// The batch of the record, its place in it, and its state, while it is in flight.

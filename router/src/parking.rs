@@ -281,7 +281,7 @@ impl Parking {
                 if self.label(&batch.record(record)).original != self.index.original(seq) {
                     return Err(FetchError::Replaced { partition: self.partition.clone(), offset });
                 }
-                self.flights.insert(seq, Flight::new(None, number, index));
+                self.flights.insert(seq, Flight::new(number, index));
                 self.loaded.push_back(seq);
                 wanted += 1;
             }

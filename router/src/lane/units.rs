@@ -12,6 +12,11 @@ impl Lane {
     /// The records as events, each as it was at its origin where it has another.
     pub(super) fn events<'a>(&'a self, units: &[Unit], origins: &'a [Option<Parked>]) -> Vec<Event<'a>> {
         let mut events = Vec::with_capacity(units.len());
+        let as_they_came = origins.is_empty() && self.in_place.is_empty();
+        if as_they_came && units.iter().all(|unit| unit.which == Which::Source) {
+            self.source.add_events(units.iter().map(|unit| unit.seq), &mut events);
+            return events;
+        }
         for (index, unit) in units.iter().enumerate() {
             let origin = origins.get(index).and_then(Option::as_deref);
             events.extend(self.event(*unit, origin));

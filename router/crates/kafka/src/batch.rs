@@ -35,6 +35,9 @@ const GIVEN_AWAY: &[Header<'static>] = &[Header { name: UNREADABLE_HEADERS, valu
 /// Headers that there is room for from the start, for each record.
 const HEADERS: usize = 2;
 
+/// So many records ahead they are asked for.
+const PREFETCH: usize = 8;
+
 impl KafkaBatch {
     /// Takes records off the front, at least one, until a bound is reached.
     pub(crate) fn new(
@@ -49,6 +52,7 @@ impl KafkaBatch {
         while entries.len() < max_records.max(1)
             && let Some(mut message) = waiting.pop_front()
         {
+            waiting.get(PREFETCH).into_iter().for_each(Message::prefetch);
             let first_header = headers.len();
             message.headers(&mut headers);
             let timestamp_ms = message.borrow().timestamp_ms();
