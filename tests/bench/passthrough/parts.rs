@@ -39,7 +39,7 @@ pub(crate) fn short(extent: Extent) -> Part {
         repetitions: extent.repetitions(7),
         groups: vec![Group {
             label: SMALL.into(),
-            workload: extent.workload(500_000),
+            workload: extent.workload(1_000_000),
             subjects: vec![bare(), control(), bare_json(), identity(), header_filter(), json_transform()],
             point: None,
         }],
