@@ -141,6 +141,10 @@ impl Lane {
 
     /// The lane has come to the record of the source. The answer is whether another assignment has parked that.
     pub(super) fn passes_parked(&mut self, unit: Unit) -> bool {
+        // To find out which key it is would cost more.
+        if !self.retry.as_ref().is_some_and(|retry| retry.index().foresees_some()) {
+            return false;
+        }
         let original = self.original(unit);
         self.retry.as_mut().zip(original).is_some_and(|(retry, original)| retry.index_mut().pass(original))
     }

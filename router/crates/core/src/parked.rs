@@ -219,6 +219,13 @@ impl Parked {
         is_parked
     }
 
+    /// Whether the source is still to come to something that another assignment has parked.
+    #[must_use]
+    #[inline]
+    pub fn foresees_some(&self) -> bool {
+        !self.foreseen.is_empty()
+    }
+
     /// The first record before this offset that another assignment has parked need not wait for the source any more.
     fn come_to_first_before(&mut self, offset: i64) -> Option<Original> {
         let (first, key) = self.foreseen.first().copied().filter(|(first, _)| *first < offset)?;
