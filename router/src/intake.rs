@@ -251,7 +251,7 @@ impl Intake {
         let held = self.first_held.wrapping_add(self.held.len() as u32);
         let (records, mut unsettled) = (batch.len(), 0);
         let from = self.flights.len();
-        // Written where they stay, and then gone over again: several times as fast as one after the other.
+        // Written where they stay, and then gone over again: built one after the other they would be copied from the stack.
         self.flights.extend((0..).take(records).map(|index| Flight::new(held, index)));
         for (record, flight) in self.flights.range_mut(from..).enumerate() {
             let admission = self
@@ -289,6 +289,7 @@ impl Intake {
     }
 
     /// The record, while it is in flight.
+    #[inline]
     pub(crate) fn record(&self, seq: u64) -> Option<Record<'_>> {
         let flight = self.flights.get(self.place(seq))?;
         let held = self.held.get(flight.held.wrapping_sub(self.first_held) as usize)?;
@@ -309,10 +310,8 @@ impl Intake {
     /// Adds these records as events, of their first runs, as far as they are in flight.
     pub(crate) fn add_events<'a>(&'a self, seqs: impl Iterator<Item = u64>, events: &mut Vec<Event<'a>>) {
         for seq in seqs {
-            let Some(flight) = self.flights.get(self.place(seq)) else { continue };
-            let held = self.held.get(flight.held.wrapping_sub(self.first_held) as usize);
-            let Some(batch) = held.and_then(|held| held.batch.as_deref()) else { continue };
-            events.push(event_of(&self.partition, batch.record(flight.index as usize), None));
+            let Some(record) = self.record(seq) else { continue };
+            events.push(event_of(&self.partition, record, None));
         }
     }
 

@@ -141,8 +141,8 @@ impl Lane {
 
     /// The lane has come to the record of the source. The answer is whether another assignment has parked that.
     pub(super) fn passes_parked(&mut self, unit: Unit) -> bool {
-        // To find out which key it is would cost more.
-        if !self.retry.as_ref().is_some_and(|retry| retry.index().foresees_some()) {
+        // Soon after the start there is nothing left to come to, and to find out which key it is costs more than to ask.
+        if self.retry.as_ref().is_none_or(|retry| !retry.index().foresees_some()) {
             return false;
         }
         let original = self.original(unit);

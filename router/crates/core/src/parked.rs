@@ -210,7 +210,7 @@ impl Parked {
     }
 
     /// The source has come to this record. The answer is whether another assignment has parked it: it has its fate then. To be told of
-    /// every record that was not settled before, in order.
+    /// every record that was not settled before, in order, while [some are foreseen](Self::foresees_some).
     pub fn pass(&mut self, record: Original) -> bool {
         let mut is_parked = false;
         while let Some(parked) = self.come_to_first_before(record.offset + 1) {

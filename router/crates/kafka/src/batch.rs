@@ -35,7 +35,7 @@ const GIVEN_AWAY: &[Header<'static>] = &[Header { name: UNREADABLE_HEADERS, valu
 /// Headers that there is room for from the start, for each record.
 const HEADERS: usize = 2;
 
-/// So many records ahead they are asked for.
+/// So many records ahead of the one that is read, the memory is asked for what was fetched.
 const PREFETCH: usize = 8;
 
 impl KafkaBatch {

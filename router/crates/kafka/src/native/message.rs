@@ -28,7 +28,8 @@ impl Message {
     }
 
     /// Has the processor load what was fetched of the record: whoever is about to read many messages asks some ahead. Of long
-    /// ones it is the end of the value, and what comes behind it: librdkafka reads the headers from there.
+    /// ones it is the end of the value, and what comes behind it: librdkafka reads the headers from there. On
+    /// processors other than x86-64 this does nothing.
     pub(crate) fn prefetch(&self) {
         const LINE: usize = 64;
         const LINES: usize = 8;
