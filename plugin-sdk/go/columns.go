@@ -60,7 +60,6 @@ func (verdicts *verdicts) nullable(bytes []byte) {
 }
 
 func (verdicts *verdicts) push(verdict *Verdict) {
-	verdicts.kinds = append(verdicts.kinds, uint8(verdict.Kind))
 	switch verdict.Kind {
 	case KindPass:
 	case KindDrop:
@@ -79,6 +78,7 @@ func (verdicts *verdicts) push(verdict *Verdict) {
 	default:
 		panic("a verdict has no such kind")
 	}
+	verdicts.kinds = append(verdicts.kinds, uint8(verdict.Kind))
 }
 
 func (verdicts *verdicts) output(output *Output) {

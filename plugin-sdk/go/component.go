@@ -2,7 +2,14 @@
 
 package pointsman
 
-import "unsafe"
+// Not fmt, which brings the operating system along.
+import (
+	"path"
+	"runtime"
+	"strconv"
+	"strings"
+	"unsafe"
+)
 
 // Where values of the component model lie in memory: what the canonical ABI says of this contract.
 
@@ -103,6 +110,7 @@ func process(words uint32) uint32 {
 		headerLengths: slice[uint32](given.headerLengths),
 		bytes:         slice[byte](given.bytes),
 	}
+	defer reportPanic()
 	judge(plugin, &handed, &answer)
 	clear(lent)
 	lent = lent[:0]
@@ -140,6 +148,49 @@ func importLog(level int32, message unsafe.Pointer, length uint32)
 
 //go:wasmimport pointsman:plugin/host@0.1.0 count
 func importCount(name unsafe.Pointer, length uint32, increment uint64)
+
+//go:wasmimport pointsman:plugin/host@0.1.0 panic
+func importPanic(event uint32, message unsafe.Pointer, length uint32)
+
+// reportPanic tells the router of a panic, with its place and the event that it was at. It does not return then. (What can't
+// be recovered from, such as the end of memory, ends the program as everywhere.)
+func reportPanic() {
+	value := recover()
+	if value == nil {
+		return
+	}
+	message := "panic: " + textOf(value) + panicPlace()
+	importPanic(uint32(len(answer.kinds)), unsafe.Pointer(unsafe.StringData(message)), uint32(len(message)))
+}
+
+func textOf(value any) string {
+	switch value := value.(type) {
+	case error:
+		return value.Error()
+	case interface{ String() string }:
+		return value.String()
+	case string:
+		return value
+	default:
+		return "a value that is no text"
+	}
+}
+
+// panicPlace is the place of the present panic.
+func panicPlace() string {
+	var callers [16]uintptr
+	// Not this function, nor the one that was deferred.
+	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers[:])])
+	for {
+		frame, more := frames.Next()
+		if frame.File != "" && !strings.HasPrefix(frame.Function, "runtime.") {
+			return " (" + path.Base(frame.File) + ":" + strconv.Itoa(frame.Line) + ")"
+		}
+		if !more {
+			return ""
+		}
+	}
+}
 
 func hostLog(level Level, message string) {
 	importLog(int32(level), unsafe.Pointer(unsafe.StringData(message)), uint32(len(message)))

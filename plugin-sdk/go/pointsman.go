@@ -24,7 +24,7 @@
 //
 // "pointsman plugin build" builds it, and a plugin is tested natively, with "go test".
 //
-// A component in Go imports nothing but the router's log and counters, and nothing can be granted to it: its clock
+// A component in Go imports nothing but the router's own functions, and nothing can be granted to it: its clock
 // starts at a fixed time and goes on by a microsecond with each reading, its random numbers are the same in each
 // instance, and what it prints is discarded.
 //

@@ -10,6 +10,9 @@ export function log(level, message) {
   lines.push({ level, message });
 }
 
+/** A test sees the exception itself. */
+export function panic() {}
+
 export function count(name, increment) {
   counts.set(name, (counts.get(name) ?? 0) + increment);
 }

@@ -52,7 +52,15 @@ export function plugin(configure) {
       },
       process(batch) {
         const answer = new Answer();
-        for (const event of eventsOf(batch)) answer.push(verdictOn(event));
+        let present = 0;
+        try {
+          for (const event of eventsOf(batch)) {
+            answer.push(verdictOn(event));
+            present += 1;
+          }
+        } catch (error) {
+          fail(error, present);
+        }
         return answer.columns();
       },
     },
@@ -63,13 +71,14 @@ export function plugin(configure) {
       return judge(event);
     } catch (error) {
       if (error instanceof JsonError) return reject(error.code, error.message);
-      return fail(error);
+      throw error;
     }
   }
 }
 
-/** Tells what happened, in the last line before the trap. */
-function fail(error) {
-  log("error", error instanceof Error ? `${error.name}: ${error.message}\n${error.stack ?? ""}` : String(error));
+/** Tells the router what happened, and at which event of the batch. There it is the end. */
+function fail(error, event = 0) {
+  const text = error instanceof Error ? `${error.name}: ${error.message}\n${error.stack ?? ""}` : String(error);
+  host.panic(event, text.trimEnd().toWellFormed());
   throw error;
 }

@@ -2,8 +2,7 @@
 //! delivered by the [lane](crate::lane).
 
 use std::borrow::Cow;
-use std::cell::{Cell, LazyCell};
-use std::mem::size_of_val;
+use std::cell::LazyCell;
 use std::time::Instant;
 
 use pointsman_config::plan::{Matching, OutputPlan, RoutePlan, Select, StagePlan};
@@ -13,8 +12,7 @@ use pointsman_core::failure::{Failure, FailureClass};
 use pointsman_core::isolate::{self, BatchLimit, Outcome, Outcomes, Pace, Unavailable};
 use pointsman_core::port::PluginHost;
 use pointsman_core::provenance::{ProvenanceError, cut};
-use pointsman_core::record::Headers;
-use pointsman_core::verdict::{Patch, Verdict};
+use pointsman_core::verdict::Verdict;
 
 use crate::traces::StageTime;
 use changes::{Changes, Version};
@@ -191,7 +189,7 @@ pub(crate) fn judge(
         live = Live::Items(items_of(records.len()).collect());
     }
     let mut changes = Changes::default();
-    let held = Cell::new(0);
+    let mut held = 0;
     for (index, stage) in route.stages.iter().enumerate() {
         live = live.listed(records.len());
         if let Live::Items(items) = &mut live {
@@ -211,26 +209,24 @@ pub(crate) fn judge(
             StagePlan::Plugin(plugin) => {
                 let Means { plugins, limits, now_ms, pace, held_bytes, .. } = &mut *means;
                 let most = *held_bytes;
-                let pace = || match (held.get(), pace()) {
+                let pace = |emitted| match (held + emitted, pace()) {
                     (held, _) if held > 2 * most => Pace::Stop,
                     (held, Pace::GoOn) if held > most => Pace::Finish,
                     (_, pace) => pace,
                 };
                 isolate::run(&events, of_the_first, &mut limits[index], &pace, &mut |part| {
-                    let verdicts = plugins.call(*plugin, part, *now_ms)?;
-                    let others = verdicts.others().iter().map(|(_, verdict)| bytes_of(verdict));
-                    held.set(others.fold(held.get(), usize::saturating_add));
-                    Ok(verdicts)
+                    plugins.call(*plugin, part, *now_ms)
                 })?
             }
             StagePlan::Filter(condition) => events.iter().map(|event| filter(condition, event)).collect(),
         };
         drop(events);
+        held += outcomes.emitted_bytes;
         if let (Some(begun), Some(times)) = (begun, means.times.as_deref_mut()) {
             times.push(StageTime { stage: index, begun, ended: Instant::now() });
         }
         if outcomes.len < of_the_first {
-            let judged = match too_much(held.get(), means) {
+            let judged = match too_much(held, means) {
                 Some(failure) => {
                     rulings[first].fail(Failure { stage: u32::try_from(index).ok(), ..failure });
                     first + 1
@@ -271,22 +267,6 @@ fn filter(condition: &Condition, event: &Event<'_>) -> Outcome {
     }
 }
 
-/// What the router holds of a verdict.
-fn bytes_of(verdict: &Verdict) -> usize {
-    let patch = |patch: &Patch| if let Patch::Set(bytes) = patch { bytes.len() } else { 0 };
-    match verdict {
-        Verdict::Emit(outputs) => {
-            let fields = outputs.iter().map(|output| {
-                let headers = output.headers.as_deref().unwrap_or_default();
-                patch(&output.key) + patch(&output.value) + Headers::Owned(headers).bytes() + size_of_val(headers)
-            });
-            size_of_val(outputs.as_slice()) + fields.sum::<usize>()
-        }
-        // Their texts are short: whoever gives verdicts cuts them.
-        Verdict::Pass | Verdict::Drop { .. } | Verdict::Retry { .. } | Verdict::Reject { .. } => 0,
-    }
-}
-
 /// How one record alone made too much of itself for one turn, unless it is to have another.
 fn too_much(held: usize, means: &Means<'_>) -> Option<Failure> {
     let most = 2 * means.held_bytes;
@@ -319,7 +299,7 @@ fn decode(records: &[Event<'_>], unreadable: &[(usize, ProvenanceError)], usual:
 
 /// The events after a stage.
 fn apply(live: Live, outcomes: Outcomes, stage: usize, rulings: &mut [Ruling], changes: &mut Changes) -> Live {
-    let Outcomes { len, others } = outcomes;
+    let Outcomes { len, others, .. } = outcomes;
     let items = match live {
         Live::All if !others.iter().any(|(_, outcome)| matches!(outcome, Ok(Verdict::Pass | Verdict::Emit(_)))) => {
             if others.is_empty() {

@@ -279,7 +279,7 @@ impl Bench<'_> {
         });
         let (event, error) = alone.unwrap_or((None, again));
         Err(match error {
-            CallError::Guest { class, code, message } => {
+            CallError::Guest { class, code, message, .. } => {
                 Ended::Failed(Failure { event, class: class.name(), code, message })
             }
             CallError::Unavailable { message } => Ended::Unavailable(message),

@@ -8,7 +8,7 @@
 //! {"emit":[{"port":"eu","value":"{}"},{"key":null,"headers":[["a","1"]],"timestamp":7}]}
 //! {"retry":{"delay_ms":5000,"reason":"the stock is not known yet"}}
 //! {"reject":{"code":"no-id","message":"the order has no id"}}
-//! {"fails":{"class":"trap","code":"unreachable"}}
+//! {"fails":{"class":"trap","code":"panic"}}
 //! ```
 //!
 //! An output has what it changes; bytes have the forms of [`record_text`](crate::record_text).
@@ -233,7 +233,7 @@ mod tests {
                 let value = event.value.unwrap_or_default().to_vec();
                 if value == b"trap" {
                     let (code, message) = ("unreachable".into(), String::new());
-                    return Err(CallError::Guest { class: FailureClass::Trap, code, message });
+                    return Err(CallError::Guest { class: FailureClass::Trap, code, message, suspect: None });
                 }
                 let seen = self.0.contains(&value);
                 self.0.push(value);

@@ -236,7 +236,7 @@ fn headers_are_filtered_and_values_transformed() {
 fn each_poison_is_told_for_what_it_is_and_leaves_no_trace() {
     let mut chaos = worker("chaos", &json!({})).unwrap();
     for (poison, class, code) in [
-        ("trap", FailureClass::Trap, "unreachable"),
+        ("trap", FailureClass::Trap, "panic"),
         ("loop", FailureClass::Deadline, "deadline"),
         ("memory", FailureClass::Memory, "memory-limit"),
         ("recursion", FailureClass::Trap, ""),
@@ -244,7 +244,7 @@ fn each_poison_is_told_for_what_it_is_and_leaves_no_trace() {
         ("count", FailureClass::BadOutput, ""),
     ] {
         let poisoned = json!({"poison": poison}).to_string();
-        let Err(CallError::Guest { class: was, code: said, message }) = call(&mut chaos, &[event(&poisoned, &[])])
+        let Err(CallError::Guest { class: was, code: said, message, .. }) = call(&mut chaos, &[event(&poisoned, &[])])
         else {
             panic!("{poison} did no harm");
         };

@@ -174,8 +174,17 @@ enum Memory {
     Grows,
 }
 
+/// What a plugin says of the event that it panics at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Panics {
+    /// Which one it is.
+    Named,
+    /// Nothing: the language has no panic that its SDK could see.
+    Silent,
+}
+
 /// A plugin gives the verdicts that the one in Rust gives.
-fn conforms(component: &Path, memory: Memory, first_offset: i64) -> anyhow::Result<()> {
+fn conforms(component: &Path, memory: Memory, panics: Panics, first_offset: i64) -> anyhow::Result<()> {
     let config = r#"{"currency":"€","deep":[[[]]]}"#;
     let samples = Samples::new(first_offset);
     let cache = Scratch::new("cache-")?;
@@ -208,23 +217,32 @@ fn conforms(component: &Path, memory: Memory, first_offset: i64) -> anyhow::Resu
     let refused =
         load(component, r#"{"refuse":true}"#, cache.path()).err().context("the configuration is accepted")?.to_string();
     ensure!(refused.contains("it refuses its configuration: asked to refuse"), "{refused}");
-    let header = [Header { name: b"answer", value: Some(b"trap") }];
-    let event = Event {
+    panics_at_the_third_event(&mut worker, panics)?;
+    let again = samples.judge(&mut worker, 7)?;
+    ensure!(again == expected, "a new instance goes on as the one before");
+    Ok(())
+}
+
+fn panics_at_the_third_event(worker: &mut WorkerPlugins, panics: Panics) -> anyhow::Result<()> {
+    let answers =
+        ["pass", "drop", "trap", "pass"].map(|answer| [Header { name: b"answer", value: Some(answer.as_bytes()) }]);
+    let events = answers.each_ref().map(|headers| Event {
         topic: "t",
         partition: 0,
         offset: 0,
         timestamp_ms: -1,
         key: None,
         value: None,
-        headers: Headers::Borrowed(&header),
+        headers: Headers::Borrowed(headers),
         attempt: 1,
-    };
-    match worker.call(PluginId(0), &[event], 0) {
-        Err(CallError::Guest { class: FailureClass::Trap, .. }) => {}
+    });
+    match worker.call(PluginId(0), &events, 0) {
+        Err(CallError::Guest { class: FailureClass::Trap, code, message, suspect }) => {
+            let said = suspect == Some(2) && code == "panic" && message.contains("asked to trap");
+            ensure!(said == (panics == Panics::Named), "at event {suspect:?}, {code}: {message}");
+        }
         other => bail!("it must trap: {other:?}"),
     }
-    let again = samples.judge(&mut worker, 7)?;
-    ensure!(again == expected, "a new instance goes on as the one before");
     Ok(())
 }
 
@@ -244,33 +262,35 @@ fn the_reference_says_what_it_is_asked_for() -> anyhow::Result<()> {
     let described = "7b7d|6f626a65646ec3a1766b792e7631|3|1152921504606846976|-1|1|-|-|";
     let described = Patch::Set(described.to_owned().into());
     assert_eq!(verdicts[0], Verdict::Emit(vec![Output { value: described, ..unchanged }]));
-    Ok(())
+    panics_at_the_third_event(&mut reference, Panics::Named)
 }
 
 #[test]
 fn a_plugin_in_go_conforms() -> anyhow::Result<()> {
-    in_language("go")?.map_or(Ok(()), |component| conforms(&component, Memory::Steady, LARGE_OFFSET))
+    in_language("go")?.map_or(Ok(()), |component| conforms(&component, Memory::Steady, Panics::Named, LARGE_OFFSET))
 }
 
 #[test]
 fn a_plugin_in_python_conforms() -> anyhow::Result<()> {
     // componentize-py keeps some of what crosses the border.
-    in_language("python")?.map_or(Ok(()), |component| conforms(&component, Memory::Grows, LARGE_OFFSET))
+    in_language("python")?.map_or(Ok(()), |component| conforms(&component, Memory::Grows, Panics::Named, LARGE_OFFSET))
 }
 
 #[test]
 fn a_plugin_in_c_conforms() -> anyhow::Result<()> {
-    in_language("c")?.map_or(Ok(()), |component| conforms(&component, Memory::Steady, LARGE_OFFSET))
+    in_language("c")?.map_or(Ok(()), |component| conforms(&component, Memory::Steady, Panics::Silent, LARGE_OFFSET))
 }
 
 #[test]
 fn a_plugin_in_javascript_conforms() -> anyhow::Result<()> {
-    in_language("js")?.map_or(Ok(()), |component| conforms(&component, Memory::Steady, OFFSET_IN_JAVASCRIPT))
+    in_language("js")?
+        .map_or(Ok(()), |component| conforms(&component, Memory::Steady, Panics::Named, OFFSET_IN_JAVASCRIPT))
 }
 
 #[test]
 fn a_plugin_in_typescript_conforms() -> anyhow::Result<()> {
-    in_language("ts")?.map_or(Ok(()), |component| conforms(&component, Memory::Steady, OFFSET_IN_JAVASCRIPT))
+    in_language("ts")?
+        .map_or(Ok(()), |component| conforms(&component, Memory::Steady, Panics::Named, OFFSET_IN_JAVASCRIPT))
 }
 
 /// Makes a new plugin, tests it natively with this command, and as a component.

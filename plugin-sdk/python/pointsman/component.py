@@ -30,12 +30,31 @@ class Processor(wit_world.exports.Processor):
             _plugin = pointsman._exported(config)
         except pointsman.Refused as refused:
             raise componentize_py_types.Err(str(refused))
+        except BaseException as error:
+            _panic(0, error)
+            raise
 
     def process(self, events):
-        return [_verdict(_plugin.process(_event(event))) for event in events]
+        verdicts = []
+        try:
+            for event in events:
+                verdicts.append(_verdict(_plugin.process(_event(event))))
+        except BaseException as error:
+            _panic(len(verdicts), error)
+            raise
+        return verdicts
 
 
 _plugin = None
+
+
+def _panic(event, error):
+    """Tells the router of an exception that nobody caught, with its place and the event that it was at. That ends the call."""
+    place = error.__traceback__
+    while place.tb_next is not None:
+        place = place.tb_next
+    file = place.tb_frame.f_code.co_filename.rpartition("/")[2]
+    host.panic(event, f"{type(error).__name__}: {error} ({file}:{place.tb_lineno})")
 
 
 def _event(event):
@@ -62,8 +81,7 @@ def _verdict(verdict):
         return types.Verdict_Retry(types.Retry(verdict.reason, verdict.delay_ms))
     if isinstance(verdict, pointsman.Reject):
         return types.Verdict_Reject(types.Rejection(verdict.code, verdict.message))
-    pointsman.log(pointsman.Level.ERROR, f"process has to return a verdict, not {type(verdict).__name__}")
-    raise TypeError("not a verdict")
+    raise TypeError(f"process has to return a verdict, not {type(verdict).__name__}")
 
 
 def _output(output):

@@ -1,6 +1,7 @@
 //! A batch of events, and the verdicts on it, as the columns that cross the border. (What they hold is said in the WIT
 //! text, of `interface columns`.)
 
+use std::cell::Cell;
 use std::slice::Iter;
 
 use crate::bindings::exports::pointsman::plugin::columns;
@@ -74,11 +75,22 @@ impl<'a> Iterator for Events<'a> {
 
 impl ExactSizeIterator for Events<'_> {}
 
+thread_local! {
+    static PRESENT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The first event of the present batch, counted from 0, that has no verdict yet.
+#[cfg(any(test, target_arch = "wasm32"))]
+pub(crate) fn present() -> u32 {
+    PRESENT.get()
+}
+
 /// The verdicts on a batch: one for each event, in order.
 pub struct Verdicts(columns::Verdicts);
 
 impl Verdicts {
     pub(crate) fn with_capacity(events: usize) -> Self {
+        PRESENT.set(0);
         Self(columns::Verdicts {
             kinds: Vec::with_capacity(events),
             lengths: Vec::new(),
@@ -119,6 +131,7 @@ impl Verdicts {
             }
         };
         columns.kinds.push(kind);
+        PRESENT.set(length(columns.kinds.len()));
     }
 }
 

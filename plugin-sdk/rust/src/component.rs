@@ -1,11 +1,10 @@
 //! What [`export!`](crate::export) expands to. Not for authors.
 
 use std::cell::RefCell;
-use std::panic;
 
 use crate::bindings::exports::pointsman::plugin::columns::{self, Guest};
 use crate::event::Shared;
-use crate::{Config, Events, Fields, Level, Plugin, Verdicts, log};
+use crate::{Config, Events, Fields, Plugin, Verdicts};
 
 /// Holds the plugin of this instance.
 pub struct Slot<P>(RefCell<Option<P>>);
@@ -26,7 +25,7 @@ impl<P: Plugin> Slot<P> {
     pub fn configure(&self, config: String) -> Result<Fields, String> {
         // A panic on this target says nothing by itself: it is a bare `unreachable`.
         #[cfg(target_arch = "wasm32")]
-        log_panics();
+        report_panics();
         self.0.replace(Some(P::configure(Config::from(config))?));
         Ok(P::FIELDS)
     }
@@ -60,11 +59,15 @@ pub const fn exports<C: Guest>() -> Exports {
     (C::configure, C::process)
 }
 
-/// Has each panic logged, with its place and message, before it traps: the router makes it part of the failure's message.
-#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "tests have a hook of their own"))]
-fn log_panics() {
-    // On one line: "panicked at src/lib.rs:7:5: index out of bounds".
-    panic::set_hook(Box::new(|info| log(Level::Error, info.to_string().replacen(":\n", ": ", 1))));
+/// Has the router told of each panic, with its place, its message and the event that it was at.
+#[cfg(target_arch = "wasm32")]
+fn report_panics() {
+    use crate::bindings::pointsman::plugin::host;
+
+    std::panic::set_hook(Box::new(|info| {
+        // On one line: "panicked at src/lib.rs:7:5: index out of bounds".
+        host::panic(crate::batch::present(), &info.to_string().replacen(":\n", ": ", 1));
+    }));
 }
 
 #[cfg(test)]
@@ -109,6 +112,28 @@ mod tests {
         let verdicts = slot.process(&batch(&[Some("a"), None, Some("b")]));
         assert_eq!(verdicts.kinds, [1, 0, 1]);
         assert_eq!((verdicts.lengths, verdicts.bytes), (vec![2, 2], b"1113".to_vec()));
+    }
+
+    /// Says which event of its batch it is at.
+    struct Placed;
+
+    impl Plugin for Placed {
+        fn configure(_: Config) -> Result<Self, String> {
+            Ok(Self)
+        }
+
+        fn process(&mut self, _: &Event) -> Verdict {
+            Verdict::drop(crate::batch::present().to_string())
+        }
+    }
+
+    #[test]
+    fn the_event_that_a_panic_would_be_at_is_known() {
+        let slot = Slot::<Placed>::empty();
+        slot.configure("{}".into()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(slot.process(&batch(&[None, None, None])).bytes, b"012");
+        }
     }
 
     #[test]

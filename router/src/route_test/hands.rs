@@ -103,7 +103,7 @@ impl<'a> Hand<'a> {
                 }
             }
             let message = format!("plugin {plugin}: {class} by hand");
-            return Err(CallError::Guest { class, code: BY_HAND.into(), message });
+            return Err(CallError::Guest { class, code: BY_HAND.into(), message, suspect: None });
         }
         let spoken = given.into_iter().filter_map(|index| match &verdicts[index].says {
             Says::Verdict(verdict) => Some(verdict.clone()),

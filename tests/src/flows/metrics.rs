@@ -85,7 +85,7 @@ pub fn metrics_tell_what_a_router_does(backend: &Backend<'_>) -> anyhow::Result<
         ("pointsman_records_total{route=\"judge\",fate=\"parked\"}".to_owned(), WAIT),
         ("pointsman_records_total{route=\"judge\",fate=\"dead-lettered\"}".to_owned(), REJECTED + TRAPS),
         (failures("reject", "pill", "dead-lettered"), REJECTED),
-        (failures("trap", "unreachable", "dead-lettered"), TRAPS),
+        (failures("trap", "panic", "dead-lettered"), TRAPS),
         (failures("retry", "retry", "parked"), WAIT),
         (format!("pointsman_produced_records_total{{topic=\"{output}\"}}"), PASS + 1),
         (format!("pointsman_dead_letters_kept_records{{topic=\"{dead}\"}}"), REJECTED + TRAPS),

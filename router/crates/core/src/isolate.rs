@@ -1,8 +1,11 @@
 //! Finds the one record to blame when a call for many fails, so that the others lose nothing but time.
 //!
-//! After a failed call the batch is run again in parts, on fresh instances, down to single events. Only an event that
+//! After a failed call the batch is run again in parts, on fresh instances, down to single events; and before that, alone, the
+//! event that the plugin says it was at, where it says so. Only an event that
 //! fails alone, on an instance that has done nothing before (the host sees to that), is guilty. Where none does (the batch
 //! was too much for one deadline, the plugin fails now and then, or leaks) all pass. Either way batches shrink, and grow again.
+
+use std::ops::Range;
 
 use crate::event::Event;
 use crate::failure::Failure;
@@ -12,6 +15,10 @@ use crate::verdict::{Verdict, Verdicts};
 /// A failed batch is split into this many parts. Every level of splitting may cost one deadline, so there are to be few:
 /// 256 events take two, 4096 three.
 const PARTS: usize = 16;
+
+/// Into so many where the guilty one is known already, since it is not likely that there are more. Not into one: where many
+/// are guilty parts get small by this.
+const PARTS_OF_THE_OTHERS: usize = 2;
 
 /// The outcome of one event: a verdict, or a failure that it is guilty of alone.
 pub type Outcome = Result<Verdict, Box<Failure>>;
@@ -23,11 +30,14 @@ pub struct Outcomes {
     pub len: usize,
     /// Those that are not [`Verdict::Pass`], by the index of the event.
     pub others: Vec<(usize, Outcome)>,
+    /// Bytes of what was emitted ([`Verdict::emitted_bytes`]).
+    pub emitted_bytes: usize,
 }
 
 impl Outcomes {
     /// Adds the outcome of the next event.
     pub fn push(&mut self, outcome: Outcome) {
+        self.emitted_bytes += outcome.as_ref().map_or(0, Verdict::emitted_bytes);
         if !matches!(outcome, Ok(Verdict::Pass)) {
             self.others.push((self.len, outcome));
         }
@@ -36,6 +46,7 @@ impl Outcomes {
 
     fn add(&mut self, verdicts: Verdicts) {
         let (before, more) = (self.len, verdicts.len());
+        self.emitted_bytes += verdicts.others().iter().map(|(_, verdict)| verdict.emitted_bytes()).sum::<usize>();
         self.others.extend(verdicts.into_others().map(|(index, verdict)| (before + index, Ok(verdict))));
         self.len += more;
     }
@@ -71,8 +82,8 @@ pub enum Pace {
 }
 
 /// Calls `call` for `events` in batches of at most `limit`, isolates the guilty, and gives one outcome for each event, in
-/// order. Before each call it asks for the `pace`: where that ends the work, what is left has no outcome yet. The first
-/// `at_least` events are the ones that [`Pace::Finish`] goes on for.
+/// order. Before each call it asks for the `pace`, with the bytes that were emitted so far: where that ends the work, what is
+/// left has no outcome yet. The first `at_least` events are the ones that [`Pace::Finish`] goes on for.
 ///
 /// # Errors
 /// [`Unavailable`]: nothing is known of those first events.
@@ -80,7 +91,7 @@ pub fn run(
     events: &[Event<'_>],
     at_least: usize,
     limit: &mut BatchLimit,
-    pace: &dyn Fn() -> Pace,
+    pace: &dyn Fn(usize) -> Pace,
     call: &mut Call<'_>,
 ) -> Result<Outcomes, Unavailable> {
     let mut outcomes = Outcomes::default();
@@ -88,8 +99,9 @@ pub fn run(
     let mut split: Vec<Split> = Vec::new();
     while outcomes.len < events.len() {
         let at = outcomes.len;
-        let (end, most) = split.last().map_or((events.len(), limit.get()), |split| (split.end, split.part));
-        let over = match pace() {
+        let innermost = split.last();
+        let most = innermost.map_or(limit.get(), |split| split.part);
+        let over = match pace(outcomes.emitted_bytes) {
             Pace::GoOn => false,
             Pace::Finish => at >= at_least,
             Pace::Stop => true,
@@ -98,26 +110,37 @@ pub fn run(
             limit.go_on_with(most);
             break;
         }
-        let part = &events[at..end.min(at + most)];
-        match call(part) {
+        let part = innermost.map_or(at..events.len().min(at + most), |split| split.next(at));
+        let suspected = split.last_mut().filter(|split| split.suspects(part.start));
+        match call(&events[part.clone()]) {
             Ok(verdicts) => {
                 debug_assert_eq!(verdicts.len(), part.len(), "the host gives one verdict for each event");
-                outcomes.add(verdicts);
-                if split.is_empty() {
-                    limit.grow(part.len());
+                if let Some(split) = suspected {
+                    split.acquit(part.start, verdicts);
+                } else {
+                    outcomes.add(verdicts);
+                    if split.is_empty() {
+                        limit.grow(part.len());
+                    }
                 }
             }
             Err(CallError::Unavailable { .. }) if at >= at_least => break,
             Err(CallError::Unavailable { message }) => return Err(Unavailable { message }),
-            Err(CallError::Guest { class, code, message }) if part.len() == 1 => {
-                outcomes.push(Err(Box::new(Failure::new(class, code, message))));
+            Err(CallError::Guest { class, code, message, .. }) if part.len() == 1 => {
+                let failure = Box::new(Failure::new(class, code, message));
+                match suspected {
+                    Some(split) => split.convict(part.start, at, failure),
+                    None => outcomes.push(Err(failure)),
+                }
             }
-            Err(CallError::Guest { .. }) => {
-                let part = part.len();
-                split.push(Split { end: at + part, part: part.div_ceil(PARTS) });
-            }
+            Err(CallError::Guest { suspect, .. }) => split.push(Split::new(part, suspect)),
         }
-        while split.pop_if(|split| split.end <= outcomes.len).is_some() {
+        while let Some(innermost) = split.last_mut() {
+            innermost.take_judged(outcomes.len).into_iter().for_each(|outcome| outcomes.push(outcome));
+            if innermost.end > outcomes.len {
+                break;
+            }
+            split.pop();
             if split.is_empty() {
                 limit.shrink();
             }
@@ -130,8 +153,68 @@ pub fn run(
 struct Split {
     /// One past its last event.
     end: usize,
-    /// Events of each part.
+    /// Most events of each part.
     part: usize,
+    suspect: Suspect,
+}
+
+/// What is known of the event that the plugin was at.
+enum Suspect {
+    /// Nothing, or no more.
+    Unknown,
+    /// The plugin has named it. It is run next.
+    Named(usize),
+    /// What became of it alone. Its turn is when all before it have their outcomes.
+    Judged(usize, Outcome),
+}
+
+impl Split {
+    /// `suspect` counts from the batch's first event.
+    fn new(batch: Range<usize>, suspect: Option<usize>) -> Self {
+        let named = suspect.and_then(|suspect| batch.start.checked_add(suspect)).filter(|named| batch.contains(named));
+        Self {
+            end: batch.end,
+            part: batch.len().div_ceil(PARTS),
+            suspect: named.map_or(Suspect::Unknown, Suspect::Named),
+        }
+    }
+
+    /// What is to be run next, where everything before `at` has its outcome.
+    fn next(&self, at: usize) -> Range<usize> {
+        let end = match self.suspect {
+            Suspect::Named(suspect) => return suspect..suspect + 1,
+            Suspect::Judged(suspect, _) => suspect,
+            Suspect::Unknown => self.end,
+        };
+        at..end.min(at + self.part)
+    }
+
+    fn suspects(&self, event: usize) -> bool {
+        matches!(self.suspect, Suspect::Named(suspect) if suspect == event)
+    }
+
+    /// The suspect alone has got a verdict.
+    fn acquit(&mut self, suspect: usize, verdicts: Verdicts) {
+        let verdict = verdicts.into_others().next().map_or(Verdict::Pass, |(_, verdict)| verdict);
+        self.suspect = Suspect::Judged(suspect, Ok(verdict));
+    }
+
+    /// The suspect alone has failed. Everything before `at` has its outcome.
+    fn convict(&mut self, suspect: usize, at: usize, failure: Box<Failure>) {
+        self.suspect = Suspect::Judged(suspect, Err(failure));
+        self.part = (self.end - at).div_ceil(PARTS_OF_THE_OTHERS);
+    }
+
+    /// The outcome of the suspect, if its turn is `at`.
+    fn take_judged(&mut self, at: usize) -> Option<Outcome> {
+        match std::mem::replace(&mut self.suspect, Suspect::Unknown) {
+            Suspect::Judged(suspect, outcome) if suspect == at => Some(outcome),
+            other => {
+                self.suspect = other;
+                None
+            }
+        }
+    }
 }
 
 /// Most events of one call to one plugin. It halves with every batch that failed, and grows by a sixteenth with every full one
@@ -199,7 +282,35 @@ mod tests {
     }
 
     fn trap() -> CallError {
-        CallError::Guest { class: FailureClass::Trap, code: "unreachable".into(), message: "it trapped".into() }
+        trap_at(None)
+    }
+
+    fn trap_at(suspect: Option<usize>) -> CallError {
+        CallError::Guest {
+            class: FailureClass::Trap,
+            code: "unreachable".into(),
+            message: "it trapped".into(),
+            suspect,
+        }
+    }
+
+    /// What a plugin says of the event that it was at.
+    #[derive(Clone, Copy, Debug)]
+    enum Hint {
+        None,
+        Right,
+        /// Always the same.
+        Always(usize),
+    }
+
+    impl Hint {
+        fn of(self, guilty: usize) -> Option<usize> {
+            match self {
+                Self::None => None,
+                Self::Right => Some(guilty),
+                Self::Always(event) => Some(event),
+            }
+        }
     }
 
     fn pace(over: bool) -> Pace {
@@ -219,6 +330,7 @@ mod tests {
             size in 1..600_usize,
             guilty in prop::collection::btree_set(0..600_i64, 0..5),
             calls_of_a_step in prop::option::of(1..30_u32),
+            hint in prop_oneof![Just(Hint::None), Just(Hint::Right), (0..700_usize).prop_map(Hint::Always)],
         ) {
             let events: Vec<_> = (0..size as i64).map(event).collect();
             let guilty: BTreeSet<i64> = guilty.into_iter().filter(|offset| *offset < size as i64).collect();
@@ -226,10 +338,12 @@ mod tests {
             let (mut outcomes, mut calls) = (Vec::new(), 0);
             while outcomes.len() < size {
                 let left = Cell::new(calls_of_a_step.unwrap_or(u32::MAX));
-                let step = run(&events[outcomes.len()..], 1, &mut limit, &|| pace(left.get() == 0), &mut |part| {
+                let step = run(&events[outcomes.len()..], 1, &mut limit, &|_| pace(left.get() == 0), &mut |part| {
                     calls += 1;
                     left.set(left.get().saturating_sub(1));
-                    if part.iter().any(|event| guilty.contains(&event.offset)) { return Err(trap()); }
+                    if let Some(at) = part.iter().position(|event| guilty.contains(&event.offset)) {
+                        return Err(trap_at(hint.of(at)));
+                    }
                     Ok(part.iter().map(|event| Verdict::Drop { reason: event.offset.to_string() }).collect())
                 }).expect("instances can be had");
                 prop_assert!(step.len > 0, "every step gets on");
@@ -243,7 +357,12 @@ mod tests {
                 prop_assert_eq!(outcome.is_err(), guilty.contains(&offset));
             }
             if calls_of_a_step.is_none() {
-                prop_assert!(calls <= 3 + guilty.len() * 33, "{} calls", calls);
+                let of_a_guilty_one = match hint {
+                    Hint::None => 33,
+                    Hint::Right => 5,
+                    Hint::Always(_) => 36,
+                };
+                prop_assert!(calls <= 3 + guilty.len() * of_a_guilty_one, "{} calls", calls);
             }
         }
     }
@@ -254,13 +373,14 @@ mod tests {
         let mut limit = BatchLimit::new(256);
         let mut failed = 0;
         for _ in 0..4 {
-            let outcomes = run(&events, 1, &mut limit, &|| Pace::GoOn, &mut |part| {
+            let outcomes = run(&events, 1, &mut limit, &|_| Pace::GoOn, &mut |part| {
                 if part.len() > 100 {
                     failed += 1;
                     return Err(CallError::Guest {
                         class: FailureClass::Deadline,
                         code: "deadline".into(),
                         message: String::new(),
+                        suspect: None,
                     });
                 }
                 Ok(part.iter().map(|_| Verdict::Pass).collect())
@@ -279,7 +399,7 @@ mod tests {
             let (mut run_in_all, mut calls) = (0, 0);
             let events: Vec<_> = (0..300_000).map(event).collect();
             for batch in events.chunks(1024) {
-                let outcomes = run(batch, 1, &mut limit, &|| Pace::GoOn, &mut |part| {
+                let outcomes = run(batch, 1, &mut limit, &|_| Pace::GoOn, &mut |part| {
                     (run_in_all, calls) = (run_in_all + part.len(), calls + 1);
                     let guilty = part.iter().any(|event| event.offset % one_in == 0);
                     if guilty { Err(trap()) } else { Ok(part.iter().map(|_| Verdict::Pass).collect()) }
@@ -292,7 +412,7 @@ mod tests {
 
     #[test]
     fn without_an_instance_nobody_is_to_blame() {
-        let answer = run(&[event(0)], 1, &mut BatchLimit::new(8), &|| Pace::GoOn, &mut |_| {
+        let answer = run(&[event(0)], 1, &mut BatchLimit::new(8), &|_| Pace::GoOn, &mut |_| {
             Err(CallError::Unavailable { message: "no instance".into() })
         });
         assert!(answer.is_err());
@@ -300,15 +420,40 @@ mod tests {
 
     /// However many are guilty, a step takes little longer than its time, and the work is not done over and over.
     #[test]
+    fn the_event_that_the_plugin_names_is_run_alone_first_and_once() {
+        let events: Vec<_> = (0..8).map(event).collect();
+        let calls_for = |guilty: &dyn Fn(&[i64]) -> bool, named: usize| {
+            let mut calls = Vec::new();
+            let outcomes = run(&events, 1, &mut BatchLimit::new(8), &|_| Pace::GoOn, &mut |part| {
+                let offsets: Vec<_> = part.iter().map(|event| event.offset).collect();
+                let fails = guilty(&offsets);
+                calls.push(offsets);
+                if fails { Err(trap_at(Some(named))) } else { Ok(part.iter().map(|_| Verdict::Pass).collect()) }
+            });
+            (calls, outcomes.expect("instances can be had").others.len())
+        };
+        let (calls, guilty) = calls_for(&|part| part.contains(&5), 5);
+        assert_eq!(calls, [(0..8).collect::<Vec<_>>(), vec![5], (0..4).collect(), vec![4], vec![6, 7]]);
+        assert_eq!(guilty, 1);
+        // It was too much together: nobody is guilty.
+        let (calls, guilty) = calls_for(&|part| part.len() > 4, 2);
+        assert_eq!((calls.len(), &calls[1], guilty), (9, &vec![2], 0));
+    }
+
+    #[test]
     fn a_batch_of_nothing_but_guilty_events_is_worked_off_in_short_steps() {
+        [None, Some(0)].into_iter().for_each(works_off_guilty_events);
+    }
+
+    fn works_off_guilty_events(suspect: Option<usize>) {
         let events: Vec<_> = (0..256).map(event).collect();
         let mut limit = BatchLimit::new(256);
         let (mut done, mut calls) = (0, 0);
         while done < events.len() {
             let in_this_step = Cell::new(0);
-            let outcomes = run(&events[done..], 1, &mut limit, &|| pace(in_this_step.get() >= 10), &mut |_| {
+            let outcomes = run(&events[done..], 1, &mut limit, &|_| pace(in_this_step.get() >= 10), &mut |_| {
                 in_this_step.set(in_this_step.get() + 1);
-                Err(trap())
+                Err(trap_at(suspect))
             })
             .expect("instances can be had");
             assert!(one_each(outcomes.clone()).iter().all(Result::is_err));
@@ -323,7 +468,7 @@ mod tests {
     fn what_is_known_is_kept_where_no_further_instance_can_be_had() {
         let events: Vec<_> = (0..8).map(event).collect();
         let mut calls = 0;
-        let outcomes = run(&events, 1, &mut BatchLimit::new(2), &|| Pace::GoOn, &mut |part| {
+        let outcomes = run(&events, 1, &mut BatchLimit::new(2), &|_| Pace::GoOn, &mut |part| {
             calls += 1;
             if calls == 3 {
                 return Err(CallError::Unavailable { message: "no instance".into() });

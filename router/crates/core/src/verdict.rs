@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::record::OwnedHeader;
+use crate::record::{Headers, OwnedHeader};
 
 /// The answer of a plugin for one event. Exactly one comes back for each event that went in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,19 @@ pub enum Verdict {
 impl Verdict {
     /// The drop reason of an event for which a plugin emitted an empty list.
     pub const EMITTED_NOTHING: &str = "emitted-nothing";
+
+    /// What is held of memory for the events that it emits, in bytes. The texts of the other answers are short: whoever gives
+    /// verdicts cuts them.
+    #[must_use]
+    pub fn emitted_bytes(&self) -> usize {
+        let Self::Emit(outputs) = self else { return 0 };
+        let patch = |patch: &Patch| if let Patch::Set(bytes) = patch { bytes.len() } else { 0 };
+        let fields = outputs.iter().map(|output| {
+            let headers = output.headers.as_deref().unwrap_or_default();
+            patch(&output.key) + patch(&output.value) + Headers::Owned(headers).bytes() + size_of_val(headers)
+        });
+        size_of_val(outputs.as_slice()) + fields.sum::<usize>()
+    }
 }
 
 /// The answers of a plugin for a batch of events, in their order. Most events pass: only the other answers are kept.

@@ -35,6 +35,15 @@ impl fmt::Display for Fault {
 #[error("the call took more than its deadline of {0:?} of CPU time")]
 pub(crate) struct DeadlineExceeded(pub(crate) Duration);
 
+/// The guest said that it panicked, and ends with that.
+#[derive(Clone, Debug, Error)]
+#[error("{message}")]
+pub(crate) struct Panic {
+    /// The event of the batch that it says it was at.
+    pub(crate) event: u32,
+    pub(crate) message: String,
+}
+
 /// The guest called something that it was not granted, or that ends it. Raised by the stand-ins.
 #[derive(Clone, Debug, Error)]
 pub(crate) enum Denial {
@@ -73,6 +82,9 @@ impl Fault {
                 Denial::NoRandom(_) => "no-random",
             };
             return Self { class: FailureClass::Trap, code, message: denial.to_string() };
+        }
+        if let Some(panic) = error.downcast_ref::<Panic>() {
+            return Self { class: FailureClass::Trap, code: "panic", message: panic.message.clone() };
         }
         if let Some(trap) = error.downcast_ref::<Trap>() {
             return Self::trapped(*trap);

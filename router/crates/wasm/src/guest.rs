@@ -8,8 +8,8 @@ use wasmtime::component::{LinkerInstance, WasmStr};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use crate::bindings::pointsman::plugin::{host, types};
-use crate::fault::DeadlineExceeded;
-use crate::said::{LINE_BYTES, Level, Said, head, is_counter_name};
+use crate::fault::{DeadlineExceeded, Panic};
+use crate::said::{LINE_BYTES, Level, Said, head, is_counter_name, printable};
 use crate::spec::{Grants, Limits};
 use crate::stand_in::StandIns;
 
@@ -90,6 +90,10 @@ pub(crate) fn link_host(linker: &mut LinkerInstance<'_, Guest>) -> wasmtime::Res
             store.data_mut().said.ignore_count();
         }
         Ok(())
+    })?;
+    linker.func_wrap("panic", |store: Store<'_>, (event, message): (u32, WasmStr)| -> wasmtime::Result<()> {
+        let message = printable(&message.to_str(&store)?, LINE_BYTES).into_owned();
+        Err(Panic { event, message }.into())
     })
 }
 

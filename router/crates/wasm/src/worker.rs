@@ -11,7 +11,7 @@ use wasmtime::Store;
 
 use crate::crossing::budget;
 use crate::door::{Door, Scratch, Uncrossed};
-use crate::fault::Fault;
+use crate::fault::{Fault, Panic};
 use crate::guest::{Guest, HANDLES};
 use crate::load::LoadedPlugin;
 use crate::said::{Heard, printable};
@@ -194,6 +194,7 @@ fn undecodable(plugin: &LoadedPlugin) -> CallError {
         class: FailureClass::Undecodable,
         code: "header-name".into(),
         message: format!("plugin {} can't be given a header whose name is not UTF-8", plugin.name()),
+        suspect: None,
     }
 }
 
@@ -292,15 +293,16 @@ impl Instance {
         begin(&mut self.store, plugin, events.len(), now_ms);
         let answer = self.door.process(&mut self.store, scratch, events, plugin.limits());
         answer.map_err(|uncrossed| {
-            let fault = match uncrossed {
+            let (fault, suspect) = match uncrossed {
                 Uncrossed::NotText => return undecodable(plugin),
-                Uncrossed::Failed(error) => fault(&self.store, plugin, &error),
-                Uncrossed::Refused(fault) => fault,
+                Uncrossed::Failed(error) => (fault(&self.store, plugin, &error), suspect(&error)),
+                Uncrossed::Refused(fault) => (fault, None),
             };
             CallError::Guest {
                 class: fault.class,
                 code: fault.code.into(),
                 message: format!("plugin {}: {}", plugin.name(), fault.message),
+                suspect,
             }
         })
     }
@@ -314,11 +316,17 @@ fn begin(store: &mut Store<Guest>, plugin: &LoadedPlugin, events: usize, now_ms:
     store.data_mut().begin(now_ms);
 }
 
+/// The event that the guest says it was at.
+fn suspect(error: &wasmtime::Error) -> Option<usize> {
+    let panic: &Panic = error.downcast_ref()?;
+    usize::try_from(panic.event).ok()
+}
+
 fn fault(store: &Store<Guest>, plugin: &LoadedPlugin, error: &wasmtime::Error) -> Fault {
     debug!(plugin = plugin.name(), ?error, "a plugin did not return cleanly");
     let guest = store.data();
     let mut fault = Fault::of(error, guest.limiter.refused, plugin.limits());
-    // A trap alone says little: a panic is a bare `unreachable`, and its message was logged just before.
+    // A trap alone says little: a bare `unreachable` is that of many a library, and why was logged just before.
     if fault.class == FailureClass::Trap
         && let Some(words) = guest.said.last_error()
     {

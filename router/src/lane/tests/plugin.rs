@@ -113,7 +113,8 @@ impl PluginHost for ScriptedPlugin {
         }
         // A flaky trap now and then is nobody's fault.
         if scripts.contains(&Script::Trap) || (!self.calm && events.len() > 1 && self.random.u8(..) < 8) {
-            return Err(CallError::Guest { class: FailureClass::Trap, code: "t".into(), message: "trapped".into() });
+            let (code, message) = ("t".into(), "trapped".into());
+            return Err(CallError::Guest { class: FailureClass::Trap, code, message, suspect: self.hint(&scripts) });
         }
         self.judged.extend(events.iter().map(|event| (event.offset, event.attempt)));
         let unchanged = |port: Option<&str>| Output {
@@ -143,13 +144,26 @@ impl PluginHost for ScriptedPlugin {
     fn take_counts(&mut self, _: &mut dyn FnMut(PluginId, &str, u64)) {}
 }
 
+impl ScriptedPlugin {
+    /// What it says of the event that trapped: nothing, the truth, or anything.
+    fn hint(&self, scripts: &[Script]) -> Option<usize> {
+        let mut random = fastrand::Rng::with_seed(self.seed ^ self.asked as u64);
+        match random.u8(..3) {
+            0 => None,
+            1 => scripts.iter().position(|script| *script == Script::Trap),
+            _ => Some(random.usize(..=scripts.len())),
+        }
+    }
+}
+
 impl Outage {
     fn answer(self, events: usize) -> Result<Verdicts, CallError> {
         let verdict = match self {
             Self::Reject => Verdict::Reject { code: "sim".into(), message: OUTAGE.into() },
             Self::Retry => Verdict::Retry { reason: OUTAGE.into(), delay_ms: None },
             Self::Trap => {
-                return Err(CallError::Guest { class: FailureClass::Trap, code: "sim".into(), message: OUTAGE.into() });
+                let (code, message) = ("sim".into(), OUTAGE.into());
+                return Err(CallError::Guest { class: FailureClass::Trap, code, message, suspect: None });
             }
         };
         Ok(std::iter::repeat_n(verdict, events).collect())

@@ -13,7 +13,7 @@ fn watch(seed: u64, ordering: &str) {
     let mut watch = world.shared.samples.watch(wanted(0, &Fate::ALL, true)).unwrap();
     let mut other = world.shared.samples.watch(wanted(1, &Fate::ALL, true)).unwrap();
     let mut told = 0;
-    for round in 0..3_000 {
+    for round in 0..6_000 {
         world.be_calm(round > 500);
         world.go_on();
         for sample in drain(&mut watch) {

@@ -60,6 +60,9 @@ pub enum CallError {
         code: String,
         /// A sentence that names the plugin and the limit.
         message: String,
+        /// The event of the call, counted from 0, that the plugin says it was at. A guest says so: it may be wrong, or none
+        /// of the call's.
+        suspect: Option<usize>,
     },
     /// No instance can be had, which says nothing about the events: try again later.
     #[error("{message}")]

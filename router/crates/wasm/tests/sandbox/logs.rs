@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use pointsman_core::failure::FailureClass;
 use pointsman_core::port::{CallError, PluginHost, PluginId};
 use pointsman_wasm::WorkerPlugins;
 
@@ -177,4 +178,26 @@ fn what_a_guest_says_before_it_traps_becomes_part_of_the_failure() {
         assert_eq!(message, "plugin judge: wasm trap: wasm `unreachable` instruction executed; it said: panicked");
     });
     assert_eq!(lines, [""; 0]);
+}
+
+#[test]
+fn a_guest_that_panics_says_why_and_at_which_event() {
+    let guest = Guest {
+        imports: "(import \"pointsman:plugin/host@0.1.0\" \"panic\" (func $panic (param i32 i32 i32)))",
+        items: "(data (i32.const 60000) \"at lib.rs:7\\0a\")",
+        process: "(call $log (i32.const 3) (i32.const 60000) (i32.const 2))
+            (call $panic (local.get $count) (i32.const 60000) (i32.const 12))
+            (call $pass (local.get $count))",
+        ..PASS
+    };
+    let mut worker = worker(guest);
+    for events in [1, 3] {
+        let lines = logged(|| {
+            let answer = worker.call(PLUGIN, &vec![event(0, b"v"); events], 0);
+            let Err(CallError::Guest { class, code, message, suspect }) = answer else { panic!("it must end") };
+            assert_eq!((class, &*code, suspect), (FailureClass::Trap, "panic", Some(events)));
+            assert_eq!(message, "plugin judge: at lib.rs:7\\n; it said: at");
+        });
+        assert_eq!(lines, [""; 0]);
+    }
 }
