@@ -74,6 +74,9 @@ pub(crate) struct Lane {
     out_of_time: Option<Unit>,
     /// Taken in, and not judged.
     ready: Vec<Unit>,
+    /// The revision of the index at which all of them that are of the source were found to follow nothing; `None` where that
+    /// was at several.
+    looked_at: Option<u64>,
     /// How far they have come with the rate limits.
     grant: Grant,
     /// Judged, and not all produced.
@@ -266,6 +269,7 @@ impl Lane {
             record_time,
             out_of_time: None,
             ready: Vec::new(),
+            looked_at: None,
             grant: Grant::default(),
             outbox: Outbox::default(),
             again: VecDeque::new(),
@@ -432,7 +436,7 @@ impl Lane {
                 units.truncate(judgement.rulings.len());
                 self.note_judged(&units, chosen);
                 self.ready.drain(..units.len());
-                self.outbox = Outbox { units, origins, judgement, next: 0, sent: 0 };
+                self.outbox = Outbox { units, origins, judgement, next: 0, sent: 0, looked_at: self.looked_at };
                 Ok(())
             }
             Err(Hindrance::OutOfTime) => {

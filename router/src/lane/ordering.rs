@@ -26,7 +26,7 @@ impl Lane {
         // What is parked already is looked at when it has been judged: its predecessors may be judged with it.
         let follows = if unit.which == Which::Source { self.follows(unit, now) } else { None };
         match follows {
-            None => self.ready.push(unit),
+            None => self.put_ready(unit),
             Some(ruling) => {
                 let origin = self.origin_of(unit).ok().flatten();
                 self.outbox.push(unit, origin, ruling);
@@ -34,12 +34,32 @@ impl Lane {
         }
     }
 
+    /// A record that follows nothing, as far as it has been looked at, is to be judged.
+    pub(super) fn put_ready(&mut self, unit: Unit) {
+        let now = self.retry.as_ref().map(|retry| retry.index().revision());
+        if self.ready.is_empty() {
+            self.looked_at = now;
+        } else if self.looked_at != now {
+            self.looked_at = None;
+        }
+        self.ready.push(unit);
+    }
+
     /// Whether the record that the outbox stands at must not be delivered now: one before it in its key is to be first.
     /// A parked one stays where it is then; one of the source is ruled to be parked, which is no reason to stop.
     #[inline]
     pub(super) fn is_put_back(&mut self, unit: Unit, now: Now) -> bool {
         let by_key = self.plan().ordering == Ordering::Key;
-        by_key && self.retry.as_ref().is_some_and(|retry| !retry.index().is_empty()) && self.put_back(unit, now)
+        by_key && self.retry.as_ref().is_some_and(|retry| self.may_follow(unit, retry)) && self.put_back(unit, now)
+    }
+
+    /// Whether the record that the outbox stands at is to be looked at once more. Which key it has costs more than to ask.
+    #[inline]
+    fn may_follow(&self, unit: Unit, retry: &Parking) -> bool {
+        let index = retry.index();
+        let is_as_it_was = self.outbox.looked_at == Some(index.revision()) && !index.holds_keys();
+        let follows_nothing = index.is_empty() || unit.which == Which::Source && is_as_it_was;
+        !follows_nothing
     }
 
     fn put_back(&mut self, unit: Unit, now: Now) -> bool {

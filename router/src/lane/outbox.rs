@@ -16,6 +16,8 @@ pub(super) struct Outbox {
     pub(super) next: usize,
     /// Deliveries of that record that were produced.
     pub(super) sent: usize,
+    /// As [`Lane::looked_at`](super::Lane::looked_at), of what was judged.
+    pub(super) looked_at: Option<u64>,
 }
 
 impl Outbox {

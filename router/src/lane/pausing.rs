@@ -107,6 +107,7 @@ impl Lane {
         let again = failed.pop_front().or_else(|| unpaid.pop_front().map(|(unit, _)| unit));
         if let Some(unit) = again {
             self.ready.insert(0, unit);
+            self.looked_at = None;
         }
         None
     }
@@ -132,6 +133,7 @@ impl Lane {
         }
         let count = (breaker.tokens() as usize).max(usize::from(nothing_else)).min(failed.len());
         self.ready.splice(0..0, failed.drain(..count));
+        self.looked_at = None;
     }
 
     fn take_paid(&mut self, now: Now) {
@@ -232,6 +234,7 @@ impl Lane {
                 (*fresh, *starved) = (true, false);
                 if keeps_order {
                     self.ready.splice(0..0, failed.drain(..));
+                    self.looked_at = None;
                 }
                 if paused.take().is_some() {
                     let _named = self.span.clone().entered();

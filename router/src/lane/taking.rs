@@ -91,7 +91,7 @@ impl Lane {
                 continue;
             }
             if none_parked {
-                self.ready.push(unit);
+                self.put_ready(unit);
             } else if self.passes_parked(unit) {
                 // It has its fate already, which a crash kept from being committed.
                 self.source.settle(seq);

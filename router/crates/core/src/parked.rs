@@ -68,6 +68,7 @@ pub struct Parked {
     source: CommitPoint,
     /// Whether anything was settled since that was last asked.
     changed: bool,
+    revision: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +144,7 @@ impl Parked {
             wanted: BTreeSet::new(),
             unsettled: 0,
             changed: false,
+            revision: 0,
         }
     }
 
@@ -314,6 +316,13 @@ impl Parked {
         (entry.state != State::Sent).then_some(placed.offset)
     }
 
+    /// Another number whenever a record may have got a [predecessor](Self::predecessor) that had none.
+    #[must_use]
+    #[inline]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Chooses records to be read back and run: at most `limit`, all of them due at `now_ms`. Under an order, what is due of a
     /// key's next ones comes along with the first.
     pub fn want_due(&mut self, now_ms: i64, limit: usize) {
@@ -362,10 +371,12 @@ impl Parked {
         // One whose failure was decided on earlier goes its way before its predecessors. Those behind it must not.
         let is_next = sent && self.original(seq).is_none_or(|original| self.predecessor(original).is_none());
         self.set_state(seq, if is_next { State::Sent } else { State::Running });
+        self.revision += u64::from(!is_next);
     }
 
     /// The record that was read back is not run after all: one before it has to be first.
     pub fn put_back(&mut self, seq: u64) {
+        self.revision += 1;
         self.set_state(seq, State::Waiting);
         if let Some(original) = self.original(seq) {
             // It may have been held for a delivery that was refused.

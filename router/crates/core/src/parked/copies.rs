@@ -101,6 +101,7 @@ impl Parked {
 
     /// From now on this is the copy that is to run.
     fn install(&mut self, original: Original, seq: u64) {
+        self.revision += 1;
         self.places.insert(original, seq as u32);
         if self.keeps_order(original.key) {
             self.promote(original.key);
@@ -111,6 +112,7 @@ impl Parked {
 
     /// The record is being parked, as this edition: its key is blocked from now on.
     pub fn hold(&mut self, original: Original, edition: Edition) {
+        self.revision += 1;
         let coming = self.coming.entry(original).or_insert(Coming { edition, progress: Progress::InFlight });
         coming.edition = edition;
         // It may be newer than what was put off for it.

@@ -37,6 +37,13 @@ impl Parked {
         self.held.get(&original.key).map(|held| held.offset).filter(|offset| *offset < original.offset)
     }
 
+    /// Whether any key is held.
+    #[must_use]
+    #[inline]
+    pub fn holds_keys(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Whether somebody has replayed the record, and it waits for its key to be released.
     #[must_use]
     pub fn waits_for_release(&self, seq: u64) -> bool {

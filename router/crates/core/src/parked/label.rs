@@ -1,11 +1,17 @@
 //! What is known of a parked record without the record.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::Hasher as _;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::LazyLock;
+
+use foldhash::quality::RandomState;
 
 use crate::provenance::Marker;
 
-/// What stands for a key. Two keys that share one are kept in order together, which harms neither.
+/// What a process hashes keys by. Another one has another, so that whoever writes records can't choose a key that shares the hash
+/// of somebody else's.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
+/// What stands for a key, in this process. Two keys that share one are kept in order together, which harms neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyHash(u64);
 
@@ -17,7 +23,7 @@ impl KeyHash {
     #[must_use]
     pub fn of(key: Option<&[u8]>) -> Self {
         let Some(key) = key else { return Self::NULL };
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = HASHER.build_hasher();
         hasher.write(key);
         Self(hasher.finish().max(1))
     }
