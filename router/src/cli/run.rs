@@ -44,6 +44,8 @@ pub(crate) fn bind(
 ) -> Result<Topology, StartError> {
     let Configuration { plan, directory } = configuration;
     let components = topology::components(&plan, &directory, build)?;
+    // What has been built was built by others.
+    crate::without_huge_pages();
     let plugins = topology::load_plugins(&plan, &components)?;
     let log = topology::open_log(&plan, &directory)?;
     topology::prepare_topics(&plan, &*log)?;

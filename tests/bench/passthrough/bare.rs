@@ -87,6 +87,8 @@ pub(crate) const fn name_of(work: Work) -> &'static str {
 
 /// Copies, and goes on waiting for more, until it is killed.
 pub(crate) fn run(order: &Order) -> anyhow::Result<()> {
+    // As the router does, whose allocator this process has.
+    pointsman::without_huge_pages();
     let acknowledged = Arc::<Acknowledged>::default();
     let producer = BaseProducer::from_config_and_context(&producer_config(order), Counting(Arc::clone(&acknowledged)))?;
     let consumer: BaseConsumer = consumer_config(order).create()?;

@@ -28,6 +28,34 @@ pub(crate) fn cpu(_pid: u32) -> anyhow::Result<Duration> {
     anyhow::bail!("this benchmark reads CPU times as Linux tells them")
 }
 
+/// Writes to so many bytes of memory, page by page, and gives them back. On a virtual machine a page costs a process some
+/// microseconds to touch that the machine's host has not provided yet, or has taken back, and one microsecond or less
+/// otherwise: which pages a process finds is chance, unless they have all been touched shortly before.
+#[cfg(target_os = "linux")]
+pub(crate) fn touch_memory(bytes: usize) -> anyhow::Result<()> {
+    use anyhow::ensure;
+
+    const PAGE_BYTES: usize = 4096;
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, of which nobody else knows.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    ensure!(memory != libc::MAP_FAILED, "there is no memory of {bytes} bytes");
+    for page in (0..bytes).step_by(PAGE_BYTES) {
+        // SAFETY: within the mapping, which is writable.
+        unsafe { memory.cast::<u8>().add(page).write_volatile(1) };
+    }
+    // SAFETY: the mapping is whole, and not used any more.
+    let unmapped = unsafe { libc::munmap(memory, bytes) };
+    ensure!(unmapped == 0, "memory of {bytes} bytes is not given back");
+    Ok(())
+}
+
+/// Elsewhere no CPU times are read either.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn touch_memory(_bytes: usize) -> anyhow::Result<()> {
+    Ok(())
+}
+
 /// Most bytes of memory that the process has had resident at once.
 pub(crate) fn peak_memory(pid: u32) -> anyhow::Result<u64> {
     memory(pid, "VmHWM:")

@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use pointsman_tests::kafka::{Kafka, Lag, Watermarks};
 use pointsman_tests::wait;
 
+use crate::kernel;
 use crate::process::Process;
 use crate::setting::{Bench, Setting};
 use crate::subject::{Delivery, Subject};
@@ -20,6 +21,9 @@ const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a process that has its partitions is given to be ready: until its producer has an id, and its client has taken
 /// in many partitions.
 const SETTLING: Duration = Duration::from_secs(1);
+
+/// Memory that is touched before a run, so that no subject pays for its machine's host: more than any takes.
+const TOUCHED_BYTES: usize = 1 << 30;
 
 /// What one run has come to.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +58,7 @@ pub(crate) fn once(bench: &Bench, subject: &Subject, source: &Source) -> anyhow:
         setting.park(backlog)?;
         source.fill(&bench.kafka)?;
     }
+    kernel::touch_memory(TOUCHED_BYTES)?;
     let mut process = setting.start(false)?;
     let measured = process.telling(|process| measure(bench, subject, source, &setting, process));
     let measured = measured.with_context(|| format!("{} failed", subject.name))?;
