@@ -71,6 +71,8 @@ pub(crate) fn once(bench: &Bench, subject: &Subject, source: &Source) -> anyhow:
 /// Starts a subject on topics without records, and tells the CPU that it takes to be ready.
 pub(crate) fn start(bench: &Bench, subject: &Subject, empty: &Source) -> anyhow::Result<Duration> {
     let setting = Setting::new(bench, subject, empty)?;
+    // What is taken off a run is to have been measured as that is.
+    kernel::touch_memory(TOUCHED_BYTES)?;
     let mut process = setting.start(false)?;
     let cpu = process.telling(|process| {
         process.wait_until_assigned(subject.announcements(&empty.workload))?;
