@@ -117,7 +117,7 @@ fn too_old(kafka: &Kafka) -> anyhow::Result<()> {
     let mut transaction = writer.begin()?;
     sent(kafka, &topic, || Ok(transaction.produce(&delivery(b"old"), Token(0))?))?;
     // The broker aborts it, and fences its producer as if another had come.
-    wait::until_ok("the marker of the abort", DEADLINE, || Ok((kafka.unstable_end(&topic)? == 2).then_some(())))?;
+    wait::until_ok("the marker of the abort", DEADLINE, || Ok((kafka.unstable_ends(&topic)? == [2]).then_some(())))?;
     let error = transaction.commit().err().context("it is committed all the same")?;
     ensure!(matches!(error, TransactionError::Indeterminate { .. }), "{error}");
     drop(writer);

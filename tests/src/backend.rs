@@ -80,7 +80,9 @@ impl Backend<'_> {
     /// Those of `work`, and when nothing gets there in time.
     pub fn sent<T: AsRef<str>>(&self, topics: &[T], work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
         let Self::Kafka(kafka) = self else { return work() };
-        let ends = || topics.iter().map(|topic| kafka.unstable_end(topic.as_ref())).collect::<anyhow::Result<Vec<_>>>();
+        let ends = || -> anyhow::Result<Vec<i64>> {
+            topics.iter().map(|topic| kafka.unstable_ends(topic.as_ref())?.pop().context("a partition")).collect()
+        };
         let before = ends()?;
         work()?;
         wait::until_ok("what was sent to get to Kafka", DEADLINE, || {
@@ -117,33 +119,38 @@ impl Backend<'_> {
             }
         }
     }
-}
 
-/// Whether there is nothing to read behind what the group has committed in the topic. (Offsets there may be, on Kafka: markers of
-/// transactions, and what was aborted.)
-///
-/// # Errors
-/// When the log does not answer.
-pub fn is_read(log: &dyn Log, group: &str, topic: &str) -> anyhow::Result<bool> {
-    let partitions = partitions(log, topic)?;
-    let committed = log.committed(group, &partitions)?;
-    for (partition, committed) in partitions.iter().zip(committed) {
-        let (first, end) = log.watermarks(partition)?;
-        let from = committed.map_or(first, |commit| commit.offset);
-        if from >= end {
-            continue;
+    /// Whether there is nothing to read behind what the group has committed in the topic. (Offsets there may be, on Kafka:
+    /// markers of transactions, and what was aborted.) `log` is this [log](Self::log).
+    ///
+    /// # Errors
+    /// When the log does not answer.
+    pub fn is_read(&self, log: &dyn Log, group: &str, topic: &str) -> anyhow::Result<bool> {
+        let partitions = partitions(log, topic)?;
+        let committed = log.committed(group, &partitions)?;
+        for (index, (partition, committed)) in partitions.iter().zip(committed).enumerate() {
+            let (first, stable) = log.watermarks(partition)?;
+            let end = match self {
+                // What is seen to be committed may have written records that are not stable yet.
+                Self::Kafka(kafka) => kafka.unstable_ends(topic)?[index],
+                Self::Embedded(_) => stable,
+            };
+            let from = committed.map_or(first, |commit| commit.offset);
+            if from >= end {
+                continue;
+            }
+            let mut feed = log.read(partition, from)?;
+            let has_more = wait::until_ok("a partition to be read", DEADLINE, || {
+                let is_there = feed.fetch(1, 1)?.is_some();
+                let is_at_end = feed.position().is_some_and(|position| position >= end);
+                Ok((is_there || is_at_end).then_some(is_there))
+            })?;
+            if has_more {
+                return Ok(false);
+            }
         }
-        let mut feed = log.read(partition, from)?;
-        let has_more = wait::until_ok("a partition to be read", DEADLINE, || {
-            let is_there = feed.fetch(1, 1)?.is_some();
-            let is_at_end = feed.position().is_some_and(|position| position >= end);
-            Ok((is_there || is_at_end).then_some(is_there))
-        })?;
-        if has_more {
-            return Ok(false);
-        }
+        Ok(true)
     }
-    Ok(true)
 }
 
 fn open(folder: &Path) -> anyhow::Result<EmbeddedLog> {

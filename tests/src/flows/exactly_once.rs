@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use fastrand::Rng;
-use pointsman_core::record::OwnedHeader;
+use pointsman_core::port::Log;
+use pointsman_core::record::{OwnedHeader, TopicPartition};
 
 use super::pair::{self, Guarantee};
-use crate::backend::{self, Backend};
+use crate::backend::Backend;
 use crate::kafka::{Kafka, Sample};
 use crate::places::Scratch;
 use crate::plugins;
 use crate::router::Router;
 
 const RECORDS: u64 = 60_000;
+const PARTITIONS: i32 = 3;
 const KILLS: u64 = 6;
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -29,7 +31,7 @@ pub fn a_killed_router_delivers_exactly_once(backend: &Backend<'_>) -> anyhow::R
     let mut random = Rng::with_seed(pair::seed("a_killed_router_delivers_exactly_once")?);
     let [source, output, first, second, dead] = ["source", "output", "first", "second", "dead"].map(Kafka::unique);
     for topic in [&source, &output, &first, &second] {
-        backend.create_topic(topic, 3)?;
+        backend.create_topic(topic, PARTITIONS.cast_unsigned())?;
     }
     backend.fill(&source, (0..RECORDS).map(sample))?;
     let folder = Scratch::new("exactly-once-")?;
@@ -44,12 +46,27 @@ pub fn a_killed_router_delivers_exactly_once(backend: &Backend<'_>) -> anyhow::R
     }
     let mut router = Router::start(folder.path(), "router", &config)?;
     let log = backend.log()?;
+    let retry = format!("{source}.main.{source}.retry");
     let worked = router.wait_until("every record to have its fate", DEADLINE, || {
-        Ok(backend::is_read(&*log, &source, &source)?
-            && backend::is_read(&*log, &source, &format!("{source}.main.{source}.retry"))?)
+        Ok(backend.is_read(&*log, &source, &source)? && backend.is_read(&*log, &source, &retry)?)
     });
     let stopped = router.stop_well();
-    pair::verdict(account(backend, [&output, &first, &second, &dead]), worked, stopped)
+    let accounted = account(backend, [&output, &first, &second, &dead])
+        .with_context(|| format!("of the retry topic, {}", progress(&*log, &source, &retry)));
+    pair::verdict(accounted, worked, stopped)
+}
+
+/// How far the group has come in the topic, in words.
+fn progress(log: &dyn Log, group: &str, topic: &str) -> String {
+    let one = |number| -> anyhow::Result<String> {
+        let partition = TopicPartition::new(topic, number);
+        let committed =
+            log.committed(group, std::slice::from_ref(&partition))?.pop().flatten().map(|commit| commit.offset);
+        Ok(format!("{committed:?} of {:?}", log.watermarks(&partition)?))
+    };
+    let all: Vec<_> =
+        (0..PARTITIONS).map(|number| one(number).unwrap_or_else(|error| format!("({error:#})"))).collect();
+    format!("{} is committed", all.join(", "))
 }
 
 /// Looks for every record.

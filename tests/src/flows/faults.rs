@@ -392,11 +392,6 @@ impl<'a> Episode<'a> {
             commits.push((partition.clone(), commit.offset, settled));
         }
         let retry = pair::retry_topic(&self.name);
-        let topics: Vec<_> =
-            PLACES.iter().map(|(_, suffix)| format!("{}.{suffix}", self.name)).chain([retry.clone()]).collect();
-        wait::until_ok("the transactions of killed routers to be over", DEADLINE, || {
-            Ok(self.kafka.ends(&topics).is_ok_and(|(stable, all)| stable == all).then_some(()))
-        })?;
         let found = PLACES.iter().map(|(place, suffix)| (*place, format!("{}.{suffix}", self.name)));
         let mut seen = Vec::new();
         for (place, topic) in found.chain([(Place::Parked, retry)]) {

@@ -5,7 +5,7 @@ use std::{env, thread};
 
 use anyhow::{Context as _, anyhow};
 
-use crate::backend::{self, Backend};
+use crate::backend::Backend;
 use crate::kafka::Kafka;
 use crate::places::Scratch;
 use crate::router::Router;
@@ -117,11 +117,12 @@ impl<'a> Pair<'a> {
     /// Waits until the group has committed all of the source topic and all of the retry topic, and is at rest. (Who stops in the middle
     /// of a rebalance may not come to its last commit in time, and says so.)
     pub(super) fn drain(&mut self) -> anyhow::Result<()> {
-        let log = Backend::Kafka(self.kafka).log()?;
+        let backend = Backend::Kafka(self.kafka);
+        let log = backend.log()?;
         wait::until_ok("the group to have nothing left to do", DRAIN_DEADLINE, || {
             self.check()?;
             let retry = retry_topic(&self.name);
-            let is_done = self.is_source_read() && backend::is_read(&*log, &self.name, &retry).unwrap_or(false);
+            let is_done = self.is_source_read() && backend.is_read(&*log, &self.name, &retry).unwrap_or(false);
             Ok(is_done.then_some(()))
         })?;
         self.until_both_have_partitions()

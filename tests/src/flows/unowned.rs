@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use pointsman_core::record::OwnedHeader;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::backend::{self, Backend};
+use crate::backend::Backend;
 use crate::kafka::{Kafka, Sample};
 use crate::places::Scratch;
 use crate::router::Router;
@@ -76,9 +76,10 @@ pub fn a_static_member_that_dies_in_a_rebalance_leaves_no_partition_to_nobody(ka
     // It does not come to give up what it is to: nobody polls it.
     let heir = Router::start(folder.path(), HEIR, &config(r#"instance_id = "${ROUTER}""#)?)?;
     kafka.fill(&name, (0..RECORDS).map(sample))?;
-    let log = Backend::Kafka(kafka).log()?;
+    let backend = Backend::Kafka(kafka);
+    let log = backend.log()?;
     wait::until_ok("every partition to be worked on", DEADLINE, || {
-        backend::is_read(&*log, &name, &name).map(|done| done.then_some(()))
+        backend.is_read(&*log, &name, &name).map(|done| done.then_some(()))
     })
     .with_context(|| format!("the ends of their logs:\n{}\n--\n{}", heir.log_tail(), other.log_tail()))?;
     heir.stop_well()?;

@@ -200,8 +200,8 @@ impl Kafka {
         self.fill(topic, (0..count).map(make))
     }
 
-    /// Reads every record that the topic has now, of all partitions; those of aborted transactions are not seen. In
-    /// order within a partition.
+    /// Reads every record that the topic has now, of all partitions; transactions that are open are waited for, and those of
+    /// aborted ones are not seen. In order within a partition.
     ///
     /// # Errors
     /// When the topic can't be read to its end.
@@ -219,6 +219,7 @@ impl Kafka {
     /// # Errors
     /// When the topic can't be read to its end.
     pub fn read_each(&self, topic: &str, mut see: impl FnMut(&BorrowedMessage<'_>)) -> anyhow::Result<()> {
+        self.until_stable(topic)?;
         let consumer: BaseConsumer = self
             .client()
             .set("group.id", "pointsman-tests-reader")
@@ -265,33 +266,25 @@ impl Kafka {
         Watermarks::new(self, &[topic])?.count()
     }
 
-    /// The end of the last partition of the topic, with what open transactions have written.
+    /// The ends of the partitions of the topic, with what open transactions have written, in the order of their numbers.
     ///
     /// # Errors
     /// When the cluster does not answer.
-    pub fn unstable_end(&self, topic: &str) -> anyhow::Result<i64> {
-        let consumer: BaseConsumer = self.client().set("isolation.level", "read_uncommitted").create()?;
-        let partition = partitions(&consumer, topic)?.into_iter().max().context("a partition")?;
-        Ok(consumer.fetch_watermarks(topic, partition, DEADLINE)?.1)
+    pub fn unstable_ends(&self, topic: &str) -> anyhow::Result<Vec<i64>> {
+        ends(&self.client().set("isolation.level", "read_uncommitted").create()?, topic)
     }
 
-    /// How many offsets there are in the topics from their beginnings on: up to what is stable, and in all. They differ while
-    /// transactions are open.
+    /// Waits until what is in the topic now is stable: a transaction is seen by its group's commit before it is by each of
+    /// its records.
     ///
     /// # Errors
-    /// When the cluster does not answer.
-    pub fn ends<T: AsRef<str>>(&self, topics: &[T]) -> anyhow::Result<(i64, i64)> {
-        let ends = |isolation: &str| -> anyhow::Result<i64> {
-            let consumer: BaseConsumer = self.client().set("isolation.level", isolation).create()?;
-            let mut sum = 0;
-            for topic in topics {
-                for partition in partitions(&consumer, topic.as_ref())? {
-                    sum += consumer.fetch_watermarks(topic.as_ref(), partition, DEADLINE)?.1;
-                }
-            }
-            Ok(sum)
-        };
-        Ok((ends("read_committed")?, ends("read_uncommitted")?))
+    /// When a transaction stays open for too long, or the cluster does not answer.
+    pub fn until_stable(&self, topic: &str) -> anyhow::Result<()> {
+        let consumer: BaseConsumer = self.client().create()?;
+        let all = self.unstable_ends(topic)?;
+        wait::until_ok("transactions to be over", DEADLINE, || {
+            Ok(ends(&consumer, topic)?.iter().zip(&all).all(|(stable, end)| stable >= end).then_some(()))
+        })
     }
 
     /// What the group has committed for the partition: offset and metadata; `None` where nothing.
@@ -339,6 +332,12 @@ pub(super) fn partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result
     let found = metadata.topics().iter().find(|found| found.name() == topic).context("the answer lacks the topic")?;
     ensure!(found.error().is_none() && !found.partitions().is_empty(), "there is no topic {topic}");
     Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
+}
+
+fn ends(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<Vec<i64>> {
+    let mut partitions = partitions(consumer, topic)?;
+    partitions.sort_unstable();
+    partitions.into_iter().map(|partition| Ok(consumer.fetch_watermarks(topic, partition, DEADLINE)?.1)).collect()
 }
 
 /// Assigns every partition from its beginning; the answer is how many.
