@@ -218,6 +218,9 @@ impl KafkaSettings {
                 // a topic that gets few lingers for all of it while its worker is busy, and its lane can't go on for longer
                 // than `in_flight` lets it: so not much longer.
                 ("linger.ms", "20"),
+                // A broker takes one request of a connection at a time; the next is to be there when it is done. While one waits to be
+                // sent, librdkafka's thread does not run in those circles (`rd_kafka_broker_outbufs_space`): so not as many as may be.
+                ("max.in.flight.requests.per.connection", "3"),
                 // A topic that has got more partitions is known to have them soon; until then deliveries to them wait.
                 ("topic.metadata.refresh.interval.ms", "30000"),
                 ("statistics.interval.ms", INTERVAL_MS),
