@@ -156,6 +156,16 @@ impl Outlet {
     }
 }
 
+/// What a turn of each lane has come to.
+struct Stepped {
+    /// Something was done.
+    busy: bool,
+    /// The producer queue is full for a lane.
+    awaits_credit: bool,
+    /// Until then there is nothing to do, where nothing comes in.
+    sleep_until: Instant,
+}
+
 /// Tells the time: the system's, or that of a simulation.
 #[derive(Clone)]
 enum Clock {
@@ -270,7 +280,7 @@ impl Worker {
         self.take_orders();
         let mut now = self.clock.now();
         let mut busy = self.take_reports(now)?;
-        let (stepped, mut sleep_until) = self.step_lanes(now);
+        let Stepped { busy: stepped, awaits_credit, mut sleep_until } = self.step_lanes(now);
         busy |= stepped;
         now = self.clock.now();
         busy |= self.take_reports(now)?;
@@ -296,8 +306,9 @@ impl Worker {
         if busy {
             return Ok(Some(None));
         }
-        // With nothing else to do, nothing is to linger.
-        let due = self.hurry.due(self.credit.taken(), self.reported);
+        // With nothing else to do, nothing is to linger. But where the producer queue is full, what is acknowledged makes room for
+        // more: to send that at once would make for ever smaller requests.
+        let due = if awaits_credit { None } else { self.hurry.due(self.credit.taken(), self.reported) };
         if due.is_some_and(|at| at <= now.instant) {
             self.hurry.told(self.credit.taken(), now.instant);
             self.outlet.sink().hurry();
@@ -432,16 +443,18 @@ impl Worker {
         Ok(any)
     }
 
-    /// A turn of each lane. The answer is whether anything was done, and until when there is nothing to do.
-    fn step_lanes(&mut self, now: Now) -> (bool, Instant) {
+    /// A turn of each lane.
+    fn step_lanes(&mut self, now: Now) -> Stepped {
         let look_anyway = now.instant >= self.look_at;
         if look_anyway {
             self.look_at = now.instant + LOOK_ANYWAY;
         }
-        let (mut busy, mut sleep_until) = (false, now.instant + LOOK_ANYWAY);
+        let mut stepped = Stepped { busy: false, awaits_credit: false, sleep_until: now.instant + LOOK_ANYWAY };
         let turn_time = ROUND / u32::try_from(self.lanes.len()).unwrap_or(u32::MAX).max(1);
         // Each round begins one lane later: what is scarce (the producer queue, a rate limit) is not always the same lanes'.
         let first = self.first_lane;
+        // Most lanes of many have nothing to do: the clock is read after those that had.
+        let mut begun = self.clock.instant();
         for turn in [(Bound::Included(first), Bound::Unbounded), (Bound::Unbounded, Bound::Excluded(first))] {
             for Tenant { lane, .. } in self.lanes.range_mut(turn).map(|(_, tenant)| tenant) {
                 let mut gate;
@@ -453,7 +466,6 @@ impl Worker {
                         &mut gate
                     }
                 };
-                let begun = self.clock.instant();
                 let mut tools = Tools {
                     sink,
                     credit: &mut self.credit,
@@ -464,21 +476,30 @@ impl Worker {
                     look_anyway,
                 };
                 let mut step = lane.turn(&mut tools);
-                while step == Step::Progress && self.clock.instant().saturating_duration_since(begun) < turn_time {
-                    busy = true;
+                let mut ended = begun;
+                while step == Step::Progress {
+                    stepped.busy = true;
+                    ended = self.clock.instant();
+                    if ended.saturating_duration_since(begun) >= turn_time {
+                        break;
+                    }
                     step = lane.turn(&mut tools);
                 }
-                match step {
-                    Step::Progress => busy = true,
-                    Step::Idle => {}
-                    Step::NotBefore(at) => sleep_until = sleep_until.min(at),
-                    Step::AwaitingCredit => sleep_until = sleep_until.min(now.instant + CREDIT_POLL),
-                }
+                begun = ended;
+                let until = match step {
+                    Step::Progress | Step::Idle => continue,
+                    Step::NotBefore(at) => at,
+                    Step::AwaitingCredit => {
+                        stepped.awaits_credit = true;
+                        now.instant + CREDIT_POLL
+                    }
+                };
+                stepped.sleep_until = stepped.sleep_until.min(until);
             }
         }
         let mut others = self.lanes.range((Bound::Excluded(first), Bound::Unbounded));
         self.first_lane = others.next().map_or(0, |(id, _)| *id);
-        (busy, sleep_until)
+        stepped
     }
 
     /// Answers for the lanes that have nothing in flight any more, or no more time.
