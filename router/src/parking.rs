@@ -154,6 +154,7 @@ impl Parking {
     ) -> Result<bool, FetchError> {
         self.has_more = false;
         self.index.source_is_at(source_at);
+        self.tail.expect(!self.index.is_empty());
         if !look_anyway && !self.signal.is_raised() {
             return Ok(false);
         }

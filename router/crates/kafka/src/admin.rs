@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{Commit, LogError, NewTopic, TopicInfo, TopicSettings};
+use pointsman_core::port::{Commit, LogError, NewTopic, StartAt, TopicInfo, TopicSettings};
 use pointsman_core::record::TopicPartition;
 
 use rdkafka_sys::rd_kafka_resp_err_t as Known;
@@ -143,25 +143,69 @@ pub(crate) fn watermarks(
         .map_err(|code| client_error(format!("can't learn what {partition} holds"), code, client))
 }
 
-/// One past the last record of each partition, in one request for each leader.
-pub(crate) fn ends(client: &Client, partitions: &[TopicPartition], timeout: Duration) -> Result<Vec<i64>, Code> {
-    let mut list = PartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        // Kafka's protocol asks for ends as for times.
-        list.push(&partition.topic, partition.partition, Client::OFFSET_END, "");
+/// Partitions of one request: librdkafka's work for a list grows with the square of its length.
+pub(crate) const AT_ONCE: usize = 100;
+
+/// Said of a partition that has no such offset.
+const NOT_THERE: Known = Known::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE;
+
+/// The first offset of each partition at or after a time, in milliseconds, or one of its ends
+/// ([`OFFSET_BEGINNING`](Client::OFFSET_BEGINNING), [`OFFSET_END`](Client::OFFSET_END)), for which Kafka's protocol asks in the same
+/// way: in one request for each leader.
+pub(crate) fn offsets<'p>(
+    client: &Client,
+    times: impl IntoIterator<Item = (&'p TopicPartition, i64)>,
+    timeout: Duration,
+) -> Result<Vec<Result<i64, Code>>, Code> {
+    let deadline = Instant::now() + timeout;
+    let mut times = times.into_iter().peekable();
+    let mut offsets = Vec::new();
+    while times.peek().is_some() {
+        let mut list = PartitionList::with_capacity(AT_ONCE);
+        for (partition, time) in times.by_ref().take(AT_ONCE) {
+            list.push(&partition.topic, partition.partition, time, "");
+        }
+        client.offsets_for_times(&mut list, left(deadline))?;
+        // librdkafka keeps the order of the list.
+        offsets.extend(list.iter().map(|found| match found.code.ok() {
+            Ok(()) if found.offset >= 0 => Ok(found.offset),
+            Ok(()) => Err(Code::of(NOT_THERE)),
+            Err(code) => Err(code),
+        }));
     }
-    client.offsets_for_times(&mut list, timeout)?;
-    // librdkafka keeps the order of the list.
-    list.iter()
-        .map(|found| {
-            found.code.ok()?;
-            if found.offset >= 0 {
-                Ok(found.offset)
-            } else {
-                Err(Code::of(Known::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE))
-            }
-        })
-        .collect()
+    Ok(offsets)
+}
+
+/// What is left until then: never nothing, which librdkafka takes for no time to answer at all.
+pub(crate) fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+}
+
+/// One past the last record of each partition.
+pub(crate) fn ends(client: &Client, partitions: &[TopicPartition], timeout: Duration) -> Result<Vec<i64>, Code> {
+    let ends = partitions.iter().map(|partition| (partition, Client::OFFSET_END));
+    offsets(client, ends, timeout)?.into_iter().collect()
+}
+
+/// Where each partition is to be started: at its end where nothing has come since a time.
+pub(crate) fn starts(
+    client: &Client,
+    wanted: &[(&TopicPartition, StartAt)],
+    timeout: Duration,
+) -> Result<Vec<i64>, Code> {
+    let times = wanted.iter().map(|(partition, start)| match start {
+        StartAt::Earliest => (*partition, Client::OFFSET_BEGINNING),
+        StartAt::Latest => (*partition, Client::OFFSET_END),
+        StartAt::Time(timestamp_ms) => (*partition, (*timestamp_ms).max(0)),
+    });
+    let mut starts = offsets(client, times, timeout)?;
+    let is_late = |at: &usize| matches!(wanted[*at].1, StartAt::Time(_)) && starts[*at] == Err(Code::of(NOT_THERE));
+    let late: Vec<usize> = (0..wanted.len()).filter(is_late).collect();
+    let ends = offsets(client, late.iter().map(|at| (wanted[*at].0, Client::OFFSET_END)), timeout)?;
+    for (at, end) in late.into_iter().zip(ends) {
+        starts[at] = end;
+    }
+    starts.into_iter().collect()
 }
 
 /// The first offset at or after a time, or the end of the partition.
@@ -171,15 +215,9 @@ pub(crate) fn offset_at(
     timestamp_ms: i64,
     timeout: Duration,
 ) -> Result<i64, LogError> {
-    let what = || format!("can't find a time in {partition}");
-    let mut times = PartitionList::with_capacity(1);
-    times.push(&partition.topic, partition.partition, timestamp_ms.max(0), "");
-    client.offsets_for_times(&mut times, timeout).map_err(|code| client_error(what(), code, client))?;
-    let (offset, code) = times.iter().next().map_or((Client::OFFSET_END, Code::OK), |found| (found.offset, found.code));
-    if code.is_error() {
-        return Err(client_error(what(), code, client));
-    }
-    if offset >= 0 { Ok(offset) } else { Ok(watermarks(client, partition, timeout)?.1) }
+    let found = starts(client, &[(partition, StartAt::Time(timestamp_ms))], timeout);
+    let found = found.and_then(|offsets| offsets.first().copied().ok_or(Code::of(NOT_THERE)));
+    found.map_err(|code| client_error(format!("can't find a time in {partition}"), code, client))
 }
 
 /// What a group has committed, by a client that lives for this question only.

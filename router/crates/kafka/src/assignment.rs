@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pointsman_core::port::{AssignedFeed, Assignment, Commit, LogError, Revocation, SourceTopic, StartAt};
+use pointsman_core::port::{AssignedFeed, Assignment, Commit, Feed, LogError, Revocation, SourceTopic, StartAt};
 use pointsman_core::record::TopicPartition;
 
 use crate::admin;
@@ -13,11 +13,12 @@ use crate::error::client_error;
 use crate::feed::{KafkaFeed, Tap};
 use crate::membership::{CommitResult, Member};
 use crate::native::{Code, PartitionList, Queue};
+use crate::reader::Readers;
 
 /// Between two tries to take partitions that could not be taken yet.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long the search for the start of one partition may take: the control thread answers no rebalance meanwhile.
+/// How long a search for the starts of partitions may take: the control thread answers no rebalance meanwhile.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A source partition that the group gave us, and that librdkafka has assigned.
@@ -56,6 +57,15 @@ struct Lane {
     retry: Option<TopicPartition>,
     /// One past the last record that may have been parked before the assignment.
     retry_end: Option<i64>,
+}
+
+impl Lane {
+    /// Its partitions, and where each starts if nothing is committed for it.
+    fn partitions(&self) -> impl Iterator<Item = (&TopicPartition, StartAt)> {
+        // Of a retry topic, nothing may be passed over.
+        let retry = self.retry.as_ref().map(|retry| (retry, StartAt::Earliest));
+        std::iter::once((&self.source, self.start)).chain(retry)
+    }
 }
 
 /// What was found out about partitions that came.
@@ -137,13 +147,19 @@ impl Member {
         let mut assignments = Vec::with_capacity(lanes.len());
         for lane in lanes {
             let (source, held) = if self.held.contains_key(&lane.source) {
-                (self.feed_aside(&lane.source, &starts, None)?, None)
+                let open = |readers: &Readers, start| Ok(Box::new(readers.read(&lane.source, start)?) as Box<dyn Feed>);
+                (self.feed_aside(&lane.source, &starts, open)?, None)
             } else {
                 let (feed, held) = self.feed(&lane.source, &starts, &mut list)?;
                 (feed, Some(held))
             };
             let retry = match &lane.retry {
-                Some(retry) => Some(self.feed_aside(retry, &starts, lane.retry_end)?),
+                Some(retry) => {
+                    let open = |readers: &Readers, start| {
+                        Ok(Box::new(readers.read_tail(retry, start, lane.retry_end)?) as Box<dyn Feed>)
+                    };
+                    Some(self.feed_aside(retry, &starts, open)?)
+                }
                 None => None,
             };
             self.pending.partitions.remove(&lane.source);
@@ -196,29 +212,22 @@ impl Member {
             partition: partition.clone(),
             start,
             metadata: commit.metadata.clone(),
-            feed: Box::new(KafkaFeed::new(partition.clone(), start, tap, Arc::clone(&self.client), None)),
+            feed: Box::new(KafkaFeed::new(partition.clone(), start, tap, Arc::clone(&self.client))),
         };
         Ok((feed, held))
     }
 
     /// A feed outside the group: of a retry partition, since a member's client is not told of the ends of partitions (all its
-    /// lanes would be woken for the end of each source, again and again); and of a source that is set aside. `end` is that of the
-    /// partition, if it is to be known better than by what is read.
+    /// lanes would be woken for the end of each source, again and again); and of a source that is set aside.
     fn feed_aside(
         &self,
         partition: &TopicPartition,
         starts: &HashMap<TopicPartition, Commit>,
-        end: Option<i64>,
+        open: impl FnOnce(&Readers, i64) -> Result<Box<dyn Feed>, LogError>,
     ) -> Result<AssignedFeed, (Code, String)> {
         let commit = starts.get(partition).ok_or_else(|| (Code(-1), format!("{partition} has no start")))?;
-        let feed = self.readers.read(partition, commit.offset).map_err(|error| (Code(-1), error.to_string()))?;
-        let feed = feed.not_at_its_end_before(end);
-        Ok(AssignedFeed {
-            partition: partition.clone(),
-            start: commit.offset,
-            metadata: commit.metadata.clone(),
-            feed: Box::new(feed),
-        })
+        let feed = open(&self.readers, commit.offset).map_err(|error| (Code(-1), error.to_string()))?;
+        Ok(AssignedFeed { partition: partition.clone(), start: commit.offset, metadata: commit.metadata.clone(), feed })
     }
 
     /// Asks the cluster what must be known before partitions can be taken.
@@ -277,7 +286,7 @@ impl Member {
         let (group, client) = (Arc::clone(&self.plan.group), Arc::clone(&self.client));
         let failed = |code| client_error(format!("can't find where the group {group} left off"), code, &client);
         let partitions: Vec<_> =
-            findings.lanes.iter().flat_map(|lane| std::iter::once(&lane.source).chain(&lane.retry)).cloned().collect();
+            findings.lanes.iter().flat_map(Lane::partitions).map(|(partition, _)| partition.clone()).collect();
         if partitions.is_empty() {
             return Ok(());
         }
@@ -296,20 +305,7 @@ impl Member {
         for lane in &findings.lanes {
             self.tell_if_forgotten(lane, &findings.starts);
         }
-        let mut first = Vec::new();
-        let mut trouble: Option<LogError> = None;
-        for lane in std::mem::take(&mut findings.lanes) {
-            match self.first_commits(&lane, &findings.starts, trouble.as_ref()) {
-                Ok(commits) => {
-                    first.extend(commits);
-                    findings.lanes.push(lane);
-                }
-                Err(error) => {
-                    findings.pending.push((lane.source, format!("{error}; it is tried again")));
-                    trouble = Some(error);
-                }
-            }
-        }
+        let first = self.first_commits(findings);
         if !first.is_empty() {
             match self.commit_and_wait(&first, self.request_timeout) {
                 // The group has moved on: what is assigned here is about to be taken away, and its next owner commits.
@@ -341,26 +337,54 @@ impl Member {
         }
     }
 
-    /// The starts of those partitions of a lane that have no commit.
-    fn first_commits(
-        &self,
-        lane: &Lane,
-        starts: &HashMap<TopicPartition, Commit>,
-        trouble: Option<&LogError>,
-    ) -> Result<Vec<Commit>, LogError> {
-        // Of a retry topic, nothing may be passed over.
-        let retry = lane.retry.as_ref().map(|retry| (retry, StartAt::Earliest));
-        std::iter::once((&lane.source, lane.start))
-            .chain(retry)
-            .filter(|(partition, _)| !starts.contains_key(*partition))
-            .map(|(partition, start)| match trouble {
-                Some(trouble) => Err(trouble.clone()),
-                None => {
-                    let offset = self.resolve(partition, start)?;
-                    Ok(Commit { partition: partition.clone(), offset, metadata: String::new() })
+    /// The starts of those partitions that have no commit.
+    fn first_commits(&self, findings: &mut Findings) -> Vec<Commit> {
+        let lanes = std::mem::take(&mut findings.lanes);
+        if let Ok(commits) = self.starts(&lanes, &findings.starts) {
+            findings.lanes = lanes;
+            return commits;
+        }
+        // One of them can't be found.
+        let mut first = Vec::new();
+        let mut trouble: Option<LogError> = None;
+        for lane in lanes {
+            let has_all = lane.partitions().all(|(partition, _)| findings.starts.contains_key(partition));
+            let found = match &trouble {
+                Some(trouble) if !has_all => Err(trouble.clone()),
+                _ => self.starts(std::slice::from_ref(&lane), &findings.starts),
+            };
+            match found {
+                Ok(commits) => {
+                    first.extend(commits);
+                    findings.lanes.push(lane);
                 }
-            })
-            .collect()
+                Err(error) => {
+                    findings.pending.push((lane.source, format!("{error}; it is tried again")));
+                    trouble = Some(error);
+                }
+            }
+        }
+        first
+    }
+
+    /// Where those partitions of the lanes start that have none of the commits.
+    fn starts(&self, lanes: &[Lane], commits: &HashMap<TopicPartition, Commit>) -> Result<Vec<Commit>, LogError> {
+        let all = lanes.iter().flat_map(Lane::partitions);
+        let wanted: Vec<_> = all.filter(|(partition, _)| !commits.contains_key(*partition)).collect();
+        let found = admin::starts(&self.client, &wanted, self.timeout()).map_err(|code| {
+            let which = match &*wanted {
+                [] => String::new(),
+                [(one, _)] => one.to_string(),
+                [(first, _), rest @ ..] => format!("{first} and {} more", rest.len()),
+            };
+            client_error(format!("can't find where to start in {which}"), code, &self.client)
+        })?;
+        let commit = |((partition, _), offset): (&(&TopicPartition, _), _)| Commit {
+            partition: TopicPartition::clone(partition),
+            offset,
+            metadata: String::new(),
+        };
+        Ok(wanted.iter().zip(found).map(commit).collect())
     }
 
     /// How far the retry partitions go, after the commits: all that was parked before them is in front of that, be it in a transaction of
@@ -377,15 +401,6 @@ impl Member {
 
     fn timeout(&self) -> Duration {
         self.request_timeout.min(RESOLVE_TIMEOUT)
-    }
-
-    fn resolve(&self, partition: &TopicPartition, start: StartAt) -> Result<i64, LogError> {
-        let timeout = self.timeout();
-        match start {
-            StartAt::Earliest => admin::watermarks(&self.client, partition, timeout).map(|(first, _)| first),
-            StartAt::Latest => admin::watermarks(&self.client, partition, timeout).map(|(_, end)| end),
-            StartAt::Time(timestamp_ms) => admin::offset_at(&self.client, partition, timestamp_ms, timeout),
-        }
     }
 }
 

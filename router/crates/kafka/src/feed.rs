@@ -13,6 +13,7 @@ use pointsman_core::record::TopicPartition;
 use crate::batch::KafkaBatch;
 use crate::classify::{FetchFault, end_of_partition, fetch_fault};
 use crate::native::{Borrowed, Client, Message, Queue};
+use crate::reading::Reading;
 
 /// The end of a partition's queue that records come out of, until it is shut.
 ///
@@ -59,9 +60,6 @@ impl Tap {
 /// Most messages that are taken off a queue at once, whatever the caller asks for.
 const TAKE_MAX: usize = 16_384;
 
-/// What a feed has to do when it ends.
-pub(crate) trait End: Send {}
-
 /// A partition's records, in order, from a given offset on.
 pub(crate) struct KafkaFeed {
     partition: TopicPartition,
@@ -78,8 +76,8 @@ pub(crate) struct KafkaFeed {
     end: i64,
     tap: Arc<Tap>,
     client: Arc<Client>,
-    /// Ends the reading of a partition that no group assigned.
-    _end: Option<Box<dyn End>>,
+    /// Where no group assigned it.
+    reading: Option<Reading>,
 }
 
 /// An error on the partition's queue.
@@ -93,13 +91,7 @@ enum Fault {
 }
 
 impl KafkaFeed {
-    pub(crate) fn new(
-        partition: TopicPartition,
-        start: i64,
-        tap: Arc<Tap>,
-        client: Arc<Client>,
-        end: Option<Box<dyn End>>,
-    ) -> Self {
+    pub(crate) fn new(partition: TopicPartition, start: i64, tap: Arc<Tap>, client: Arc<Client>) -> Self {
         Self {
             partition,
             waiting: VecDeque::new(),
@@ -109,8 +101,42 @@ impl KafkaFeed {
             end: 0,
             tap,
             client,
-            _end: end,
+            reading: None,
         }
+    }
+
+    /// Of a partition that no group assigned.
+    pub(crate) fn aside(start: i64, queue: Queue, reading: Reading) -> Self {
+        let client = Arc::clone(reading.client());
+        let feed = Self::new(reading.partition().clone(), start, Tap::open(queue), client);
+        Self { reading: Some(reading), ..feed }
+    }
+
+    /// It is known to have nothing.
+    pub(crate) fn at_its_end(mut self) -> Self {
+        self.reached_end = true;
+        self
+    }
+
+    /// Has nothing fetched for it until it [goes on](Self::go_on).
+    pub(crate) fn rest(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            reading.stop();
+        }
+    }
+
+    /// Has it fetched again, from where it is.
+    pub(crate) fn go_on(&mut self) -> Result<(), FeedError> {
+        let Some(reading) = &mut self.reading else { return Ok(()) };
+        reading.start(self.next).map_err(|code| FeedError::Unavailable {
+            partition: self.partition.clone(),
+            code: code.to_string(),
+            message: code.describe(),
+        })
+    }
+
+    pub(crate) fn partition(&self) -> &TopicPartition {
+        &self.partition
     }
 
     /// What is told of its end before this offset is not the end of the partition: the transactions behind it are not over.

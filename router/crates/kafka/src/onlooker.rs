@@ -10,15 +10,11 @@ use std::time::{Duration, Instant};
 
 use pointsman_core::port::{Commit, LogError, Reader};
 use pointsman_core::record::TopicPartition;
-use rdkafka_sys::rd_kafka_resp_err_t as Known;
 
-use crate::admin;
+use crate::admin::{self, AT_ONCE, left};
 use crate::error::{client_error, log_error};
-use crate::native::{Client, Code, Kind, PartitionList};
+use crate::native::{Client, Code, Kind};
 use crate::settings::KafkaSettings;
-
-/// Partitions of one request: librdkafka's work for a list grows with the square of its length.
-const AT_ONCE: usize = 1000;
 
 /// The first offset and the end of one partition.
 type Bounds<E> = Result<(i64, i64), E>;
@@ -83,33 +79,11 @@ fn by_topic(partitions: &[TopicPartition]) -> BTreeMap<Arc<str>, Vec<TopicPartit
 
 /// First offsets and ends, in the order of the partitions.
 fn ask_bounds(client: &Client, partitions: &[TopicPartition], deadline: Instant) -> Result<Vec<Bounds<Code>>, Code> {
-    let firsts = offsets(client, partitions, Client::OFFSET_BEGINNING, deadline)?;
-    let ends = offsets(client, partitions, Client::OFFSET_END, deadline)?;
+    let all = |which| admin::offsets(client, partitions.iter().map(|partition| (partition, which)), left(deadline));
+    let (firsts, ends) = (all(Client::OFFSET_BEGINNING)?, all(Client::OFFSET_END)?);
     // What was removed in between.
     let both = |(first, end): (Result<i64, Code>, Result<i64, Code>)| Ok((first?, end?.max(first?)));
     Ok(firsts.into_iter().zip(ends).map(both).collect())
-}
-
-/// One offset of each partition, which Kafka's protocol has as one of the times that may be asked for.
-fn offsets(
-    client: &Client,
-    partitions: &[TopicPartition],
-    which: i64,
-    deadline: Instant,
-) -> Result<Vec<Result<i64, Code>>, Code> {
-    let mut list = PartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.push(&partition.topic, partition.partition, which, "");
-    }
-    client.offsets_for_times(&mut list, left(deadline))?;
-    let not_there = Code::of(Known::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE);
-    // librdkafka keeps the order of the list.
-    let each = list.iter().map(|found| match found.code.ok() {
-        Ok(()) if found.offset >= 0 => Ok(found.offset),
-        Ok(()) => Err(not_there),
-        Err(code) => Err(code),
-    });
-    Ok(each.collect())
 }
 
 /// What a group has committed by now, by a client that lives for this question only.
@@ -164,9 +138,4 @@ pub(crate) fn readers(client: &Client, group: &str, timeout: Duration) -> Result
         });
         readers.collect()
     }))
-}
-
-/// What is left until then: never nothing, which librdkafka takes for no time to answer at all.
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }

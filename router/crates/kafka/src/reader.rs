@@ -4,7 +4,6 @@
 //! partitions; librdkafka has one place for each partition of a client, so that a second reader of the same partition gets
 //! the next client.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,9 +12,11 @@ use pointsman_core::record::TopicPartition;
 
 use crate::admin;
 use crate::error::{client_error, log_error};
-use crate::feed::{End, KafkaFeed, Tap};
-use crate::native::{Client, Kind, Queue, Topic};
+use crate::feed::KafkaFeed;
+use crate::native::{Client, Kind, Queue};
+use crate::reading::{Reader, Reading};
 use crate::settings::KafkaSettings;
+use crate::tail::{Tail, Watch};
 
 /// The clients of a log that read outside any group.
 pub(crate) struct Readers {
@@ -23,18 +24,18 @@ pub(crate) struct Readers {
     clients: Mutex<Vec<Arc<Reader>>>,
     /// Asks for the ends of partitions whatever transactions are open there. Made when it is first needed.
     uncommitted: Mutex<Option<Arc<Client>>>,
-}
-
-/// One client, and the partitions it is reading.
-struct Reader {
-    client: Arc<Client>,
-    busy: Mutex<HashSet<TopicPartition>>,
+    /// Of retry partitions.
+    tails: Arc<Watch>,
 }
 
 impl Readers {
     pub(crate) fn new(settings: &KafkaSettings, first: &Arc<Client>) -> Self {
-        let first = Reader { client: Arc::clone(first), busy: Mutex::default() };
-        Self { settings: settings.clone(), clients: Mutex::new(vec![Arc::new(first)]), uncommitted: Mutex::default() }
+        Self {
+            settings: settings.clone(),
+            clients: Mutex::new(vec![Arc::new(Reader::new(Arc::clone(first)))]),
+            uncommitted: Mutex::default(),
+            tails: Arc::new(Watch::new(first)),
+        }
     }
 
     /// One past the last record of each partition, be its transaction over or not.
@@ -68,19 +69,33 @@ impl Readers {
 
     /// Reads a partition from an offset on, which must not be negative.
     pub(crate) fn read(&self, partition: &TopicPartition, start: i64) -> Result<KafkaFeed, LogError> {
-        let what = || format!("can't read {partition}");
+        let (mut reading, queue) = self.reading(partition, start)?;
+        reading.start(start).map_err(|code| client_error(unread(partition), code, reading.client()))?;
+        Ok(KafkaFeed::aside(start, queue, reading))
+    }
+
+    /// Reads a retry partition from an offset on. What is told of its end before `end` is not its end: the transactions behind it are
+    /// not over.
+    pub(crate) fn read_tail(&self, partition: &TopicPartition, start: i64, end: Option<i64>) -> Result<Tail, LogError> {
+        // Where the end lies before the start, the topic is another one than it was: to read it tells.
+        if end != Some(start) {
+            return Ok(Tail::new(self.read(partition, start)?.not_at_its_end_before(end), &self.tails));
+        }
+        let (reading, queue) = self.reading(partition, start)?;
+        Ok(Tail::new(KafkaFeed::aside(start, queue, reading).at_its_end(), &self.tails))
+    }
+
+    fn reading(&self, partition: &TopicPartition, start: i64) -> Result<(Reading, Queue), LogError> {
         if start < 0 || partition.partition < 0 {
-            return Err(log_error(what(), "invalid-offset", format!("there is no offset {start}")));
+            let message = format!("there is no offset {start}");
+            return Err(log_error(unread(partition), "invalid-offset", message));
         }
         let reader = self.reader_without(partition)?;
-        let end = Reading { reader: Arc::clone(&reader), partition: partition.clone(), topic: None };
-        let client = &reader.client;
-        let unnamed = || log_error(what(), "invalid-name", "it is no name for a topic");
-        let topic = Topic::new(client, &partition.topic).ok_or_else(unnamed)?;
-        let queue = Queue::of_partition(client, &partition.topic, partition.partition).ok_or_else(unnamed)?;
-        topic.start(partition.partition, start).map_err(|code| client_error(what(), code, client))?;
-        let end = end.begun(topic);
-        Ok(KafkaFeed::new(partition.clone(), start, Tap::open(queue), Arc::clone(client), Some(Box::new(end))))
+        let named = Reading::new(reader, partition.clone()).and_then(|reading| {
+            let queue = Queue::of_partition(reading.client(), &partition.topic, partition.partition)?;
+            Some((reading, queue))
+        });
+        named.ok_or_else(|| log_error(unread(partition), "invalid-name", "it is no name for a topic"))
     }
 
     /// A client that does not read the partition yet; from now on it counts as reading it.
@@ -90,42 +105,14 @@ impl Readers {
             return Ok(Arc::clone(free));
         }
         let client = Client::new(Kind::Reader, &self.settings.reader())
-            .map_err(|message| log_error(format!("can't read {partition}"), "client", message))?;
-        let reader = Arc::new(Reader { client: Arc::new(client), busy: Mutex::default() });
+            .map_err(|message| log_error(unread(partition), "client", message))?;
+        let reader = Arc::new(Reader::new(Arc::new(client)));
         reader.claim(partition);
         clients.push(Arc::clone(&reader));
         Ok(reader)
     }
 }
 
-impl Reader {
-    fn claim(&self, partition: &TopicPartition) -> bool {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone())
-    }
-}
-
-/// That a partition is being read; the reading ends when this is dropped.
-struct Reading {
-    reader: Arc<Reader>,
-    partition: TopicPartition,
-    /// The handle, once the reading has begun.
-    topic: Option<Topic>,
-}
-
-impl Reading {
-    fn begun(mut self, topic: Topic) -> Self {
-        self.topic = Some(topic);
-        self
-    }
-}
-
-impl End for Reading {}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        if let Some(Err(code)) = self.topic.as_ref().map(|topic| topic.stop(self.partition.partition)) {
-            tracing::warn!(partition = %self.partition, %code, "can't end the reading of a partition");
-        }
-        self.reader.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.partition);
-    }
+fn unread(partition: &TopicPartition) -> String {
+    format!("can't read {partition}")
 }

@@ -68,6 +68,10 @@ pub trait Feed: Send {
     fn reached_end(&self) -> bool {
         false
     }
+
+    /// Says whether records are known to be there or to come; at first none are. Of a feed that has been at its end for a while, and
+    /// expects none, what comes may be seen a second or two late.
+    fn expect(&mut self, _records: bool) {}
 }
 
 /// Why a feed gives no records.

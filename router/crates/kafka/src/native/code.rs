@@ -12,9 +12,6 @@ use super::text;
 pub(crate) struct Code(pub(crate) c_int);
 
 impl Code {
-    /// No error.
-    pub(crate) const OK: Self = Self(0);
-
     /// A code by its name in the bindings.
     pub(crate) const fn of(known: Known) -> Self {
         Self(known as c_int)
