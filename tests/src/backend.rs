@@ -128,13 +128,15 @@ impl Backend<'_> {
     pub fn is_read(&self, log: &dyn Log, group: &str, topic: &str) -> anyhow::Result<bool> {
         let partitions = partitions(log, topic)?;
         let committed = log.committed(group, &partitions)?;
-        for (index, (partition, committed)) in partitions.iter().zip(committed).enumerate() {
-            let (first, stable) = log.watermarks(partition)?;
-            let end = match self {
-                // What is seen to be committed may have written records that are not stable yet.
-                Self::Kafka(kafka) => kafka.unstable_ends(topic)?[index],
-                Self::Embedded(_) => stable,
-            };
+        let ends: Vec<i64> = match self {
+            // What is seen to be committed may have written records that are not stable yet.
+            Self::Kafka(kafka) => kafka.unstable_ends(topic)?,
+            Self::Embedded(_) => {
+                partitions.iter().map(|partition| Ok(log.watermarks(partition)?.1)).collect::<anyhow::Result<_>>()?
+            }
+        };
+        for ((partition, committed), end) in partitions.iter().zip(committed).zip(ends) {
+            let (first, _) = log.watermarks(partition)?;
             let from = committed.map_or(first, |commit| commit.offset);
             if from >= end {
                 continue;

@@ -107,7 +107,8 @@ fn retry_partitions_follow(kafka: &Kafka) -> anyhow::Result<()> {
         // What the first settled was committed before it gave the partitions up, metadata and all.
         assert!(halves.iter().all(|half| half.start == 1 && half.metadata == "settled 1"));
     }
-    // What stayed with the first is still read, and its commits are taken: of a topic it is not subscribed to, too.
+    // What stayed with the first is still read, and its commits are taken: of a topic it is not subscribed to, too. Retry partitions that
+    // the second has begun at their ends are at rest: what comes there is seen all the same.
     kafka.fill(&topic, each(2))?;
     kafka.fill(&retry, each(3))?;
     first.take(8 + 4, 100)?;

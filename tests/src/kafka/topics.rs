@@ -279,7 +279,7 @@ impl Kafka {
     ///
     /// # Errors
     /// When a transaction stays open for too long, or the cluster does not answer.
-    pub fn until_stable(&self, topic: &str) -> anyhow::Result<()> {
+    fn until_stable(&self, topic: &str) -> anyhow::Result<()> {
         let consumer: BaseConsumer = self.client().create()?;
         let all = self.unstable_ends(topic)?;
         wait::until_ok("transactions to be over", DEADLINE, || {

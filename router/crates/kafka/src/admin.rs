@@ -143,8 +143,9 @@ pub(crate) fn watermarks(
         .map_err(|code| client_error(format!("can't learn what {partition} holds"), code, client))
 }
 
-/// Partitions of one request: librdkafka's work for a list grows with the square of its length.
-pub(crate) const AT_ONCE: usize = 100;
+/// Partitions of one request: librdkafka's work for a list grows with the square of its length, and a request to brokers that are far
+/// away takes its time.
+pub(crate) const AT_ONCE: usize = 250;
 
 /// Said of a partition that has no such offset.
 const NOT_THERE: Known = Known::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE;

@@ -13,7 +13,6 @@ use crate::error::client_error;
 use crate::feed::{KafkaFeed, Tap};
 use crate::membership::{CommitResult, Member};
 use crate::native::{Code, PartitionList, Queue};
-use crate::reader::Readers;
 
 /// Between two tries to take partitions that could not be taken yet.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -147,18 +146,20 @@ impl Member {
         let mut assignments = Vec::with_capacity(lanes.len());
         for lane in lanes {
             let (source, held) = if self.held.contains_key(&lane.source) {
-                let open = |readers: &Readers, start| Ok(Box::new(readers.read(&lane.source, start)?) as Box<dyn Feed>);
-                (self.feed_aside(&lane.source, &starts, open)?, None)
+                let commit = start_of(&lane.source, &starts)?;
+                let feed = self.readers.read(&lane.source, commit.offset).map_err(unread)?;
+                (assigned(commit, Box::new(feed)), None)
             } else {
                 let (feed, held) = self.feed(&lane.source, &starts, &mut list)?;
                 (feed, Some(held))
             };
             let retry = match &lane.retry {
+                // Outside the group, since a member's client is not told of the ends of partitions: all its lanes would be woken for
+                // the end of each source, again and again.
                 Some(retry) => {
-                    let open = |readers: &Readers, start| {
-                        Ok(Box::new(readers.read_tail(retry, start, lane.retry_end)?) as Box<dyn Feed>)
-                    };
-                    Some(self.feed_aside(retry, &starts, open)?)
+                    let commit = start_of(retry, &starts)?;
+                    let feed = self.readers.read_tail(retry, commit.offset, lane.retry_end).map_err(unread)?;
+                    Some(assigned(commit, Box::new(feed)))
                 }
                 None => None,
             };
@@ -208,26 +209,8 @@ impl Member {
         let start = commit.offset;
         list.push(&partition.topic, partition.partition, start, "");
         let held = Held { partition: partition.clone(), tap: Arc::clone(&tap), is_aside: false };
-        let feed = AssignedFeed {
-            partition: partition.clone(),
-            start,
-            metadata: commit.metadata.clone(),
-            feed: Box::new(KafkaFeed::new(partition.clone(), start, tap, Arc::clone(&self.client))),
-        };
-        Ok((feed, held))
-    }
-
-    /// A feed outside the group: of a retry partition, since a member's client is not told of the ends of partitions (all its
-    /// lanes would be woken for the end of each source, again and again); and of a source that is set aside.
-    fn feed_aside(
-        &self,
-        partition: &TopicPartition,
-        starts: &HashMap<TopicPartition, Commit>,
-        open: impl FnOnce(&Readers, i64) -> Result<Box<dyn Feed>, LogError>,
-    ) -> Result<AssignedFeed, (Code, String)> {
-        let commit = starts.get(partition).ok_or_else(|| (Code(-1), format!("{partition} has no start")))?;
-        let feed = open(&self.readers, commit.offset).map_err(|error| (Code(-1), error.to_string()))?;
-        Ok(AssignedFeed { partition: partition.clone(), start: commit.offset, metadata: commit.metadata.clone(), feed })
+        let feed = KafkaFeed::new(partition.clone(), start, tap, Arc::clone(&self.client));
+        Ok((assigned(commit, Box::new(feed)), held))
     }
 
     /// Asks the cluster what must be known before partitions can be taken.
@@ -402,6 +385,21 @@ impl Member {
     fn timeout(&self) -> Duration {
         self.request_timeout.min(RESOLVE_TIMEOUT)
     }
+}
+
+fn start_of<'s>(
+    partition: &TopicPartition,
+    starts: &'s HashMap<TopicPartition, Commit>,
+) -> Result<&'s Commit, (Code, String)> {
+    starts.get(partition).ok_or_else(|| (Code(-1), format!("{partition} has no start")))
+}
+
+fn unread(error: LogError) -> (Code, String) {
+    (Code(-1), error.to_string())
+}
+
+fn assigned(commit: &Commit, feed: Box<dyn Feed>) -> AssignedFeed {
+    AssignedFeed { partition: commit.partition.clone(), start: commit.offset, metadata: commit.metadata.clone(), feed }
 }
 
 fn no_retry_partition(retry: &TopicPartition, count: u32) -> String {

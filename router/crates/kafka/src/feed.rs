@@ -125,9 +125,10 @@ impl KafkaFeed {
         }
     }
 
-    /// Has it fetched again, from where it is.
+    /// Has it fetched again, from where it is. Whether that is its end is yet to be told.
     pub(crate) fn go_on(&mut self) -> Result<(), FeedError> {
         let Some(reading) = &mut self.reading else { return Ok(()) };
+        self.reached_end = false;
         reading.start(self.next).map_err(|code| FeedError::Unavailable {
             partition: self.partition.clone(),
             code: code.to_string(),

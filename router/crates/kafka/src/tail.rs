@@ -67,10 +67,9 @@ impl Tail {
             waker: Mutex::new(self.waker.clone()),
         });
         // What can't be watched is read on.
-        if self.watch.add(&resting) {
-            self.feed.rest();
-            self.resting = Some(resting);
-        }
+        resting.is_stirred.store(!self.watch.add(&resting), Ordering::Release);
+        self.feed.rest();
+        self.resting = Some(resting);
     }
 
     fn go_on(&mut self) -> Result<(), FeedError> {
@@ -117,10 +116,11 @@ impl Feed for Tail {
 
     fn expect(&mut self, records: bool) {
         self.is_expected = records;
-        if records {
-            self.idle_since = None;
+        if !records {
+            return;
         }
-        if records && let Err(error) = self.go_on() {
+        self.idle_since = None;
+        if let Err(error) = self.go_on() {
             // The next fetch tries it again.
             tracing::debug!(%error, "a partition at rest can't be read on yet");
         }
