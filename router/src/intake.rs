@@ -174,11 +174,11 @@ pub(crate) fn commit_of(
 /// A record of `partition` as an event: a parked one without our headers, which say what it was at its origin.
 #[inline]
 pub(crate) fn event_of<'a>(
-    TopicPartition { topic, partition }: &'a TopicPartition,
-    Record { offset, timestamp_ms, key, value, headers }: Record<'a>,
+    partition: &'a TopicPartition,
+    record: Record<'a>,
     parked: Option<&'a (usize, Provenance)>,
 ) -> Event<'a> {
-    let fetched = Event { topic, partition: *partition, offset, timestamp_ms, key, value, headers, attempt: 1 };
+    let fetched = Event::first(partition, record);
     match parked {
         None => fetched,
         Some((count, Provenance { origin, attempts, .. })) => Event {
@@ -186,7 +186,7 @@ pub(crate) fn event_of<'a>(
             partition: origin.partition.partition,
             offset: origin.offset,
             timestamp_ms: origin.timestamp_ms,
-            headers: headers.prefix(*count),
+            headers: record.headers.prefix(*count),
             attempt: attempts.saturating_add(1),
             ..fetched
         },
@@ -304,14 +304,23 @@ impl Intake {
 
     /// The record as an event, of its first run.
     pub(crate) fn event(&self, seq: u64) -> Option<Event<'_>> {
-        Some(event_of(&self.partition, self.record(seq)?, None))
+        Some(Event::first(&self.partition, self.record(seq)?))
     }
 
     /// Adds these records as events, of their first runs, as far as they are in flight.
     pub(crate) fn add_events<'a>(&'a self, seqs: impl Iterator<Item = u64>, events: &mut Vec<Event<'a>>) {
-        for seq in seqs {
-            let Some(record) = self.record(seq) else { continue };
-            events.push(event_of(&self.partition, record, None));
+        let mut seqs = seqs.peekable();
+        while let Some(seq) = seqs.next() {
+            let Some(flight) = self.flights.get(self.place(seq)) else { continue };
+            let Some(held) = self.held.get(flight.held.wrapping_sub(self.first_held) as usize) else { continue };
+            let Some(batch) = &held.batch else { continue };
+            let first = flight.index as usize;
+            let following = (seq + 1..).zip(first + 1..held.records);
+            let end = following
+                .take_while(|(seq, _)| seqs.next_if_eq(seq).is_some())
+                .last()
+                .map_or(first + 1, |(_, last)| last + 1);
+            batch.add_events(first..end, &self.partition, events);
         }
     }
 

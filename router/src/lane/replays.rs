@@ -17,6 +17,9 @@ pub(super) fn among(units: &[Unit], events: &[Event<'_>]) -> Vec<(usize, Parked)
 /// What a record of the source is if it was replayed: one that never failed, as far as its lane knows, and that has come from
 /// where it is.
 pub(super) fn replayed(event: &Event<'_>) -> Option<Parked> {
+    if event.headers.are_plain() {
+        return None;
+    }
     let last = event.headers.len().checked_sub(1)?;
     let replay_count = replays(event.headers.get(last)?)?;
     let provenance = Provenance {

@@ -18,6 +18,7 @@ use super::{DEADLINE, log, settings};
 pub(crate) const TRIALS: &[Trial] = &[
     Trial::shared("client::null_and_empty_and_odd_bytes_survive_the_way_through", odd_bytes_survive),
     Trial::shared("client::a_record_goes_on_with_its_own_headers_and_keeps_them_if_it_is_refused", forwarded),
+    Trial::shared("client::headers_are_plain_where_every_name_is", plain_headers),
     Trial::shared("client::keys_go_where_java_clients_send_them", keys_go_where_java_sends_them),
     Trial::shared("client::every_codec_is_written_and_read", every_codec),
 ];
@@ -64,6 +65,40 @@ fn odd_bytes_survive(kafka: &Kafka) -> anyhow::Result<()> {
         assert_eq!((record.key.as_deref(), record.value.as_deref(), record.timestamp_ms), (key, value, timestamp_ms));
         assert_eq!(record.headers, names);
     }
+    Ok(())
+}
+
+/// What is said of headers as they are read is said of all of them, and before they are given away.
+fn plain_headers(kafka: &Kafka) -> anyhow::Result<()> {
+    const NAMES: [(&[&[u8]], bool); 7] = [
+        (&[], true),
+        (&[b"a", b"", b"a name that is longer than the others"], true),
+        (&[b"\xff", b"a"], false),
+        (&[b"a", "caf\u{e9}".as_bytes()], false),
+        (&[b"a", b"pointsman.replay_count"], false),
+        (&[b"pointsman.other", b"a"], false),
+        (&[b"pointsman"], true),
+    ];
+    let topic = Kafka::unique("plain");
+    kafka.create_topic(&topic, 1)?;
+    let log = log(kafka)?;
+    let mut sink = log.sink(&[Arc::from(topic.as_str())], Arc::new(|| {}))?;
+    let mut reports = Vec::new();
+    for (token, (names, _)) in (0..).zip(NAMES) {
+        let headers: Vec<_> = names.iter().map(|name| Header { name, value: Some(b"v") }).collect();
+        let delivery = Delivery { headers: Headers::Borrowed(&headers), ..delivery(None, Some(b"v")) };
+        send(&mut *sink, &mut reports, &delivery, token)?;
+    }
+    serve(&mut *sink, &mut reports, NAMES.len())?;
+    let mut feed = log.read(&TopicPartition::new(topic.as_str(), 0), 0)?;
+    let mut seen = Vec::new();
+    wait::until_ok("the records", DEADLINE, || {
+        if let Some(batch) = feed.fetch(100, 1 << 20)? {
+            seen.extend((0..batch.len()).map(|index| batch.record(index).headers.are_plain()));
+        }
+        Ok((seen.len() == NAMES.len()).then_some(()))
+    })?;
+    assert_eq!(seen, NAMES.map(|(_, plain)| plain));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! A record as a plugin and a condition see it.
 
-use crate::record::Headers;
+use crate::record::{Headers, Record, TopicPartition};
 
 /// One event. Its fields point into the record, or into what an earlier stage made of it.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,16 @@ pub struct Event<'a> {
     pub attempt: u32,
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
+    /// A record of this partition, on its first run.
+    #[inline]
+    #[must_use]
+    pub fn first(of: &'a TopicPartition, record: Record<'a>) -> Self {
+        let TopicPartition { topic, partition } = of;
+        let Record { offset, timestamp_ms, key, value, headers } = record;
+        Self { topic, partition: *partition, offset, timestamp_ms, key, value, headers, attempt: 1 }
+    }
+
     /// Bytes of key, value and headers.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::provenance::name;
+
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {
@@ -40,6 +42,13 @@ impl Header<'_> {
     #[inline]
     pub fn is_name_text(&self) -> bool {
         self.name.is_ascii() || std::str::from_utf8(self.name).is_ok()
+    }
+
+    /// Whether the name is ASCII, and not one of [ours](name::PREFIX): then there is nothing to be found out of it. As are nearly all.
+    #[must_use]
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.name.is_ascii() && !self.name.starts_with(name::PREFIX.as_bytes())
     }
 
     /// Bytes of name and value.
@@ -83,6 +92,8 @@ impl From<Header<'_>> for OwnedHeader {
 pub enum Headers<'a> {
     /// In a client library's buffer.
     Borrowed(&'a [Header<'a>]),
+    /// The same, where whoever read them has seen that each is [plain](Header::is_plain).
+    Plain(&'a [Header<'a>]),
     /// In memory of our own.
     Owned(&'a [OwnedHeader]),
 }
@@ -95,7 +106,7 @@ impl<'a> Headers<'a> {
     #[must_use]
     pub const fn len(&self) -> usize {
         match self {
-            Self::Borrowed(headers) => headers.len(),
+            Self::Borrowed(headers) | Self::Plain(headers) => headers.len(),
             Self::Owned(headers) => headers.len(),
         }
     }
@@ -110,7 +121,7 @@ impl<'a> Headers<'a> {
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Header<'a>> {
         match self {
-            Self::Borrowed(headers) => headers.get(index).copied(),
+            Self::Borrowed(headers) | Self::Plain(headers) => headers.get(index).copied(),
             Self::Owned(headers) => headers.get(index).map(OwnedHeader::as_header),
         }
     }
@@ -132,6 +143,7 @@ impl<'a> Headers<'a> {
     pub fn prefix(&self, count: usize) -> Self {
         match self {
             Self::Borrowed(headers) => Self::Borrowed(&headers[..count.min(headers.len())]),
+            Self::Plain(headers) => Self::Plain(&headers[..count.min(headers.len())]),
             Self::Owned(headers) => Self::Owned(&headers[..count.min(headers.len())]),
         }
     }
@@ -146,15 +158,24 @@ impl<'a> Headers<'a> {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Borrowed(headers) => headers.iter().map(Header::bytes).sum(),
+            Self::Borrowed(headers) | Self::Plain(headers) => headers.iter().map(Header::bytes).sum(),
             Self::Owned(headers) => headers.iter().map(|header| header.as_header().bytes()).sum(),
         }
     }
 
+    /// Whether all are known to be [plain](Header::is_plain).
+    #[must_use]
+    #[inline]
+    pub const fn are_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
     /// The first header whose name is not UTF-8.
     #[must_use]
+    #[inline]
     pub fn first_undecodable(&self) -> Option<Header<'a>> {
         match self {
+            Self::Plain(_) => None,
             Self::Borrowed(headers) => headers.iter().copied().find(|header| !header.is_name_text()),
             Self::Owned(headers) => headers.iter().map(OwnedHeader::as_header).find(|header| !header.is_name_text()),
         }

@@ -69,6 +69,11 @@ impl Verdicts {
         self.len += 1;
     }
 
+    /// Adds [`Verdict::Pass`] for so many events.
+    pub fn pass(&mut self, count: usize) {
+        self.len += count;
+    }
+
     /// Number of answers.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -23,6 +23,9 @@ struct Entry {
     message: Message,
     /// Its headers are gone, until they are restored.
     given_away: bool,
+    /// As they were fetched, its headers are [plain](Header::is_plain).
+    plain: bool,
+    offset: i64,
     /// librdkafka looks it up anew at each question.
     timestamp_ms: i64,
     /// Where in [`KafkaBatch::headers`] the record's own begin.
@@ -54,10 +57,10 @@ impl KafkaBatch {
         {
             waiting.get(PREFETCH).into_iter().for_each(Message::prefetch);
             let first_header = headers.len();
-            message.headers(&mut headers);
-            let timestamp_ms = message.borrow().timestamp_ms();
-            let entry = Entry { message, given_away: false, timestamp_ms, headers: first_header };
-            let more = entry.record(&headers[first_header..]).bytes();
+            let plain = message.headers(&mut headers);
+            let (offset, timestamp_ms) = (message.borrow().offset(), message.borrow().timestamp_ms());
+            let entry = Entry { message, given_away: false, plain, offset, timestamp_ms, headers: first_header };
+            let more = entry.record(Headers::Borrowed(&headers[first_header..])).bytes();
             if bytes + more > max_bytes && !entries.is_empty() {
                 headers.truncate(first_header);
                 waiting.push_front(entry.message);
@@ -74,7 +77,7 @@ impl KafkaBatch {
         let entry = &mut self.entries[index];
         let headers = entry.message.detach_headers();
         entry.given_away = headers.is_some();
-        (entry.record(&[]), headers)
+        (entry.record(Headers::NONE), headers)
     }
 
     /// Where in `headers` those of a record are.
@@ -85,14 +88,15 @@ impl KafkaBatch {
 }
 
 impl Entry {
-    fn record<'a>(&'a self, headers: &'a [Header<'a>]) -> Record<'a> {
+    #[inline]
+    fn record<'a>(&'a self, headers: Headers<'a>) -> Record<'a> {
         let message = self.message.borrow();
         Record {
-            offset: message.offset(),
+            offset: self.offset,
             timestamp_ms: self.timestamp_ms,
             key: message.key(),
             value: message.value(),
-            headers: Headers::Borrowed(headers),
+            headers,
         }
     }
 }
@@ -102,13 +106,19 @@ impl Batch for KafkaBatch {
         self.entries.len()
     }
 
+    #[inline]
     fn record(&self, index: usize) -> Record<'_> {
         let entry = &self.entries[index];
-        entry.record(if entry.given_away { GIVEN_AWAY } else { &self.headers[self.headers_of(index)] })
+        let own = &self.headers[self.headers_of(index)];
+        entry.record(match (entry.given_away, entry.plain) {
+            (true, _) => Headers::Borrowed(GIVEN_AWAY),
+            (false, true) => Headers::Plain(own),
+            (false, false) => Headers::Borrowed(own),
+        })
     }
 
     fn offset(&self, index: usize) -> i64 {
-        self.entries[index].message.borrow().offset()
+        self.entries[index].offset
     }
 
     fn bytes(&self) -> usize {

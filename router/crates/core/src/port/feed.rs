@@ -1,10 +1,12 @@
 //! Records on their way in.
 
 use std::any::Any;
+use std::ops::Range;
 
 use thiserror::Error;
 
 use super::Waker;
+use crate::event::Event;
 use crate::record::{Record, TopicPartition};
 
 /// Records of one partition, in offset order, in the buffers they were fetched into. Offsets may have gaps (compaction,
@@ -30,6 +32,16 @@ pub trait Batch: Any + Send {
     /// As [`record`](Self::record).
     fn offset(&self, index: usize) -> i64 {
         self.record(index).offset
+    }
+
+    /// Appends these records, which are of partition `of`, as events of their first runs. One [`record`](Self::record) after
+    /// the other takes several times as long: each would come back on the stack, and be copied from there before the
+    /// processor has written it.
+    ///
+    /// # Panics
+    /// As [`record`](Self::record).
+    fn add_events<'a>(&'a self, indexes: Range<usize>, of: &'a TopicPartition, events: &mut Vec<Event<'a>>) {
+        events.extend(indexes.map(|index| Event::first(of, self.record(index))));
     }
 
     /// Bytes of keys, values and headers of all records.

@@ -154,7 +154,9 @@ impl Account {
                 let is_version = |at: &usize| headers.get(*at).is_some_and(|header| header.name == VERSION);
                 // Without its beginning, it is what stands together.
                 let start = (0..=index).rev().find(is_version).unwrap_or_else(|| {
-                    let is_other = |at: &usize| headers.get(*at).is_some_and(|other| !other.name.starts_with(PREFIX));
+                    let is_other = |at: &usize| {
+                        headers.get(*at).is_some_and(|other| !other.name.starts_with(name::PREFIX.as_bytes()))
+                    };
                     (0..index).rev().find(is_other).map_or(0, |other| other + 1)
                 });
                 let error = match error {
@@ -223,13 +225,11 @@ fn short(text: &str) -> String {
     cut(text, Failure::MESSAGE_MAX_BYTES).to_owned()
 }
 
-/// What all names of ours begin with.
-const PREFIX: &[u8] = b"pointsman.";
 const VERSION: &[u8] = name::VERSION.as_bytes();
 
 /// Whether a header of this name belongs to a block of ours. Those that outputs and replayed records are stamped with stand
 /// alone, too.
-fn is_ours(name: &[u8]) -> bool {
+fn is_ours(header: &[u8]) -> bool {
     const STAMPS: [&str; 4] = [name::ORIGIN_TOPIC, name::ORIGIN_PARTITION, name::ORIGIN_OFFSET, name::REPLAY_COUNT];
-    name.starts_with(PREFIX) && !STAMPS.iter().any(|stamp| name == stamp.as_bytes())
+    header.starts_with(name::PREFIX.as_bytes()) && !STAMPS.iter().any(|stamp| header == stamp.as_bytes())
 }

@@ -1,5 +1,7 @@
 //! The names of our headers.
 
+/// What all of them begin with.
+pub const PREFIX: &str = "pointsman.";
 /// Version of the block, `1`. Always its first header.
 pub const VERSION: &str = "pointsman.version";
 /// Topic the record came from.

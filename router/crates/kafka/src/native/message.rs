@@ -48,29 +48,33 @@ impl Message {
         }
     }
 
-    /// Appends the record's headers to `headers`. They are valid for as long as the message has them, whatever is done to
-    /// `self` as a value: the caller keeps them no longer.
-    pub(crate) fn headers(&mut self, headers: &mut Vec<Header<'static>>) {
+    /// Appends the record's headers to `headers`; the answer is whether all are [plain](Header::is_plain). They are valid for as
+    /// long as the message has them, whatever is done to `self` as a value: the caller keeps them no longer.
+    pub(crate) fn headers(&mut self, headers: &mut Vec<Header<'static>>) -> bool {
         let mut list = std::ptr::null_mut();
         // SAFETY: a live message, that nobody else has. The list is the message's own.
         let code = Code(unsafe { rd_kafka_message_headers(self.0.as_ptr(), &raw mut list) });
         if code == Code::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT) {
-            return;
+            return true;
         }
         if code.is_error() {
             headers.push(Header { name: UNREADABLE_HEADERS, value: None });
-            return;
+            return false;
         }
         // SAFETY: a live list.
         let count = unsafe { sys::rd_kafka_header_cnt(list) };
+        let mut plain = true;
         for index in 0..count {
             let (mut name, mut value, mut len) = (std::ptr::null(), std::ptr::null(), 0);
             // SAFETY: a live list, an index within it, and places for the answer.
-            unsafe {
+            let header = unsafe {
                 sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut len);
-                headers.push(Header { name: CStr::from_ptr(name).to_bytes(), value: bytes(value, len) });
-            }
+                Header { name: CStr::from_ptr(name).to_bytes(), value: bytes(value, len) }
+            };
+            plain &= header.is_plain();
+            headers.push(header);
         }
+        plain
     }
 
     /// Takes the record's headers away: what [`headers`](Self::headers) gave is valid no more. The next call to either reads

@@ -15,6 +15,8 @@ use crate::spec::Limits;
 
 /// The length of what is null.
 const NULL: u32 = u32::MAX;
+/// The kind of verdict that most are.
+const PASS: u8 = 0;
 
 /// Memory for the columns of a call, kept from one call to the next. What one large call took is given back by and by.
 #[derive(Default)]
@@ -74,7 +76,7 @@ impl Scratch {
             if fields.contains(wit::Fields::HEADERS) {
                 self.header_counts.push(length(event.headers.len()));
                 for header in event.headers.iter() {
-                    if !header.is_name_text() {
+                    if !event.headers.are_plain() && !header.is_name_text() {
                         return Err(NotText);
                     }
                     push(&mut self.header_lengths, &mut self.bytes, Some(header.name));
@@ -133,8 +135,14 @@ pub(crate) fn accept(
         outputs: answer.outputs.iter(),
         bytes: Bytes::from(answer.bytes),
     };
-    for kind in answer.kinds {
-        verdicts.push(rest.verdict(kind, &mut count)?);
+    let mut kinds = answer.kinds.as_slice();
+    while !kinds.is_empty() {
+        let passed = kinds.iter().take_while(|kind| **kind == PASS).count();
+        verdicts.pass(passed);
+        kinds = &kinds[passed..];
+        if let Some(kind) = kinds.split_off_first() {
+            verdicts.push(rest.verdict(*kind, &mut count)?);
+        }
     }
     rest.end()?;
     count.check(limits)
@@ -151,7 +159,7 @@ struct Rest<'a> {
 impl Rest<'_> {
     fn verdict(&mut self, kind: u8, count: &mut Count) -> Result<Verdict, Fault> {
         Ok(match kind {
-            0 => Verdict::Pass,
+            PASS => Verdict::Pass,
             1 => Verdict::Drop { reason: self.reason(count)? },
             2 => {
                 let outputs = self.length()?;
