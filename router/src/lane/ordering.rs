@@ -49,16 +49,16 @@ impl Lane {
     /// A parked one stays where it is then; one of the source is ruled to be parked, which is no reason to stop.
     #[inline]
     pub(super) fn is_put_back(&mut self, unit: Unit, now: Now) -> bool {
-        let by_key = self.plan().ordering == Ordering::Key;
-        by_key && self.retry.as_ref().is_some_and(|retry| self.may_follow(unit, retry)) && self.put_back(unit, now)
+        self.may_follow(unit.which) && self.put_back(unit, now)
     }
 
-    /// Whether the record that the outbox stands at is to be looked at once more. Which key it has costs more than to ask.
+    /// Whether a record of the outbox is to be looked at once more. Which key it has costs more than to ask.
     #[inline]
-    fn may_follow(&self, unit: Unit, retry: &Parking) -> bool {
+    pub(super) fn may_follow(&self, which: Which) -> bool {
+        let Some(retry) = self.retry.as_ref().filter(|_| self.plan().ordering == Ordering::Key) else { return false };
         let index = retry.index();
         let is_as_it_was = self.outbox.looked_at == Some(index.revision()) && !index.holds_keys();
-        let follows_nothing = index.is_empty() || unit.which == Which::Source && is_as_it_was;
+        let follows_nothing = index.is_empty() || which == Which::Source && is_as_it_was;
         !follows_nothing
     }
 
@@ -205,7 +205,9 @@ impl Lane {
 
     /// A record that may have been held has its fate: to be parked, or another one.
     pub(super) fn settle_parked(&mut self, unit: Unit, parked: bool) {
-        self.in_place.remove(&unit.seq);
+        if !self.in_place.is_empty() {
+            self.in_place.remove(&unit.seq);
+        }
         let expects_some = self.retry.as_ref().is_some_and(|retry| retry.index().expects_some());
         // Of those that were parked before, the index knows itself.
         if expects_some
@@ -265,10 +267,14 @@ impl Lane {
 
     /// Takes back what was judged and not sent, where an order is at stake. The answer is whether the reports of what was sent
     /// are still to come.
+    #[inline]
     pub(super) fn regroup(&mut self, now: Now) -> bool {
-        if !self.regrouping {
-            return false;
-        }
+        self.regrouping && self.regroup_now(now)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn regroup_now(&mut self, now: Now) -> bool {
         let Outbox { units, judgement, next, .. } = std::mem::take(&mut self.outbox);
         for (unit, ruling) in units.into_iter().zip(judgement.rulings).skip(next) {
             let what = match ruling {

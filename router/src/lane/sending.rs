@@ -1,12 +1,12 @@
 //! Delivering what was judged.
 
 use pointsman_config::plan::OutputPlan;
-use pointsman_core::delivery::{Delivery, Forward, PartitionChoice};
+use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId};
 use pointsman_core::event::Event;
 use pointsman_core::failure::Failure;
 use pointsman_core::port::{DeliveryError, ProduceError, Token};
 use pointsman_core::provenance::origin_stamps;
-use pointsman_core::record::Headers;
+use pointsman_core::record::{Headers, OwnedHeader};
 
 use super::traced::Onward;
 use super::undoing::Refused;
@@ -53,6 +53,10 @@ impl Lane {
     /// Carries out the rulings in the outbox, as far as the producer queue takes them.
     pub(super) fn deliver(&mut self, tools: &mut Tools<'_>) -> Step {
         while !self.outbox.is_empty() && !self.is_halted() {
+            self.hand_on(tools);
+            if self.outbox.is_empty() {
+                break;
+            }
             if !tools.credit.allows(self.queued_bytes) {
                 return Step::AwaitingCredit;
             }
@@ -100,6 +104,31 @@ impl Lane {
             }
         }
         Step::Progress
+    }
+
+    /// Produces the records that the outbox stands at, as long as they are of the source and leave as they came: most of most
+    /// routes, of which there is nothing to be looked at but what holds for all of them. Where one can't be produced it
+    /// is still to be.
+    fn hand_on(&mut self, tools: &mut Tools<'_>) {
+        let is_straight = self.traces.is_none()
+            && self.refusals.is_empty()
+            && self.outbox.origins.is_empty()
+            && !self.plan().origin_headers
+            && !self.may_follow(Which::Source);
+        if !is_straight {
+            return;
+        }
+        while tools.credit.allows(self.queued_bytes)
+            && let Some(Ruling::Unchanged { output }) = self.outbox.judgement.rulings.get(self.outbox.next)
+            && let Some(unit) = self.outbox.units.get(self.outbox.next)
+            && unit.which == Which::Source
+        {
+            let (unit, routed) = (*unit, Routed { version: None, output: *output });
+            if self.hand_over(tools, unit, routed, None).is_err() {
+                break;
+            }
+            self.outbox.pass();
+        }
     }
 
     /// Produces the outputs of one record.
@@ -156,18 +185,37 @@ impl Lane {
         self.produced(unit, produced, tools.credit)
     }
 
-    /// Produces the only output of one record, with the record's own headers and not a copy of them. If the delivery fails,
-    /// they are [restored](pointsman_core::port::Batch::restore): so no other delivery may need them meanwhile.
-    ///
-    /// Most records come by here, and nowhere else on their way out: so it is done with one look at the record's flight.
+    /// Produces the only output of one record, with the record's own headers and not a copy of them.
     fn forward(&mut self, tools: &mut Tools<'_>, unit: Unit, routed: Routed) -> Result<(), Full> {
-        let Routed { version, output: number } = routed;
         let onward = self.onward(unit);
         let stamp = onward.as_ref().and_then(|onward| {
             let event = self.outbox_record(unit)?;
-            let event = self.outbox.judgement.changes.event(&event, version);
+            let event = self.outbox.judgement.changes.event(&event, routed.version);
             onward.header(&event, self.shared.plan.router.max_record_bytes)
         });
+        match self.hand_over(tools, unit, routed, stamp) {
+            Ok(topic) => self.note_send(unit, topic, onward),
+            Err(failed) => {
+                self.produced(unit, Err(failed), tools.credit)?;
+                self.all_sent(unit, Intent::Deliver(Outputs::one(routed.output)), tools.now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Produces the only output of one record, with the record's own headers, of which nothing is left then. If the delivery fails,
+    /// they are [restored](pointsman_core::port::Batch::restore): so no other delivery may need them meanwhile. The answer is
+    /// where it goes.
+    ///
+    /// Most records come by here, and nowhere else on their way out: so it is done with one look at the record's flight.
+    #[inline]
+    fn hand_over(
+        &mut self,
+        tools: &mut Tools<'_>,
+        unit: Unit,
+        Routed { version, output: number }: Routed,
+        stamp: Option<OwnedHeader>,
+    ) -> Result<TopicId, ProduceError> {
         let output = &self.shared.plan.routes[self.route].outputs[number];
         let mut forward = Forward {
             topic: output.topic,
@@ -184,26 +232,17 @@ impl Lane {
             forward.key = changes.key(version);
             forward.value = changes.value(version);
         }
-        let Some((batch, place, flight)) = self.source.in_flight(unit.seq) else { return Ok(()) };
-        match tools.sink.forward(batch, place, &forward, token(self.id, unit)) {
-            Ok(bytes) => {
-                flight.outstanding += 1;
-                flight.queued_bytes += bytes;
-                flight.sent = true;
-                flight.intent = Intent::Deliver(Outputs::one(number));
-                self.outstanding += 1;
-                self.queued_bytes += bytes;
-                tools.credit.take(bytes);
-                self.tally.produced(number, bytes);
-                self.note_send(unit, topic, onward);
-                Ok(())
-            }
-            Err(failed) => {
-                self.produced(unit, Err(failed), tools.credit)?;
-                self.all_sent(unit, Intent::Deliver(Outputs::one(number)), tools.now);
-                Ok(())
-            }
-        }
+        let Some((batch, place, flight)) = self.source.in_flight(unit.seq) else { return Ok(topic) };
+        let bytes = tools.sink.forward(batch, place, &forward, token(self.id, unit))?;
+        flight.outstanding += 1;
+        flight.queued_bytes += bytes;
+        flight.sent = true;
+        flight.intent = Intent::Deliver(Outputs::one(number));
+        self.outstanding += 1;
+        self.queued_bytes += bytes;
+        tools.credit.take(bytes);
+        self.tally.produced(number, bytes);
+        Ok(topic)
     }
 
     /// The record that the outbox stands at, as it was at its origin.

@@ -120,6 +120,7 @@ impl Tracker {
         self.pop_settled();
     }
 
+    #[inline]
     fn pop_settled(&mut self) {
         while self.slots.front().is_some_and(|slot| slot.settled) {
             self.slots.pop_front();
