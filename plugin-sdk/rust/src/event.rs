@@ -143,7 +143,7 @@ impl Event<'_> {
     /// As [`headers`](Self::headers).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<Option<&[u8]>> {
-        self.named().filter(|(candidate, _)| *candidate == name.as_bytes()).last().map(|(_, value)| value)
+        self.named().filter(|(candidate, _)| is_same(candidate, name.as_bytes())).last().map(|(_, value)| value)
     }
 
     /// Value of the last header of this name as text. `None` where there is no such header, its value is null, or it is
@@ -238,6 +238,22 @@ pub(crate) fn take<'a>(bytes: &mut &'a [u8], length: u32) -> Option<&'a [u8]> {
     Some(field)
 }
 
+/// Whether two names are the same: by eight bytes at a time, where what WebAssembly has to compare memory with takes one.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.last_chunk::<WORD>(), b.last_chunk::<WORD>()) {
+        // Word by word: two slices of words would be compared as memory.
+        (Some(last), Some(other)) => {
+            last == other && a.as_chunks::<WORD>().0.iter().zip(b.as_chunks::<WORD>().0).all(|(a, b)| a == b)
+        }
+        _ => a.iter().eq(b),
+    }
+}
+
+const WORD: usize = 8;
+
 /// The length of what is null.
 pub(crate) const NULL: u32 = u32::MAX;
 
@@ -255,6 +271,21 @@ mod tests {
         assert_eq!((event.header("x"), event.header_text("x")), (None, None));
         assert_eq!(event.header_text("b"), None);
         assert_eq!(event.headers().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "n", "a", "b"]);
+    }
+
+    #[test]
+    fn names_are_compared_whole() {
+        let name = "0123456789abcdefghijklmnopqrstuvwxyz";
+        for length in 0..name.len() {
+            let name = &name[..length];
+            let event = Event::of("v").with_header(name, "1");
+            assert_eq!(event.header_text(name), Some("1"), "{name}");
+            for place in 0..length {
+                let mut other = name.to_owned();
+                other.replace_range(place..=place, "_");
+                assert_eq!(event.header(&other), None, "{name} is not {other}");
+            }
+        }
     }
 
     #[test]
