@@ -128,8 +128,11 @@ impl<'a> Headers<'a> {
 
     /// The headers in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Header<'a>> + use<'a> {
-        let headers = *self;
-        (0..headers.len()).filter_map(move |index| headers.get(index))
+        let (borrowed, owned): (&[Header<'a>], &[OwnedHeader]) = match self {
+            Self::Borrowed(headers) | Self::Plain(headers) => (headers, &[]),
+            Self::Owned(headers) => (&[], headers),
+        };
+        borrowed.iter().copied().chain(owned.iter().map(OwnedHeader::as_header))
     }
 
     /// The value of the last header called `name`, as Kafka's own clients look headers up; `Some(None)` is a null value.

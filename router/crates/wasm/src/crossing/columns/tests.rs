@@ -233,6 +233,18 @@ fn events_are_laid_out_as_the_contract_says_and_only_what_is_asked_for() {
 }
 
 #[test]
+fn fields_of_every_length_are_lent_whole_and_one_after_the_other() {
+    let bytes: Vec<u8> = (0..100).collect();
+    let (mut lent, mut expected) = (Vec::new(), Vec::new());
+    for length in 0..bytes.len() {
+        let field = &bytes[bytes.len() - length..];
+        append(&mut lent, field);
+        expected.extend_from_slice(field);
+        assert_eq!(lent, expected, "after {length} bytes");
+    }
+}
+
+#[test]
 fn the_memory_of_a_large_call_is_given_back() {
     let value = vec![0; 1000];
     let event = Event {
