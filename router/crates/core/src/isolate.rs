@@ -327,8 +327,12 @@ mod tests {
     proptest! {
         #[test]
         fn exactly_the_guilty_fail(
-            size in 1..600_usize,
-            guilty in prop::collection::btree_set(0..600_i64, 0..5),
+            size in prop_oneof![1..600_usize, Just(599)],
+            guilty in prop_oneof![
+                prop::collection::btree_set(0..600_i64, 0..5),
+                // The first ones of batches that halve: the most calls that so few can cost.
+                prop::sample::subsequence(vec![1, 257, 385, 449, 481_i64], 0..5).prop_map(BTreeSet::from_iter),
+            ],
             calls_of_a_step in prop::option::of(1..30_u32),
             hint in prop_oneof![Just(Hint::None), Just(Hint::Right), (0..700_usize).prop_map(Hint::Always)],
         ) {
@@ -357,9 +361,12 @@ mod tests {
                 prop_assert_eq!(outcome.is_err(), guilty.contains(&offset));
             }
             if calls_of_a_step.is_none() {
+                // Beside the three calls of 600 events of which none is guilty. One that is named costs four: alone, and its
+                // batch once more in three parts. Others up to 34, in two rounds of parts. And batches that have become smaller
+                // for it are more in number: by one or two for each that is guilty.
                 let of_a_guilty_one = match hint {
                     Hint::None => 33,
-                    Hint::Right => 5,
+                    Hint::Right => 6,
                     Hint::Always(_) => 36,
                 };
                 prop_assert!(calls <= 3 + guilty.len() * of_a_guilty_one, "{} calls", calls);
@@ -418,7 +425,6 @@ mod tests {
         assert!(answer.is_err());
     }
 
-    /// However many are guilty, a step takes little longer than its time, and the work is not done over and over.
     #[test]
     fn the_event_that_the_plugin_names_is_run_alone_first_and_once() {
         let events: Vec<_> = (0..8).map(event).collect();
@@ -440,6 +446,7 @@ mod tests {
         assert_eq!((calls.len(), &calls[1], guilty), (9, &vec![2], 0));
     }
 
+    /// However many are guilty, a step takes little longer than its time, and the work is not done over and over.
     #[test]
     fn a_batch_of_nothing_but_guilty_events_is_worked_off_in_short_steps() {
         [None, Some(0)].into_iter().for_each(works_off_guilty_events);
