@@ -46,8 +46,8 @@ pub(crate) struct Intake {
     ends_before: Ends,
 }
 
-/// One batch in flight. It is freed when the last of its records is settled, so payloads live as long as somebody may
-/// need them and are never copied.
+/// One batch in flight. It is freed when the last of its records is settled, and what a sink takes whole of it before, so
+/// payloads live as long as somebody may need them and are never copied.
 pub(crate) struct Held {
     pub(crate) batch: Option<Box<dyn Batch>>,
     pub(crate) records: usize,
@@ -76,7 +76,7 @@ pub(crate) struct Flight {
     /// What the outstanding deliveries are for.
     pub(crate) intent: crate::lane::Intent,
     /// The first delivery that failed.
-    pub(crate) error: Option<Box<pointsman_core::port::DeliveryError>>,
+    pub(crate) error: Option<Box<pointsman_core::port::Undelivered>>,
 }
 
 // There may be ten thousand in a lane, and each is looked at a few times: one line of a processor's cache.

@@ -193,6 +193,17 @@ pub(crate) enum Intent {
     },
 }
 
+impl Intent {
+    /// Why the record goes where it goes, if it has failed.
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Park(to_park) => Some(&to_park.failure),
+            Self::DeadLetter { failure, .. } => Some(failure),
+            Self::None | Self::Deliver(_) | Self::Move { .. } => None,
+        }
+    }
+}
+
 /// See [`Intent::Park`]. Boxed there, since most records go another way, and every one has the place for it.
 #[derive(Clone, Debug)]
 pub(crate) struct ToPark {
@@ -481,8 +492,8 @@ impl Lane {
             (Which::Retry, None) => return,
         };
         let unit = Unit { which, seq };
-        if let Err(error) = &result {
-            self.delivery_failed(unit, error);
+        if let Err(undelivered) = &result {
+            self.delivery_failed(unit, &undelivered.error);
         }
         let Some(flight) = self.flight(unit) else { return };
         flight.outstanding = flight.outstanding.saturating_sub(1);
@@ -494,11 +505,11 @@ impl Lane {
             (Ok(at), Intent::Move { from }) => at.filter(|at| at < from),
             _ => None,
         };
-        if let Err(error) = result {
-            flight.error.get_or_insert(error);
+        if let Err(undelivered) = result {
+            flight.error.get_or_insert(undelivered);
         }
         if let Some(offset) = in_vain {
-            flight.error.get_or_insert_with(|| Box::new(taking::in_vain(offset)));
+            flight.error.get_or_insert_with(|| Box::new(taking::in_vain(offset).into()));
         }
         let flawless = match flight.intent {
             Intent::Deliver(outputs) if flight.error.is_none() => Some(outputs),

@@ -31,7 +31,7 @@ mod read;
 mod write;
 
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
-use pointsman_core::record::{OwnedHeader, Record, TopicPartition};
+use pointsman_core::record::{Headers, OwnedHeader, Record, TopicPartition};
 use thiserror::Error;
 
 pub(crate) use bytes::{Members, compact as compact_json};
@@ -90,7 +90,7 @@ impl RecordLine {
             key: self.key.as_deref(),
             value: self.value.as_deref(),
             headers: pointsman_core::record::Headers::Owned(&self.headers),
-            stamps: &[],
+            stamps: Headers::NONE,
         }
     }
 }

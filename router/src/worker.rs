@@ -424,10 +424,10 @@ impl Worker {
         if let Outlet::Together(transacting) = &mut self.outlet {
             // What it belongs to is undone, and the lane with it.
             for failed in self.reports.extract_if(.., |report| report.result.is_err()) {
-                let Err(error) = failed.result else { continue };
-                transacting.failed(&error, now);
+                let Err(undelivered) = failed.result else { continue };
+                transacting.failed(&undelivered.error, now);
                 if let Some(tenant) = self.lanes.get_mut(&lane_of(failed.token)) {
-                    tenant.lane.note_refusal(failed.token, &error);
+                    tenant.lane.note_refusal(failed.token, &undelivered.error);
                 }
             }
         }

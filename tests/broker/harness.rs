@@ -64,7 +64,7 @@ fn what_may_be_committed_yet_is_waited_for(kafka: &Kafka) -> anyhow::Result<()> 
             key: None,
             value: Some(b"never to be seen"),
             headers: Headers::NONE,
-            stamps: &[],
+            stamps: Headers::NONE,
         };
         backend.sent(&[&topic], || Ok(transaction.produce(&delivery, Token(0))?))?;
         let has_nothing =

@@ -32,7 +32,7 @@ fn delivery(value: &[u8]) -> Delivery<'_> {
         key: None,
         value: Some(value),
         headers: Headers::NONE,
-        stamps: &[],
+        stamps: Headers::NONE,
     }
 }
 

@@ -176,7 +176,7 @@ fn fill_embedded(log: &EmbeddedLog, topic: &str, samples: impl IntoIterator<Item
             key: sample.key.as_deref(),
             value: sample.value.as_deref(),
             headers: Headers::Owned(&sample.headers),
-            stamps: &[],
+            stamps: Headers::NONE,
         };
         loop {
             match sink.produce(&delivery, Token(sent)) {
@@ -197,10 +197,11 @@ fn fill_embedded(log: &EmbeddedLog, topic: &str, samples: impl IntoIterator<Item
 fn serve(sink: &mut dyn Sink) -> anyhow::Result<u64> {
     let mut reports = Vec::new();
     sink.serve(&mut reports)?;
-    for report in &reports {
-        report.result.clone()?;
+    let durable = reports.len() as u64;
+    for report in reports {
+        report.result?;
     }
-    Ok(reports.len() as u64)
+    Ok(durable)
 }
 
 fn read_embedded(log: &EmbeddedLog, topic: &str) -> anyhow::Result<Vec<(TopicPartition, OwnedRecord)>> {

@@ -220,7 +220,7 @@ fn write(
             key: Some(&held.key),
             value: None,
             headers: Headers::NONE,
-            stamps: &stamps,
+            stamps: Headers::Owned(&stamps),
         };
         transaction.produce(&delivery, Token(token))?;
         if !has_account {
@@ -232,8 +232,14 @@ fn write(
             .map_err(|error| TransactionError::Fatal { code: "account".into(), message: error.to_string() })?;
         // There may be fewer partitions than the source has.
         let partition = PartitionChoice::ByKey;
-        let account =
-            Delivery { topic: TopicId(1), partition, key: Some(&key), value: Some(&value), stamps: &[], ..delivery };
+        let account = Delivery {
+            topic: TopicId(1),
+            partition,
+            key: Some(&key),
+            value: Some(&value),
+            stamps: Headers::NONE,
+            ..delivery
+        };
         transaction.produce(&account, Token(token))?;
     }
     transaction.commit()

@@ -316,7 +316,7 @@ fn produce(
         key: Some(&key),
         value: Some(&value),
         headers: Headers::NONE,
-        stamps: &[],
+        stamps: Headers::NONE,
     };
     transaction.produce(&account, token)
 }

@@ -65,27 +65,28 @@ impl Lane {
                 self.outbox.hold_to(Course::Park { due_ms });
                 let partition = PartitionChoice::Exactly(self.source_partition().partition);
                 let from = self.retry.as_ref().map_or(0, Parking::tail_at);
-                let intent = Intent::Park(Box::new(ToPark { failure: failure.clone(), due_ms, from }));
+                let intent = Intent::Park(Box::new(ToPark { failure, due_ms, from }));
                 if self.is_seen(unit) {
                     self.all_sent(unit, intent, tools.now);
                     return Ok(());
                 }
-                self.send_failed(tools, unit, topic, partition, (&failure, history, Some(due_ms)), intent)
+                self.send_failed(tools, unit, topic, partition, (history, Some(due_ms)), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter, _, Some(topic)) => {
                 if !self.pay(course, tools.now) {
                     self.keep_back(unit, failure, tools.now);
                     return Ok(());
                 }
-                let intent = Intent::DeadLetter { failure: failure.clone(), truncated: course == Course::Truncate };
-                if self.outbox.sent == 0 && !failure.deferred && self.hold_key(unit) {
+                let is_deferred = failure.deferred;
+                let intent = Intent::DeadLetter { failure, truncated: course == Course::Truncate };
+                if self.outbox.sent == 0 && !is_deferred && self.hold_key(unit) {
                     if self.is_refused_again(unit, Refused::Marker, &intent, tools.now) {
                         return Ok(());
                     }
-                    self.send_marker(tools, unit, &failure, history)?;
+                    self.send_marker(tools, unit, &intent, history)?;
                     self.outbox.sent = 1;
                 }
-                self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (&failure, history, None), intent)
+                self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (history, None), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter | Decision::Halt, ..) => {
                 self.halt_at(unit, *failure, HaltFor::Plan, tools.now);
@@ -118,7 +119,7 @@ impl Lane {
         unit: Unit,
         topic: TopicId,
         partition: PartitionChoice,
-        (failure, history, due_ms): (&Failure, History, Option<i64>),
+        (history, due_ms): (History, Option<i64>),
         intent: Intent,
     ) -> Result<(), Full> {
         let truncated = matches!(intent, Intent::DeadLetter { truncated: true, .. });
@@ -126,9 +127,9 @@ impl Lane {
         if self.is_refused_again(unit, of, &intent, tools.now) {
             return Ok(());
         }
-        let Some(record) = self.outbox_record(unit) else { return Ok(()) };
+        let (Some(record), Some(failure)) = (self.outbox_record(unit), intent.failure()) else { return Ok(()) };
         let provenance = self.provenance(&record, failure, history, tools.now);
-        let stamps = Provenance { due_ms, truncated, ..provenance }.headers();
+        let block = Provenance { due_ms, truncated, ..provenance }.write();
         let delivery = Delivery {
             topic,
             partition,
@@ -137,7 +138,7 @@ impl Lane {
             key: if truncated { None } else { record.key },
             value: if truncated { None } else { record.value },
             headers: if truncated { Headers::NONE } else { record.headers },
-            stamps: &stamps,
+            stamps: Headers::Borrowed(&block.headers()),
         };
         let produced = tools.sink.produce(&delivery, token(self.id, unit));
         if let Ok(bytes) = produced {
@@ -155,12 +156,15 @@ impl Lane {
         &mut self,
         tools: &mut Tools<'_>,
         unit: Unit,
-        failure: &Failure,
+        intent: &Intent,
         history: History,
     ) -> Result<(), Full> {
-        let (Some(topic), Some(record)) = (self.retry_topic, self.outbox_record(unit)) else { return Ok(()) };
+        let (Some(topic), Some(record), Some(failure)) = (self.retry_topic, self.outbox_record(unit), intent.failure())
+        else {
+            return Ok(());
+        };
         let provenance = self.provenance(&record, failure, history, tools.now);
-        let stamps = Provenance { due_ms: Some(i64::MAX), marker: Some(Marker::Hold), ..provenance }.headers();
+        let block = Provenance { due_ms: Some(i64::MAX), marker: Some(Marker::Hold), ..provenance }.write();
         let delivery = Delivery {
             topic,
             partition: PartitionChoice::Exactly(self.source_partition().partition),
@@ -168,7 +172,7 @@ impl Lane {
             key: record.key,
             value: None,
             headers: Headers::NONE,
-            stamps: &stamps,
+            stamps: Headers::Borrowed(&block.headers()),
         };
         let produced = tools.sink.produce(&delivery, token(self.id, unit));
         self.produced(unit, produced, tools.credit)

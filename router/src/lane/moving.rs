@@ -2,6 +2,7 @@
 //! be remembered.
 
 use pointsman_core::delivery::{Delivery, PartitionChoice};
+use pointsman_core::record::Headers;
 
 use super::sending::{Full, token};
 use super::undoing::Refused;
@@ -28,7 +29,7 @@ impl Lane {
             key: record.key,
             value: record.value,
             headers: record.headers,
-            stamps: &[],
+            stamps: Headers::NONE,
         };
         let produced = tools.sink.produce(&delivery, token(self.id, unit));
         self.produced(unit, produced, tools.credit)?;

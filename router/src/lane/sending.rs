@@ -4,7 +4,7 @@ use pointsman_config::plan::OutputPlan;
 use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId};
 use pointsman_core::event::Event;
 use pointsman_core::failure::Failure;
-use pointsman_core::port::{DeliveryError, ProduceError, Token};
+use pointsman_core::port::{DeliveryError, ProduceError, Token, Undelivered};
 use pointsman_core::provenance::origin_stamps;
 use pointsman_core::record::{Headers, OwnedHeader};
 
@@ -118,13 +118,16 @@ impl Lane {
         if !is_straight {
             return;
         }
+        // One that is being parked, and delivered after all, is asked for its key when it has its fate.
+        let may_be_held = self.retry.as_ref().is_some_and(|retry| retry.index().expects_some());
+        let whole = !may_be_held && !self.telling.is_watched();
         while tools.credit.allows(self.queued_bytes)
             && let Some(Ruling::Unchanged { output }) = self.outbox.judgement.rulings.get(self.outbox.next)
             && let Some(unit) = self.outbox.units.get(self.outbox.next)
             && unit.which == Which::Source
         {
             let (unit, routed) = (*unit, Routed { version: None, output: *output });
-            if self.hand_over(tools, unit, routed, None).is_err() {
+            if self.hand_over(tools, unit, routed, None, whole).is_err() {
                 break;
             }
             self.outbox.pass();
@@ -174,7 +177,7 @@ impl Lane {
             key: event.key,
             value: event.value,
             headers: kept.as_deref().map_or(event.headers, Headers::Owned),
-            stamps: &stamps,
+            stamps: Headers::Owned(&stamps),
         };
         let topic = output.topic;
         let produced = tools.sink.produce(&delivery, token(self.id, unit));
@@ -193,7 +196,7 @@ impl Lane {
             let event = self.outbox.judgement.changes.event(&event, routed.version);
             onward.header(&event, self.shared.plan.router.max_record_bytes)
         });
-        match self.hand_over(tools, unit, routed, stamp) {
+        match self.hand_over(tools, unit, routed, stamp, false) {
             Ok(topic) => self.note_send(unit, topic, onward),
             Err(failed) => {
                 self.produced(unit, Err(failed), tools.credit)?;
@@ -203,9 +206,9 @@ impl Lane {
         Ok(())
     }
 
-    /// Produces the only output of one record, with the record's own headers, of which nothing is left then. If the delivery fails,
-    /// they are [restored](pointsman_core::port::Batch::restore): so no other delivery may need them meanwhile. The answer is
-    /// where it goes.
+    /// Produces the only output of one record, with the record's own headers, of which nothing is left then, or of [all](Forward::whole) of
+    /// it. If the delivery fails, that is [restored](pointsman_core::port::Batch::restore): so no other delivery may need it meanwhile.
+    /// The answer is where it goes.
     ///
     /// Most records come by here, and nowhere else on their way out: so it is done with one look at the record's flight.
     #[inline]
@@ -215,6 +218,7 @@ impl Lane {
         unit: Unit,
         Routed { version, output: number }: Routed,
         stamp: Option<OwnedHeader>,
+        whole: bool,
     ) -> Result<TopicId, ProduceError> {
         let output = &self.shared.plan.routes[self.route].outputs[number];
         let mut forward = Forward {
@@ -223,7 +227,8 @@ impl Lane {
             timestamp_ms: None,
             key: None,
             value: None,
-            stamps: stamp.as_slice(),
+            stamps: Headers::Owned(stamp.as_slice()),
+            whole,
         };
         let topic = output.topic;
         if version.is_some() {
@@ -276,7 +281,7 @@ impl Lane {
                     flight.outstanding += 1;
                     flight.queued_bytes += bytes;
                 }
-                Err(error) => drop(flight.error.get_or_insert(Box::new(error))),
+                Err(error) => drop(flight.error.get_or_insert(Box::new(error.into()))),
             }
         }
         Ok(())
@@ -300,13 +305,21 @@ impl Lane {
         let Some(flight) = self.flight(unit) else { return };
         flight.sent = false;
         let intent = std::mem::take(&mut flight.intent);
-        let error = flight.error.take().map(|error| *error);
-        if error.is_some()
-            && let Some((batch, index, _)) = self.in_flight(unit)
-        {
-            batch.restore(index);
+        let undelivered = flight.error.take().map(|undelivered| *undelivered);
+        let error = undelivered.map(|Undelivered { error, record }| {
+            let is_whole = self.in_flight(unit).is_none_or(|(batch, index, _)| batch.restore(index, record));
+            debug_assert!(is_whole, "what a sink has taken whole comes back");
             self.note_sent(unit, false);
-        }
+            (error, is_whole)
+        });
+        let error = match error {
+            Some((error, false)) => {
+                let offset = self.offset_of(unit).unwrap_or_default();
+                return self
+                    .halt(format!("{error}, and offset {offset} did not come back: a restart reads it again"), now);
+            }
+            error => error.map(|(error, _)| error),
+        };
         match error {
             None => self.arrived(unit, intent),
             Some(DeliveryError::Refused { code, message }) => self.refused(unit, intent, code, message, now),

@@ -66,6 +66,13 @@ pub(super) struct Telling {
     as_of: u64,
 }
 
+impl Telling {
+    /// Whether somebody may want to see records when they have their fates.
+    pub(super) fn is_watched(&self) -> bool {
+        self.to.as_ref().is_some_and(|to| !to.watchers.is_empty())
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Listeners {
     /// The fates since they were last taken.
@@ -128,16 +135,18 @@ impl Lane {
     fn tell_listeners(&mut self, unit: Unit, fate: Fate, why: impl FnOnce() -> Why) {
         let Some(Listeners { all, watchers }) = self.telling.to.as_deref() else { return };
         let picked = |watcher: &Arc<Watcher>| Some((Arc::clone(watcher), watcher.picks(fate)?));
-        let picked: Vec<_> = watchers.iter().filter_map(picked).collect();
+        let mut picked: Vec<_> = watchers.iter().filter_map(picked).collect();
         if all.is_none() && picked.is_empty() {
             return;
         }
         let why = why();
         // What is delivered may have left with its headers.
-        if picked.iter().any(|(watcher, _)| watcher.wants_values())
+        if !picked.is_empty()
             && let Some((batch, index, _)) = self.in_flight(unit)
+            && !batch.restore(index, None)
         {
-            batch.restore(index);
+            // All of it was gone before anybody watched.
+            picked.clear();
         }
         for (watcher, seen) in picked {
             let sample = self.sample(unit, fate, &why, watcher.wants_values());

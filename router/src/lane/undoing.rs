@@ -127,7 +127,7 @@ impl Lane {
         let error = DeliveryError::Refused { code: code.clone(), message: message.clone() };
         self.delivery_failed(unit, &error);
         if let Some(flight) = self.flight(unit) {
-            flight.error.get_or_insert(Box::new(error));
+            flight.error.get_or_insert(Box::new(error.into()));
         }
         self.all_sent(unit, intent.clone(), now);
         true

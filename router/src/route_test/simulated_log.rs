@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, partition_of_key};
 use pointsman_core::port::{
-    Batch, DeliveryError, Feed, FeedError, ProduceError, Report, Sink, SinkFailed, Token, Waker,
+    Batch, DeliveryError, Feed, FeedError, ProduceError, Report, Returned, Sink, SinkFailed, Token, Undelivered, Waker,
 };
 use pointsman_core::record::{Header, Headers, OwnedRecord, Record, TopicPartition};
 
@@ -199,16 +199,23 @@ pub(crate) struct SimulatedFeed {
     waker: Option<Waker>,
 }
 
-/// Records, and whether a sink took the headers of each along.
-struct SimulatedBatch(Vec<(Arc<OwnedRecord>, bool)>);
+/// Records, and what of each a sink took along.
+struct SimulatedBatch(Vec<(Arc<OwnedRecord>, Taken)>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Nothing,
+    Headers,
+    All,
+}
 
 /// In place of headers that a sink took along.
 const TAKEN: &[Header<'static>] = &[Header { name: b"\xffheaders that were taken along", value: None }];
 
 /// What a sink does that accepts a forwarded record.
-pub(crate) fn take_headers(batch: &mut dyn Batch, index: usize) {
+pub(crate) fn take_along(batch: &mut dyn Batch, index: usize, whole: bool) {
     if let Some(SimulatedBatch(records)) = (batch as &mut dyn Any).downcast_mut() {
-        records[index].1 = true;
+        records[index].1 = if whole { Taken::All } else { Taken::Headers };
     }
 }
 
@@ -220,11 +227,21 @@ impl Batch for SimulatedBatch {
     fn record(&self, index: usize) -> Record<'_> {
         let (record, taken) = &self.0[index];
         let record = record.as_record();
-        if *taken { Record { headers: Headers::Borrowed(TAKEN), ..record } } else { record }
+        match taken {
+            Taken::Nothing => record,
+            Taken::Headers => Record { headers: Headers::Borrowed(TAKEN), ..record },
+            Taken::All => Record { headers: Headers::Borrowed(TAKEN), key: None, value: None, ..record },
+        }
     }
 
-    fn restore(&mut self, index: usize) {
-        self.0[index].1 = false;
+    fn restore(&mut self, index: usize, returned: Option<Returned>) -> bool {
+        let (record, taken) = &mut self.0[index];
+        if *taken == Taken::All {
+            let Some(returned) = returned else { return false };
+            *record = Arc::new(returned.as_record(record.offset, record.timestamp_ms).into());
+        }
+        *taken = Taken::Nothing;
+        true
     }
 }
 
@@ -257,7 +274,7 @@ impl Feed for SimulatedFeed {
             if bytes > max_bytes && !records.is_empty() {
                 break;
             }
-            records.push((Arc::clone(record), false));
+            records.push((Arc::clone(record), Taken::Nothing));
         }
         drop(state);
         let Some((last, _)) = records.last() else {
@@ -311,7 +328,7 @@ impl Sink for SimulatedSink {
             return Err(DeliveryError::Refused { code: "unknown-topic".into(), message }.into());
         };
         let mut headers = delivery.headers.to_owned();
-        headers.extend_from_slice(delivery.stamps);
+        headers.extend(delivery.stamps.to_owned());
         let record = OwnedRecord {
             offset: 0,
             timestamp_ms: delivery.timestamp_ms,
@@ -336,7 +353,7 @@ impl Sink for SimulatedSink {
         token: Token,
     ) -> Result<usize, ProduceError> {
         let bytes = self.produce(&forward.of(batch.record(index)), token)?;
-        take_headers(batch, index);
+        take_along(batch, index, forward.whole);
         Ok(bytes)
     }
 
@@ -352,9 +369,13 @@ impl SimulatedSink {
         for Queued { topic, partition, record, token } in self.queue.extract_if(.., |queued| are_served(&queued.topic))
         {
             self.queued_bytes -= record.as_record().bytes();
+            let returned = Returned::from(record.as_record());
             let result = self.log.append(&topic, partition, record).map(|written| Some(written.record.offset));
-            let refused = |Refusal { code, message }| DeliveryError::Refused { code: code.into(), message };
-            reports.push(Report { token, result: result.map_err(|error| Box::new(refused(error))) });
+            let undelivered = |Refusal { code, message }| {
+                let error = DeliveryError::Refused { code: code.into(), message };
+                Box::new(Undelivered { error, record: Some(returned) })
+            };
+            reports.push(Report { token, result: result.map_err(undelivered) });
         }
     }
 }

@@ -47,8 +47,8 @@ impl crate::shared::Shared {
     /// Whether the record at this offset of the first partition of a topic is traced, if it has no trace of its own.
     pub(crate) fn is_traced_at(&self, topic: &str, offset: i64) -> bool {
         let event = Event { topic, partition: 0, ..event(offset, &[]) };
-        let tracer = self.tracer.as_ref().unwrap();
-        tracer.place(seed(&TopicPartition::new(topic, 0)), &event).is_some()
+        let place = |tracer: &Arc<Tracer>| tracer.place(seed(&TopicPartition::new(topic, 0)), &event);
+        self.tracer.as_ref().and_then(place).is_some()
     }
 }
 

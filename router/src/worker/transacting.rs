@@ -130,7 +130,7 @@ impl Gate<'_> {
             Ok(bytes) => bytes,
             Err(ProduceError::Full) => return Err(ProduceError::Full),
             Err(ProduceError::Delivery(error)) => {
-                self.ledger.failed.push(Report { token, result: Err(Box::new(error)) });
+                self.ledger.failed.push(Report { token, result: Err(Box::new(error.into())) });
                 rough_bytes
             }
         };

@@ -190,7 +190,7 @@ impl Feeder {
                 key: Some(key.as_bytes()),
                 value: Some(&self.value),
                 headers: Headers::Borrowed(&headers),
-                stamps: &[],
+                stamps: Headers::NONE,
             };
             self.sink.produce(&delivery, Token(number))?;
         }

@@ -1,7 +1,7 @@
 //! Sinks and feeds, served by hand.
 
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
-use pointsman_core::port::{DeliveryError, Feed, ProduceError, Report, Sink, Token};
+use pointsman_core::port::{DeliveryError, Feed, ProduceError, Report, Sink, Token, Undelivered};
 use pointsman_core::record::{Headers, OwnedRecord};
 use pointsman_tests::kafka::Sample;
 use pointsman_tests::wait;
@@ -45,7 +45,7 @@ pub(super) fn delivery<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> De
         key,
         value,
         headers: Headers::NONE,
-        stamps: &[],
+        stamps: Headers::NONE,
     }
 }
 
@@ -62,6 +62,6 @@ pub(super) fn read(feed: &mut dyn Feed, count: usize) -> anyhow::Result<Vec<Owne
 }
 
 /// Whether a delivery was refused for itself.
-pub(super) fn is_refused(result: &Result<Option<i64>, Box<DeliveryError>>) -> bool {
-    result.as_ref().is_err_and(|error| matches!(**error, DeliveryError::Refused { .. }))
+pub(super) fn is_refused(result: &Result<Option<i64>, Box<Undelivered>>) -> bool {
+    result.as_ref().is_err_and(|undelivered| matches!(undelivered.error, DeliveryError::Refused { .. }))
 }

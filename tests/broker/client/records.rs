@@ -18,6 +18,7 @@ use super::{DEADLINE, log, settings};
 pub(crate) const TRIALS: &[Trial] = &[
     Trial::shared("client::null_and_empty_and_odd_bytes_survive_the_way_through", odd_bytes_survive),
     Trial::shared("client::a_record_goes_on_with_its_own_headers_and_keeps_them_if_it_is_refused", forwarded),
+    Trial::shared("client::a_record_that_was_taken_whole_comes_back_if_it_is_refused", taken_whole),
     Trial::shared("client::headers_are_plain_where_every_name_is", plain_headers),
     Trial::shared("client::keys_go_where_java_clients_send_them", keys_go_where_java_sends_them),
     Trial::shared("client::every_codec_is_written_and_read", every_codec),
@@ -43,7 +44,7 @@ fn odd_bytes_survive(kafka: &Kafka) -> anyhow::Result<()> {
             let timestamp_ms = 1_000_000 + i64::try_from(sent.len())?;
             let delivery = Delivery {
                 headers: Headers::Borrowed(&headers),
-                stamps: &stamps,
+                stamps: Headers::Owned(&stamps),
                 timestamp_ms,
                 ..delivery(key, value)
             };
@@ -132,11 +133,12 @@ fn forwarded(kafka: &Kafka) -> anyhow::Result<()> {
         timestamp_ms: None,
         key: None,
         value: None,
-        stamps: &[],
+        stamps: Headers::NONE,
+        whole: false,
     };
     // So many that no other record has as many headers.
     let stamps: Vec<OwnedHeader> = (0..10).map(|number| OwnedHeader::text("stamp", number.to_string())).collect();
-    let stamped = Forward { stamps: &stamps, ..unchanged };
+    let stamped = Forward { stamps: Headers::Owned(&stamps), ..unchanged };
     let nowhere = Forward { partition: PartitionChoice::Exactly(9), ..unchanged };
     let changed = Forward { timestamp_ms: Some(7), key: Some(None), value: Some(Some(b"new")), ..unchanged };
     let mut reports = Vec::new();
@@ -159,8 +161,7 @@ fn forwarded(kafka: &Kafka) -> anyhow::Result<()> {
         ensure!(is_refused(result) == is_large, "{token:?}: {result:?}");
     }
     for (index, whole) in whole.iter().enumerate() {
-        batch.restore(index);
-        batch.restore(index);
+        ensure!(batch.restore(index, None) && batch.restore(index, None));
         ensure!(OwnedRecord::from(batch.record(index)) == *whole, "a record is whole again");
         // By now the client knows the topic.
         let taken = sink.forward(&mut *batch, index, &nowhere, Token(99));
@@ -180,6 +181,67 @@ fn forwarded(kafka: &Kafka) -> anyhow::Result<()> {
             "{written:?} instead of {record:?}"
         );
     }
+    Ok(())
+}
+
+fn taken_whole(kafka: &Kafka) -> anyhow::Result<()> {
+    let [source, target] = ["whole", "taken"].map(Kafka::unique);
+    let narrow = TopicSpec::new(&target, 1).with("max.message.bytes", "4000");
+    kafka.create_topics(&[TopicSpec::new(&source, 1), narrow])?;
+    let keys: [Option<&[u8]>; 3] = [None, Some(b""), Some(b"\xff\0")];
+    let headers = [
+        OwnedHeader { name: (*b"twice").into(), value: None },
+        OwnedHeader { name: (*b"twice").into(), value: Some((*b"").into()) },
+        OwnedHeader { name: (*b"once").into(), value: Some((*b"\xff\0").into()) },
+    ];
+    const RECORDS: u64 = 12;
+    kafka.fill_with(&source, RECORDS, |number| Sample {
+        partition: Some(0),
+        timestamp_ms: Some(1_000_000 + number as i64),
+        key: keys[number as usize % 3].map(Into::into),
+        value: Some(vec![number as u8; 5000]),
+        headers: headers[..number as usize % 4].into(),
+    })?;
+    let log = log(kafka)?;
+    let mut sink = log.sink(&[Arc::from(target.as_str())], Arc::new(|| {}))?;
+    let mut feed = log.read(&TopicPartition::new(source.as_str(), 0), 0)?;
+    let mut batch = wait::until_ok("the records", DEADLINE, || Ok(feed.fetch(100, 1 << 20)?))?;
+    let all: Vec<_> = (0..batch.len()).map(|index| OwnedRecord::from(batch.record(index))).collect();
+    ensure!(all.len() as u64 == RECORDS, "{} records", all.len());
+
+    let (topic, partition) = (TopicId(0), PartitionChoice::Exactly(0));
+    let (timestamp_ms, key, value, stamps) = (None, None, None, Headers::NONE);
+    let forward = Forward { topic, partition, timestamp_ms, key, value, stamps, whole: true };
+    for (index, whole) in all.iter().enumerate() {
+        sink.forward(&mut *batch, index, &forward, Token(index as u64))?;
+        let left = batch.record(index);
+        ensure!((left.offset, left.timestamp_ms) == (whole.offset, whole.timestamp_ms), "where it was is known");
+        ensure!((left.key, left.value) == (None, None) && left.headers.first_undecodable().is_some(), "{left:?}");
+    }
+    let mut reports = Vec::new();
+    serve(&mut *sink, &mut reports, all.len())?;
+    for Report { token, result } in reports.drain(..) {
+        ensure!(is_refused(&result), "{result:?}");
+        let index = token.0 as usize;
+        ensure!(!batch.restore(index, None), "nothing of it is here");
+        let returned = result.err().and_then(|undelivered| undelivered.record);
+        ensure!(batch.restore(index, returned), "it came back");
+        ensure!(OwnedRecord::from(batch.record(index)) == all[index], "{:?}", batch.record(index));
+    }
+
+    // And goes on like any other.
+    let shortened = Forward { value: Some(None), whole: false, ..forward };
+    for (index, whole) in all.iter().enumerate() {
+        sink.forward(&mut *batch, index, &shortened, Token(index as u64))?;
+        ensure!(OwnedRecord::from(batch.record(index)) == *whole, "what came back stays");
+    }
+    serve(&mut *sink, &mut reports, all.len())?;
+    let written: Vec<_> = kafka.read_all(&target)?.into_iter().map(|(_, record)| record).collect();
+    for (written, whole) in written.iter().zip(&all) {
+        let expected = OwnedRecord { value: None, offset: written.offset, ..whole.clone() };
+        ensure!(*written == expected, "{written:?} instead of {expected:?}");
+    }
+    ensure!(written.len() == all.len(), "{} were written", written.len());
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use pointsman_core::delivery::{Delivery, PartitionChoice};
 use pointsman_core::port::{DeliveryError, FeedError, Log as _, ProduceError, StartAt, Token};
+use pointsman_core::record::Headers;
 use pointsman_core::record::OwnedHeader;
 use pointsman_tests::kafka::{Kafka, TopicSpec};
 use pointsman_tests::trials::Trial;
@@ -31,7 +32,7 @@ fn batch_too_large(kafka: &Kafka) -> anyhow::Result<()> {
     let stamps = [OwnedHeader::text("stamp", "kept")];
     for token in 0..50 {
         let value = if token == 25 { &large } else { &small };
-        let delivery = Delivery { stamps: &stamps, ..delivery(Some(b"k"), Some(value)) };
+        let delivery = Delivery { stamps: Headers::Owned(&stamps), ..delivery(Some(b"k"), Some(value)) };
         send(&mut *sink, &mut reports, &delivery, token)?;
     }
     serve(&mut *sink, &mut reports, 50)?;

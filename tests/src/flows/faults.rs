@@ -364,7 +364,7 @@ impl<'a> Episode<'a> {
                 key: sample.key.as_deref(),
                 value: sample.value.as_deref(),
                 headers: Headers::Owned(&sample.headers),
-                stamps: &[],
+                stamps: Headers::NONE,
             };
             if transaction.produce(&delivery, Token(0)).is_err() {
                 return Ok(());

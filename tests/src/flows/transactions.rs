@@ -143,7 +143,7 @@ fn delivery(topic: u32, value: &[u8]) -> Delivery<'_> {
         key: None,
         value: Some(value),
         headers: Headers::NONE,
-        stamps: &[],
+        stamps: Headers::NONE,
     }
 }
 
@@ -198,7 +198,7 @@ pub fn transactions_are_committed_whole(backend: &Backend<'_>) -> anyhow::Result
         key: Some(b"key"),
         value: None,
         headers: Headers::Borrowed(&headers),
-        stamps: &stamps,
+        stamps: Headers::Owned(&stamps),
         ..delivery(0, b"")
     };
     transaction.produce(&odd, Token(0))?;

@@ -1,6 +1,6 @@
 //! A record on its way out.
 
-use crate::record::{Headers, OwnedHeader, Record};
+use crate::record::{Headers, Record};
 
 /// Index of a topic in the plan's table of topics that the router writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ pub struct Delivery<'a> {
     /// Headers in order.
     pub headers: Headers<'a>,
     /// Headers that the router adds, after those.
-    pub stamps: &'a [OwnedHeader],
+    pub stamps: Headers<'a>,
 }
 
 impl Delivery<'_> {
@@ -61,7 +61,9 @@ pub struct Forward<'a> {
     /// In place of the record's value, which may be null.
     pub value: Option<Option<&'a [u8]>>,
     /// Headers that the router adds, after the record's.
-    pub stamps: &'a [OwnedHeader],
+    pub stamps: Headers<'a>,
+    /// Nothing more is asked of the record unless it is not delivered: a sink may take all of it, rather than have it wait.
+    pub whole: bool,
 }
 
 impl<'a> Forward<'a> {

@@ -30,7 +30,9 @@ pub use group::{
 };
 pub use onlooker::Reader;
 pub use plugins::{CallError, Cost, PluginHost, PluginId};
-pub use sink::{DeliveryError, Ended, ProduceError, Report, Sink, SinkFailed, Token, TransactionalSink};
+pub use sink::{
+    DeliveryError, Ended, ProduceError, Report, Returned, Sink, SinkFailed, Token, TransactionalSink, Undelivered,
+};
 pub use transactions::{Group, Transaction, TransactionError, Transactions, WriterPlan};
 
 /// Wakes the worker that a feed or a sink belongs to, when it may have something. Cheap, callable from any thread, and

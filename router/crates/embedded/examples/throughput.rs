@@ -69,7 +69,7 @@ fn write(log: &EmbeddedLog, records: usize, batch: usize, value_bytes: usize) ->
             key: Some(&key),
             value: Some(&value),
             headers: Headers::Borrowed(&headers),
-            stamps: &[],
+            stamps: Headers::NONE,
         };
         sink.produce(&delivery, Token(number as u64))?;
         if (number + 1) % batch == 0 || number + 1 == records {

@@ -9,7 +9,7 @@
 //!
 //! A varint is LEB128: seven bits a byte, the low ones first. A record without headers has no blob.
 
-use pointsman_core::record::{Header, Headers, OwnedHeader};
+use pointsman_core::record::{Header, Headers};
 
 const VERSION: u8 = 1;
 
@@ -18,12 +18,12 @@ const VERSION: u8 = 1;
 pub(crate) struct Malformed;
 
 /// Appends the blob of `headers` and then `stamps` to `blob`; nothing where there are none.
-pub(crate) fn encode(headers: Headers<'_>, stamps: &[OwnedHeader], blob: &mut Vec<u8>) {
+pub(crate) fn encode(headers: Headers<'_>, stamps: Headers<'_>, blob: &mut Vec<u8>) {
     if headers.is_empty() && stamps.is_empty() {
         return;
     }
     blob.push(VERSION);
-    for header in headers.iter().chain(stamps.iter().map(OwnedHeader::as_header)) {
+    for header in headers.iter().chain(stamps.iter()) {
         put_varint(header.name.len() as u64, blob);
         blob.extend_from_slice(header.name);
         match header.value {
@@ -89,6 +89,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use pointsman_core::record::OwnedHeader;
+
     use super::*;
 
     fn header() -> impl Strategy<Value = OwnedHeader> {
@@ -100,7 +102,7 @@ mod tests {
         #[test]
         fn headers_come_back_as_they_were(headers in vec(header(), 0..5), stamps in vec(header(), 0..3)) {
             let mut blob = Vec::new();
-            encode(Headers::Owned(&headers), &stamps, &mut blob);
+            encode(Headers::Owned(&headers), Headers::Owned(&stamps), &mut blob);
             prop_assert_eq!(blob.is_empty(), headers.is_empty() && stamps.is_empty());
             if !blob.is_empty() {
                 let mut decoded = Vec::new();
@@ -126,7 +128,7 @@ mod tests {
     #[test]
     fn a_blob_cut_short_is_malformed() {
         let mut blob = Vec::new();
-        encode(Headers::Borrowed(&[Header { name: b"name", value: Some(b"value") }]), &[], &mut blob);
+        encode(Headers::Borrowed(&[Header { name: b"name", value: Some(b"value") }]), Headers::NONE, &mut blob);
         for length in (0..blob.len()).filter(|length| *length != 1) {
             assert_eq!(decode(&blob[..length], &mut Vec::new()), Err(Malformed), "{length}");
         }

@@ -105,12 +105,10 @@ impl Queue {
 }
 
 fn size_of_record(delivery: &Delivery<'_>) -> usize {
-    let stamps =
-        delivery.stamps.iter().map(|stamp| stamp.name.len() + stamp.value.as_ref().map_or(0, |value| value.len()));
     delivery.key.map_or(0, <[u8]>::len)
         + delivery.value.map_or(0, <[u8]>::len)
         + delivery.headers.bytes()
-        + stamps.sum::<usize>()
+        + delivery.stamps.bytes()
 }
 
 /// What can be known to be wrong with a delivery before it is written. The rest is found in the transaction, which

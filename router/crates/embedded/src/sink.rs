@@ -48,11 +48,10 @@ impl Sink for GroupSink {
         match written {
             Ok(append::Appended { ends, results }) => {
                 let tokens = self.queue.records.iter().map(|queued| queued.token);
-                reports.extend(
-                    tokens
-                        .zip(results)
-                        .map(|(token, result)| Report { token, result: result.map(Some).map_err(Box::new) }),
-                );
+                reports.extend(tokens.zip(results).map(|(token, result)| Report {
+                    token,
+                    result: result.map(Some).map_err(|error| Box::new(error.into())),
+                }));
                 self.queue.clear();
                 self.shared.watches.advance(&ends);
                 Ok(())
@@ -60,7 +59,9 @@ impl Sink for GroupSink {
             Err(fault) if fault.kind == FaultKind::Damaged => Err(fault.to_sink_failed()),
             Err(fault) => {
                 let tokens = self.queue.records.iter().map(|queued| queued.token);
-                reports.extend(tokens.map(|token| Report { token, result: Err(Box::new(fault.to_delivery_error())) }));
+                reports.extend(
+                    tokens.map(|token| Report { token, result: Err(Box::new(fault.to_delivery_error().into())) }),
+                );
                 self.queue.clear();
                 Ok(())
             }

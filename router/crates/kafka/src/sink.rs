@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman_core::delivery::{Delivery, Forward, PartitionChoice};
-use pointsman_core::port::{Batch, DeliveryError, LogError, ProduceError, Report, Sink, SinkFailed, Token, Waker};
-use pointsman_core::record::Header;
+use pointsman_core::port::{
+    Batch, DeliveryError, LogError, ProduceError, Report, Returned, Sink, SinkFailed, Token, Undelivered, Waker,
+};
+use pointsman_core::record::OwnedHeader;
 
 use crate::batch::KafkaBatch;
 use crate::classify::{DeliveryFault, delivery_fault, queue_full, remedy};
@@ -105,7 +107,13 @@ impl Sink for KafkaSink {
         forward: &Forward<'_>,
         token: Token,
     ) -> Result<usize, ProduceError> {
-        forward_with(batch, index, forward, |delivery, headers| self.send(delivery, headers, token))
+        let bytes = forward_with(batch, index, forward, |delivery, headers| self.send(delivery, headers, token))?;
+        let fetched = (&mut *batch as &mut dyn Any).downcast_mut::<KafkaBatch>();
+        // The report has it, if it is needed once more.
+        if let Some(fetched) = fetched.filter(|_| forward.whole) {
+            fetched.release(index);
+        }
+        Ok(bytes)
     }
 
     fn hurry(&mut self) {
@@ -126,7 +134,7 @@ impl Sink for KafkaSink {
                 let result = if delivery_fault(message.code()) == DeliveryFault::Batch {
                     match self.send_alone(message) {
                         Ok(()) => continue,
-                        Err(error) => Err(Box::new(error)),
+                        Err(error) => Err(undelivered(error, message)),
                     }
                 } else {
                     outcome(message, Batching::On).map(|offset| unknown.leave_out(offset))
@@ -197,20 +205,23 @@ pub(crate) fn forward_with(
     forward: &Forward<'_>,
     send: impl FnOnce(&Delivery<'_>, Option<NativeHeaders>) -> Result<(), ProduceError>,
 ) -> Result<usize, ProduceError> {
-    let Some(fetched) = (&mut *batch as &mut dyn Any).downcast_mut::<KafkaBatch>() else {
+    let fetched = (&mut *batch as &mut dyn Any).downcast_mut::<KafkaBatch>();
+    let Some((record, mut headers, count)) = fetched.and_then(|fetched| fetched.take_headers(index)) else {
         let delivery = forward.of(batch.record(index));
         send(&delivery, native_headers(&delivery))?;
         return Ok(delivery.rough_bytes());
     };
-    let header_bytes = Delivery::HEADER_BYTES * fetched.headers_of(index).len();
-    let (record, mut headers) = fetched.take_headers(index);
-    for stamp in forward.stamps {
-        headers.get_or_insert_with(|| NativeHeaders::with_capacity(forward.stamps.len())).push(stamp.as_header());
+    for stamp in forward.stamps.iter() {
+        headers.get_or_insert_with(|| NativeHeaders::with_capacity(forward.stamps.len())).push(stamp);
     }
     let delivery = forward.of(record);
-    let bytes = delivery.rough_bytes() + header_bytes;
-    send(&delivery, headers).inspect_err(|_| fetched.restore(index))?;
-    Ok(bytes)
+    let bytes = delivery.rough_bytes() + Delivery::HEADER_BYTES * count;
+    let sent = send(&delivery, headers);
+    if sent.is_err() {
+        let is_whole = batch.restore(index, None);
+        debug_assert!(is_whole, "it was not released");
+    }
+    sent.map(|()| bytes)
 }
 
 /// Appends the reports that have come in.
@@ -242,12 +253,19 @@ impl UnknownOffsets {
     }
 }
 
-fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<i64, Box<DeliveryError>> {
+fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<i64, Box<Undelivered>> {
     let code = message.code();
     if code.is_error() {
-        return Err(Box::new(delivery_error(code, message.describe_report(), batching)));
+        return Err(undelivered(delivery_error(code, message.describe_report(), batching), message));
     }
     Ok(message.offset())
+}
+
+/// The record comes back, whether or not it was taken whole.
+fn undelivered(error: DeliveryError, message: Borrowed<'_>) -> Box<Undelivered> {
+    let headers = message.headers_of_report().into_iter().map(OwnedHeader::from).collect();
+    let record = Returned { key: message.key().map(Into::into), value: message.value().map(Into::into), headers };
+    Box::new(Undelivered { error, record: Some(record) })
 }
 
 /// What became of a delivery that the code is about.
@@ -291,8 +309,7 @@ pub(crate) fn native_headers(delivery: &Delivery<'_>) -> Option<NativeHeaders> {
         return None;
     }
     let mut headers = NativeHeaders::with_capacity(count);
-    let stamps = delivery.stamps.iter().map(|stamp| Header { name: &stamp.name, value: stamp.value.as_deref() });
-    for header in delivery.headers.iter().chain(stamps) {
+    for header in delivery.headers.iter().chain(delivery.stamps.iter()) {
         headers.push(header);
     }
     Some(headers)

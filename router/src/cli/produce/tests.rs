@@ -319,7 +319,8 @@ impl Sink for SimulatedSink {
             reports.extend(self.held.drain(..).map(|token| Report {
                 token,
                 result: if Some(token.0) == self.refuses {
-                    Err(Box::new(DeliveryError::Unavailable { code: "simulated".into(), message: "not now".into() }))
+                    let error = DeliveryError::Unavailable { code: "simulated".into(), message: "not now".into() };
+                    Err(Box::new(error.into()))
                 } else {
                     Ok(None)
                 },

@@ -274,7 +274,7 @@ impl Writing<'_> {
             self.outstanding = self.outstanding.saturating_sub(1);
             match result {
                 Ok(_) => self.written += 1,
-                Err(error) => self.fail(Failed::Delivery { line: token.0, error: *error }),
+                Err(undelivered) => self.fail(Failed::Delivery { line: token.0, error: undelivered.error }),
             }
         }
         if heard || self.outstanding == 0 {

@@ -1,13 +1,13 @@
 //! A broker's troubles.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pointsman_core::delivery::{Delivery, Forward, TopicId};
-use pointsman_core::port::{Batch, DeliveryError, ProduceError, Report, Sink, SinkFailed, Token};
+use pointsman_core::port::{Batch, DeliveryError, ProduceError, Report, Returned, Sink, SinkFailed, Token};
 
 use super::world::{QUEUE_BYTES, number};
-use crate::route_test::simulated_log::{SimulatedSink, take_headers};
+use crate::route_test::simulated_log::{SimulatedSink, take_along};
 
 /// The log refuses the outputs of some records for themselves.
 pub(super) fn is_refused(offset: i64) -> bool {
@@ -35,6 +35,8 @@ pub(super) struct TroubledSink {
     /// Where a delivery fails, what comes after it fails too, as in a producer that keeps an order.
     pub(super) in_order: bool,
     pub(super) broken: bool,
+    /// What was taken whole and has no report.
+    pub(super) taken: HashMap<Token, Returned>,
 }
 
 impl Sink for TroubledSink {
@@ -53,10 +55,15 @@ impl Sink for TroubledSink {
         forward: &Forward<'_>,
         token: Token,
     ) -> Result<usize, ProduceError> {
-        match self.trouble(&forward.of(batch.record(index)), token) {
-            Some(accepted) => accepted.inspect(|_| take_headers(batch, index)),
+        let content = Returned::from(batch.record(index));
+        let accepted = match self.trouble(&forward.of(batch.record(index)), token) {
+            Some(accepted) => accepted.inspect(|_| take_along(batch, index, forward.whole)),
             None => self.inner.forward(batch, index, forward, token),
+        };
+        if accepted.is_ok() && forward.whole {
+            self.taken.insert(token, content);
         }
+        accepted
     }
 
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
@@ -74,10 +81,14 @@ impl Sink for TroubledSink {
         self.random.shuffle(&mut self.waiting);
         let now = self.random.usize(0..=self.waiting.len());
         for mut report in self.waiting.drain(..now) {
+            let taken = self.taken.remove(&report.token);
             if report.result.is_ok() && !self.calm && self.random.u8(..) < 4 {
                 // Written, and the answer got lost.
                 let error = DeliveryError::Unavailable { code: "sim".into(), message: "timed out".into() };
-                report.result = Err(Box::new(error));
+                report.result = Err(Box::new(error.into()));
+            }
+            if let Err(undelivered) = &mut report.result {
+                undelivered.record = taken;
             }
             reports.push(report);
         }
@@ -107,7 +118,7 @@ impl TroubledSink {
             }
             _ => return None,
         };
-        self.waiting.push(Report { token, result: Err(Box::new(later)) });
+        self.waiting.push(Report { token, result: Err(Box::new(later.into())) });
         Some(Ok(delivery.rough_bytes()))
     }
 }

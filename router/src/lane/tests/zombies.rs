@@ -26,7 +26,7 @@ impl World {
     pub(super) fn zombie_of(&mut self, mut lane: Lane, sink: TroubledSink) -> Zombie {
         let alone: Arc<Alone> = Arc::default();
         lane.end_waiting();
-        lane.shared = process(Arc::clone(&self.shared.plan), &self.log, Arc::clone(&alone));
+        lane.shared = process(self.seed, Arc::clone(&self.shared.plan), &self.log, Arc::clone(&alone));
         let plugin = ScriptedPlugin {
             random: self.random.fork(),
             alone,

@@ -23,7 +23,7 @@ fn record(value: Vec<u8>) -> OwnedRecord {
 
 fn delivery(partition: PartitionChoice, value: &[u8]) -> Delivery<'_> {
     let (topic, headers) = (TopicId(0), Headers::NONE);
-    Delivery { topic, partition, timestamp_ms: 1, key: None, value: Some(value), headers, stamps: &[] }
+    Delivery { topic, partition, timestamp_ms: 1, key: None, value: Some(value), headers, stamps: Headers::NONE }
 }
 
 proptest! {
@@ -74,7 +74,7 @@ fn what_is_produced_is_there_and_reported_once_the_sink_is_served() {
     else {
         unreachable!("two reports, in order: {reports:?}")
     };
-    assert!(matches!(&**refused, DeliveryError::Refused { code, .. } if code == "unknown-partition"));
+    assert!(matches!(&refused.error, DeliveryError::Refused { code, .. } if code == "unknown-partition"));
 
     sink.serve(&mut reports).unwrap();
     assert_eq!(reports.len(), 2, "each delivery is reported once");

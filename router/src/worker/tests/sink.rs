@@ -122,7 +122,7 @@ impl Sink for TroubledSink {
             _ => None,
         };
         let mut headers = delivery.headers.to_owned();
-        headers.extend_from_slice(delivery.stamps);
+        headers.extend(delivery.stamps.to_owned());
         let record = OwnedRecord {
             offset: 0,
             timestamp_ms: delivery.timestamp_ms,
@@ -131,7 +131,7 @@ impl Sink for TroubledSink {
             headers,
         };
         self.queue.push((topic, delivery.partition, record));
-        self.reports.push(Report { token, result: failed.map_or(Ok(None), |error| Err(Box::new(error))) });
+        self.reports.push(Report { token, result: failed.map_or(Ok(None), |error| Err(Box::new(error.into()))) });
         Ok(delivery.rough_bytes())
     }
 

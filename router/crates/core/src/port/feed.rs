@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use super::Waker;
+use super::{Returned, Waker};
 use crate::event::Event;
 use crate::record::{Record, TopicPartition};
 
@@ -49,11 +49,15 @@ pub trait Batch: Any + Send {
         (0..self.len()).map(|index| self.record(index).bytes()).sum()
     }
 
-    /// Makes the record whole again, of which a [`Sink`] took parts along ([`Sink::forward`]). Idle where it is whole.
+    /// Makes the record whole again, of which a [`Sink`] took parts along ([`Sink::forward`]): of all that it took, with what came
+    /// back as [undelivered](super::Undelivered::record). Idle where it is whole. The answer is whether it is whole now.
     ///
     /// # Panics
     /// As [`record`](Self::record).
-    fn restore(&mut self, _index: usize) {}
+    #[must_use]
+    fn restore(&mut self, _index: usize, _returned: Option<Returned>) -> bool {
+        true
+    }
 }
 
 /// The records of one assigned partition. Owned by one worker.

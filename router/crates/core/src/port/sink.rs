@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::{Batch, MemberProgress};
 use crate::delivery::{Delivery, Forward};
+use crate::record::{Headers, OwnedHeader, Record};
 
 /// Names a delivery in its report: the worker's own number, given back as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +24,8 @@ pub trait Sink: Send {
     fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError>;
 
     /// [`produce`](Self::produce), of the record at `index` of `batch`. A sink of the same log as the batch may take the
-    /// record's headers along rather than copy them; until they are [restored](Batch::restore), the record is undecodable.
+    /// record's headers along rather than copy them, and where [all of it](Forward::whole) may be taken, the rest too; until that is
+    /// [restored](Batch::restore), the record is undecodable.
     ///
     /// # Errors
     /// As `produce`; the record is whole.
@@ -105,7 +107,49 @@ pub struct Report {
     pub token: Token,
     /// Durable, and at which offset, where the log tells that; or not. Boxed, since most are, and every report has the
     /// place for it.
-    pub result: Result<Option<i64>, Box<DeliveryError>>,
+    pub result: Result<Option<i64>, Box<Undelivered>>,
+}
+
+/// A delivery that did not become durable.
+#[derive(Debug, Error)]
+#[error("{error}")]
+pub struct Undelivered {
+    /// Why.
+    pub error: DeliveryError,
+    /// The record, where the sink [took all of it](Forward::whole).
+    pub record: Option<Returned>,
+}
+
+impl From<DeliveryError> for Undelivered {
+    fn from(error: DeliveryError) -> Self {
+        Self { error, record: None }
+    }
+}
+
+/// What a record consisted of, beside its offset and timestamp.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Returned {
+    /// Key.
+    pub key: Option<Box<[u8]>>,
+    /// Value.
+    pub value: Option<Box<[u8]>>,
+    /// Headers in order.
+    pub headers: Box<[OwnedHeader]>,
+}
+
+impl Returned {
+    /// The record at this offset, with this timestamp.
+    #[must_use]
+    pub fn as_record(&self, offset: i64, timestamp_ms: i64) -> Record<'_> {
+        let (key, value) = (self.key.as_deref(), self.value.as_deref());
+        Record { offset, timestamp_ms, key, value, headers: Headers::Owned(&self.headers) }
+    }
+}
+
+impl From<Record<'_>> for Returned {
+    fn from(Record { key, value, headers, .. }: Record<'_>) -> Self {
+        Self { key: key.map(Into::into), value: value.map(Into::into), headers: headers.to_owned().into() }
+    }
 }
 
 /// Why a delivery did not become durable.

@@ -1,5 +1,6 @@
 //! Our own block of headers, written and read.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -83,6 +84,42 @@ impl Marker {
     }
 }
 
+/// A [written](Provenance::write) block of headers.
+#[derive(Debug)]
+pub struct Written {
+    /// Their values, one after the other.
+    text: String,
+    /// Their names, and where in the text each value ends.
+    names: Vec<(&'static str, usize)>,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        // As much as most of them take.
+        Self { text: String::with_capacity(512), names: Vec::with_capacity(19) }
+    }
+}
+
+impl Written {
+    fn add(&mut self, name: &'static str, value: &dyn fmt::Display) {
+        // Writing to a `String` can't fail.
+        let _ = write!(self.text, "{value}");
+        self.names.push((name, self.text.len()));
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> Vec<Header<'_>> {
+        let mut headers = Vec::with_capacity(self.names.len());
+        let mut start = 0;
+        for (name, end) in &self.names {
+            headers.push(Header { name: name.as_bytes(), value: Some(&self.text.as_bytes()[start..*end]) });
+            start = *end;
+        }
+        headers
+    }
+}
+
 /// The headers are not a whole block.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProvenanceError {
@@ -107,42 +144,48 @@ impl Provenance {
     /// The block of headers.
     #[must_use]
     pub fn headers(&self) -> Vec<OwnedHeader> {
-        let mut headers = Vec::with_capacity(19);
-        let mut add = |name: &str, value: String| headers.push(OwnedHeader::text(name, value));
-        add(name::VERSION, FORMAT.into());
-        add(name::ORIGIN_TOPIC, self.origin.partition.topic.to_string());
-        add(name::ORIGIN_PARTITION, self.origin.partition.partition.to_string());
-        add(name::ORIGIN_OFFSET, self.origin.offset.to_string());
-        add(name::ORIGIN_TIMESTAMP, self.origin.timestamp_ms.to_string());
-        add(name::ROUTE, self.blame.route.to_string());
+        self.write().headers().into_iter().map(OwnedHeader::from).collect()
+    }
+
+    /// The block of headers, in one piece of memory.
+    #[must_use]
+    pub fn write(&self) -> Written {
+        let mut written = Written::default();
+        let mut add = |name, value: &dyn fmt::Display| written.add(name, value);
+        add(name::VERSION, &FORMAT);
+        add(name::ORIGIN_TOPIC, &self.origin.partition.topic);
+        add(name::ORIGIN_PARTITION, &self.origin.partition.partition);
+        add(name::ORIGIN_OFFSET, &self.origin.offset);
+        add(name::ORIGIN_TIMESTAMP, &self.origin.timestamp_ms);
+        add(name::ROUTE, &self.blame.route);
         if let Some(stage) = &self.blame.stage {
-            add(name::STAGE, stage.to_string());
+            add(name::STAGE, stage);
         }
         if let Some(digest) = &self.blame.plugin_sha256 {
-            add(name::PLUGIN_DIGEST, digest.to_string());
+            add(name::PLUGIN_DIGEST, digest);
         }
-        add(name::CLASS, self.class.to_string());
-        add(name::CODE, cut(&self.code, Failure::MESSAGE_MAX_BYTES).into());
-        add(name::MESSAGE, cut(&self.message, Failure::MESSAGE_MAX_BYTES).into());
-        add(name::ATTEMPTS, self.attempts.to_string());
-        add(name::FIRST_FAILED_AT, self.first_failed_ms.to_string());
-        add(name::LAST_FAILED_AT, self.last_failed_ms.to_string());
-        if let Some(due_ms) = self.due_ms {
-            add(name::DUE_AT, due_ms.to_string());
+        add(name::CLASS, &self.class);
+        add(name::CODE, &cut(&self.code, Failure::MESSAGE_MAX_BYTES));
+        add(name::MESSAGE, &cut(&self.message, Failure::MESSAGE_MAX_BYTES));
+        add(name::ATTEMPTS, &self.attempts);
+        add(name::FIRST_FAILED_AT, &self.first_failed_ms);
+        add(name::LAST_FAILED_AT, &self.last_failed_ms);
+        if let Some(due_ms) = &self.due_ms {
+            add(name::DUE_AT, due_ms);
         }
         if self.truncated {
-            add(name::TRUNCATED, "true".into());
+            add(name::TRUNCATED, &self.truncated);
         }
         if self.replay_count > 0 {
-            add(name::REPLAY_COUNT, self.replay_count.to_string());
+            add(name::REPLAY_COUNT, &self.replay_count);
         }
         if self.deferred {
-            add(name::DEFERRED, "true".into());
+            add(name::DEFERRED, &self.deferred);
         }
         if let Some(marker) = self.marker {
-            add(name::MARKER, marker.name().into());
+            add(name::MARKER, &marker.name());
         }
-        headers
+        written
     }
 
     /// Takes the last block off: the number of original headers before it, and what it says.

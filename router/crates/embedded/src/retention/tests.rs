@@ -26,7 +26,7 @@ fn log_with(directory: &TempDir, records: &[(usize, i64)]) -> EmbeddedLog {
             key: None,
             value: Some(&value[..*bytes]),
             headers: Headers::Owned(&[]),
-            stamps: &[],
+            stamps: Headers::NONE,
         };
         sink.produce(&delivery, Token(0)).unwrap();
     }

@@ -78,7 +78,7 @@ pub(crate) fn delivery<'a>(record: &'a OwnedRecord, partition: PartitionChoice) 
         key: record.key.as_deref(),
         value: record.value.as_deref(),
         headers: Headers::Owned(&record.headers),
-        stamps: &[],
+        stamps: Headers::NONE,
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn sink(log: &EmbeddedLog, topic: &str) -> Box<dyn Sink> {
 pub(crate) fn served(sink: &mut dyn Sink) -> Vec<Result<(), DeliveryError>> {
     let mut reports = Vec::new();
     sink.serve(&mut reports).unwrap();
-    reports.into_iter().map(|Report { result, .. }| result.map(drop).map_err(|error| *error)).collect()
+    reports.into_iter().map(|Report { result, .. }| result.map(drop).map_err(|undelivered| undelivered.error)).collect()
 }
 
 /// Writes records to one partition in one transaction.

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pointsman_core::delivery::{PartitionChoice, TopicId, partition_of_key};
-use pointsman_core::port::{DeliveryError, FeedError, Log, NewTopic, ProduceError, Token, TopicSettings};
-use pointsman_core::record::{OwnedHeader, OwnedRecord, TopicPartition};
+use pointsman_core::port::{DeliveryError, FeedError, Log, NewTopic, ProduceError, Token, TopicSettings, Undelivered};
+use pointsman_core::record::{Headers, OwnedHeader, OwnedRecord, TopicPartition};
 use pointsman_embedded::{EmbeddedLog, Options};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -38,7 +38,7 @@ proptest! {
         let stamps = [stamp];
         for record in &records {
             let mut delivery = delivery(record, PartitionChoice::ByKey);
-            delivery.stamps = &stamps;
+            delivery.stamps = Headers::Owned(&stamps);
             sink.produce(&delivery, Token(0)).unwrap();
         }
         prop_assert!(served(&mut *sink).iter().all(Result::is_ok));
@@ -103,8 +103,8 @@ fn null_keys_spread_over_all_partitions_whoever_writes_them() {
     }
 }
 
-fn code(result: &Result<Option<i64>, Box<DeliveryError>>) -> &str {
-    match result.as_ref().map_err(|error| &**error) {
+fn code(result: &Result<Option<i64>, Box<Undelivered>>) -> &str {
+    match result.as_ref().map_err(|undelivered| &undelivered.error) {
         Ok(_) => "written",
         Err(DeliveryError::Refused { code, .. } | DeliveryError::Unavailable { code, .. }) => code,
     }
@@ -129,7 +129,7 @@ fn what_is_wrong_with_a_record_is_refused_and_keeps_no_other_back() {
         else {
             panic!("{expected} was taken");
         };
-        assert_eq!(code(&Err(Box::new(error))), expected);
+        assert_eq!(code(&Err(Box::new(error.into()))), expected);
     }
 
     for (number, delivery) in [

@@ -61,16 +61,9 @@ impl Message {
             headers.push(Header { name: UNREADABLE_HEADERS, value: None });
             return false;
         }
-        // SAFETY: a live list.
-        let count = unsafe { sys::rd_kafka_header_cnt(list) };
         let mut plain = true;
-        for index in 0..count {
-            let (mut name, mut value, mut len) = (std::ptr::null(), std::ptr::null(), 0);
-            // SAFETY: a live list, an index within it, and places for the answer.
-            let header = unsafe {
-                sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut len);
-                Header { name: CStr::from_ptr(name).to_bytes(), value: bytes(value, len) }
-            };
+        // SAFETY: a live list, for as long as the caller keeps what it gives.
+        for header in unsafe { headers_in(list) } {
             plain &= header.is_plain();
             headers.push(header);
         }
@@ -179,6 +172,16 @@ impl<'a> Borrowed<'a> {
         unsafe { bytes((*self.ptr()).payload, (*self.ptr()).len) }
     }
 
+    /// The headers of a delivery report.
+    pub(crate) fn headers_of_report(self) -> Vec<Header<'a>> {
+        let mut list = std::ptr::null_mut();
+        // SAFETY: a live message, of which nobody takes the list away: that is done to fetched ones alone.
+        unsafe {
+            let has_any = rd_kafka_message_headers(self.ptr(), &raw mut list) == 0;
+            if has_any { headers_in(list).collect() } else { Vec::new() }
+        }
+    }
+
     /// What `produce` was given.
     pub(crate) fn opaque(self) -> usize {
         // SAFETY: a live message. The pointer is a number.
@@ -190,6 +193,23 @@ impl<'a> Borrowed<'a> {
         // SAFETY: a live message.
         unsafe { (*self.ptr()).rkt }
     }
+}
+
+/// What a list of headers holds.
+///
+/// # Safety
+/// The list lives, unchanged, for as long as the answer and what it gives.
+unsafe fn headers_in<'a>(list: *const sys::rd_kafka_headers_t) -> impl Iterator<Item = Header<'a>> {
+    // SAFETY: as the caller promises.
+    let count = unsafe { sys::rd_kafka_header_cnt(list) };
+    (0..count).map(move |index| {
+        let (mut name, mut value, mut len) = (std::ptr::null(), std::ptr::null(), 0);
+        // SAFETY: as the caller promises; an index within the list, and places for the answer.
+        unsafe {
+            sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut len);
+            Header { name: CStr::from_ptr(name).to_bytes(), value: bytes(value, len) }
+        }
+    })
 }
 
 /// Bytes, or null.
