@@ -305,25 +305,23 @@ impl Lane {
         let Some(flight) = self.flight(unit) else { return };
         flight.sent = false;
         let intent = std::mem::take(&mut flight.intent);
-        let undelivered = flight.error.take().map(|undelivered| *undelivered);
-        let error = undelivered.map(|Undelivered { error, record }| {
-            let is_whole = self.in_flight(unit).is_none_or(|(batch, index, _)| batch.restore(index, record));
-            debug_assert!(is_whole, "what a sink has taken whole comes back");
-            self.note_sent(unit, false);
-            (error, is_whole)
+        let Some(undelivered) = flight.error.take() else { return self.arrived(unit, intent) };
+        let Undelivered { error, record } = *undelivered;
+        let lost = self.in_flight(unit).and_then(|(batch, index, _)| {
+            let is_whole = batch.restore(index, record);
+            (!is_whole).then(|| batch.offset(index))
         });
-        let error = match error {
-            Some((error, false)) => {
-                let offset = self.offset_of(unit).unwrap_or_default();
-                return self
-                    .halt(format!("{error}, and offset {offset} did not come back: a restart reads it again"), now);
-            }
-            error => error.map(|(error, _)| error),
-        };
+        self.note_sent(unit, false);
+        if let Some(offset) = lost {
+            // Against what sinks promise: rather than to go on without it.
+            return self.halt(
+                format!("{error}, and the sink did not give offset {offset} back: a restart reads it again"),
+                now,
+            );
+        }
         match error {
-            None => self.arrived(unit, intent),
-            Some(DeliveryError::Refused { code, message }) => self.refused(unit, intent, code, message, now),
-            Some(error @ DeliveryError::Unavailable { .. }) => {
+            DeliveryError::Refused { code, message } => self.refused(unit, intent, code, message, now),
+            error @ DeliveryError::Unavailable { .. } => {
                 let what = match intent {
                     Intent::Park(to_park) => Resume::Fail(to_park.failure, Course::Park { due_ms: to_park.due_ms }),
                     Intent::DeadLetter { failure, truncated: false } => Resume::Fail(failure, Course::DeadLetter),

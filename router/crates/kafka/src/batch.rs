@@ -132,17 +132,15 @@ impl Batch for KafkaBatch {
     #[inline]
     fn record(&self, index: usize) -> Record<'_> {
         let place = self.places[index];
-        if let Some(Entry { message: Some(message), given_away, plain, headers }) = self.entries.get(index) {
-            let end = self.entries.get(index + 1).map_or(self.headers.len(), |next| next.headers);
-            let own = &self.headers[*headers..end];
-            return place.record(
-                message,
-                match (given_away, plain) {
-                    (true, _) => Headers::Borrowed(GIVEN_AWAY),
-                    (false, true) => Headers::Plain(own),
-                    (false, false) => Headers::Borrowed(own),
-                },
-            );
+        let (entry, own) = (self.entries.get(index), self.headers_of(index));
+        if let Some((Entry { message: Some(message), given_away, plain, .. }, own)) = entry.zip(own) {
+            let own = &self.headers[own];
+            let headers = match (given_away, plain) {
+                (true, _) => Headers::Borrowed(GIVEN_AWAY),
+                (false, true) => Headers::Plain(own),
+                (false, false) => Headers::Borrowed(own),
+            };
+            return place.record(message, headers);
         }
         let Place { offset, timestamp_ms } = place;
         match self.returned.get(&index) {

@@ -134,16 +134,17 @@ impl Sink for KafkaSink {
                 let result = if delivery_fault(message.code()) == DeliveryFault::Batch {
                     match self.send_alone(message) {
                         Ok(()) => continue,
-                        Err(error) => Err(undelivered(error, message)),
+                        Err(error) => Err(given_back(error, message)),
                     }
                 } else {
-                    outcome(message, Batching::On).map(|offset| unknown.leave_out(offset))
+                    let told = outcome(message, Batching::On).map(|offset| unknown.leave_out(offset));
+                    told.map_err(|error| given_back(error, message))
                 };
                 reports.push(Report { token, result });
             }
         }
         if let Some(alone) = &self.alone {
-            take_reports(&alone.queue, Batching::Off, reports);
+            take_reports(&alone.queue, Batching::Off, given_back, reports);
         }
         for producer in std::iter::once(&self.batched).chain(&self.alone) {
             if let Some((code, message)) = producer.client.fatal() {
@@ -224,8 +225,13 @@ pub(crate) fn forward_with(
     sent.map(|()| bytes)
 }
 
-/// Appends the reports that have come in.
-pub(crate) fn take_reports(queue: &Queue, batching: Batching, reports: &mut Vec<Report>) {
+/// Appends the reports that have come in, of failures what is made of them.
+pub(crate) fn take_reports(
+    queue: &Queue,
+    batching: Batching,
+    undelivered: fn(DeliveryError, Borrowed<'_>) -> Box<Undelivered>,
+    reports: &mut Vec<Report>,
+) {
     while let Some(mut event) = queue.poll(Duration::ZERO) {
         if event.kind() != EventKind::Reports {
             continue;
@@ -233,6 +239,7 @@ pub(crate) fn take_reports(queue: &Queue, batching: Batching, reports: &mut Vec<
         let mut unknown = UnknownOffsets::default();
         while let Some(message) = event.next_message() {
             let result = outcome(message, batching).map(|offset| unknown.leave_out(offset));
+            let result = result.map_err(|error| undelivered(error, message));
             reports.push(Report { token: Token(message.opaque() as u64), result });
         }
     }
@@ -253,16 +260,16 @@ impl UnknownOffsets {
     }
 }
 
-fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<i64, Box<Undelivered>> {
+fn outcome(message: Borrowed<'_>, batching: Batching) -> Result<i64, DeliveryError> {
     let code = message.code();
     if code.is_error() {
-        return Err(undelivered(delivery_error(code, message.describe_report(), batching), message));
+        return Err(delivery_error(code, message.describe_report(), batching));
     }
     Ok(message.offset())
 }
 
-/// The record comes back, whether or not it was taken whole.
-fn undelivered(error: DeliveryError, message: Borrowed<'_>) -> Box<Undelivered> {
+/// With the record, whether or not it was taken whole.
+fn given_back(error: DeliveryError, message: Borrowed<'_>) -> Box<Undelivered> {
     let headers = message.headers_of_report().into_iter().map(OwnedHeader::from).collect();
     let record = Returned { key: message.key().map(Into::into), value: message.value().map(Into::into), headers };
     Box::new(Undelivered { error, record: Some(record) })

@@ -127,7 +127,7 @@ impl From<DeliveryError> for Undelivered {
 }
 
 /// What a record consisted of, beside its offset and timestamp.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Returned {
     /// Key.
     pub key: Option<Box<[u8]>>,

@@ -20,7 +20,7 @@ use super::KafkaTransactions;
 use super::transaction::KafkaTransaction;
 use crate::classify::queue_full;
 use crate::error::log_error;
-use crate::native::{Client, GroupMetadata, NativeHeaders};
+use crate::native::{Borrowed, Client, GroupMetadata, NativeHeaders};
 use crate::settings::KafkaSettings;
 use crate::sink::{Batching, HURRY, delivery_error, forward_with, native_headers, outgoing, take_reports};
 
@@ -166,7 +166,9 @@ impl Sink for TransactingSink {
         }
         if let Some(open) = &mut self.open {
             let before = reports.len();
-            take_reports(&open.writer.queue, Batching::Off, reports);
+            // No record was taken whole.
+            let undelivered = |error: DeliveryError, _: Borrowed<'_>| Box::new(error.into());
+            take_reports(&open.writer.queue, Batching::Off, undelivered, reports);
             open.outstanding = open.outstanding.saturating_sub(reports.len() - before);
         }
         Ok(())
