@@ -1,4 +1,4 @@
-//! What the system tells of another process: its CPU time and its memory.
+//! What the system tells: of another process its CPU time and its memory, and of the machine how busy it is.
 
 use std::fs;
 use std::time::Duration;
@@ -72,4 +72,30 @@ fn memory(pid: u32, line: &str) -> anyhow::Result<u64> {
     let value = status.lines().find_map(|found| found.strip_prefix(line)?.trim().strip_suffix(" kB"));
     let kibibytes: u64 = value.with_context(|| format!("{file} has no {line}"))?.trim().parse()?;
     Ok(kibibytes * 1024)
+}
+
+/// What the processors of the machine have done since it was started, in ticks of all of them together.
+#[derive(Clone, Copy)]
+pub(crate) struct Processors {
+    idle: u64,
+    all: u64,
+}
+
+impl Processors {
+    /// The first line of `/proc/stat` (proc(5)): user, nice, system, idle, iowait, irq, softirq, steal; and two that are
+    /// parts of the first two.
+    pub(crate) fn now() -> anyhow::Result<Self> {
+        const STAT: &str = "/proc/stat";
+        let stat = fs::read_to_string(STAT).with_context(|| format!("can't read {STAT}"))?;
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+        let fields = line.with_context(|| format!("{STAT} has no line of all processors"))?.split_ascii_whitespace();
+        let ticks = fields.take(8).map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+        let [_, _, _, idle, waiting, ..] = *ticks else { anyhow::bail!("{STAT} tells of too few states") };
+        Ok(Self { idle: idle + waiting, all: ticks.iter().sum() })
+    }
+
+    /// Share of the time since `earlier` that they were not idle, from 0 to 1.
+    pub(crate) fn busy_since(self, earlier: Self) -> f64 {
+        1.0 - self.idle.saturating_sub(earlier.idle) as f64 / self.all.saturating_sub(earlier.all).max(1) as f64
+    }
 }

@@ -14,6 +14,7 @@ use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::kernel::Processors;
 use crate::process::Process;
 use crate::setting::{Bench, Setting};
 use crate::subject::Subject;
@@ -23,8 +24,10 @@ use crate::workload::{Source, Workload};
 const SILENCE: Duration = Duration::from_secs(60);
 /// Records that are sent before the load begins; the time that they carry is 0.
 const AHEAD: u64 = 1;
-/// Most records sent before acknowledgements are taken.
+/// Most records sent before it is looked for errors.
 const BURST: u64 = 500;
+/// How often the sender looks at what is due.
+const TICK: Duration = Duration::from_millis(1);
 /// Digits of the time that a record carries, in microseconds: enough for hours.
 const DIGITS: usize = 10;
 
@@ -46,6 +49,8 @@ pub(super) struct Timed {
     /// Of the subject, meanwhile.
     pub(super) cpu: Duration,
     pub(super) peak_memory: u64,
+    /// Share of the time that the processors of the machine were not idle, from 0 to 1.
+    pub(super) busy: f64,
 }
 
 /// Starts a subject on a source of its own and puts it under load.
@@ -83,7 +88,7 @@ fn measure(
         Ok((watermarks.count()? > 0).then_some(()))
     })?;
     let begun = Instant::now();
-    let cpu = process.cpu()?;
+    let (cpu, processors) = (process.cpu()?, Processors::now()?);
     // How many are to arrive: not known until all are sent.
     let all = AtomicU64::new(u64::MAX);
     let (sent, arrived) = thread::scope(|scope| {
@@ -97,12 +102,13 @@ fn measure(
     let (sent, (latencies, time)) = (sent?, arrived??);
     process.check()?;
     let cpu = process.cpu()?.saturating_sub(cpu);
+    let busy = Processors::now()?.busy_since(processors);
     let count = watermarks.count()?;
     ensure!(
         u64::try_from(count) == Ok(sent + AHEAD),
         "{count} records are in {end}, where {sent} were to come and {AHEAD}"
     );
-    Ok(Timed { sent, time, latencies, cpu, peak_memory: process.peak_memory()? })
+    Ok(Timed { sent, time, latencies, cpu, peak_memory: process.peak_memory()?, busy })
 }
 
 /// What is sent, over and over: a record of the workload, whose value carries the time in place of its number.
@@ -148,11 +154,13 @@ fn micros(since: Instant) -> u64 {
 
 /// Sends for as long as is said; the answer is how many.
 fn send(kafka: &Kafka, topic: &str, mut form: Form, begun: Instant, load: Load) -> anyhow::Result<u64> {
+    // As librdkafka is by default. It lets records linger for 5 ms; with a single one the sender made, and had all others
+    // make, a thousand requests a second for each partition, and the machine was nearly as busy whatever the rate.
     let producer: BaseProducer = kafka
         .client()
         .set("partitioner", "murmur2_random")
-        // What waits here is part of every latency, and the same for all subjects.
-        .set("linger.ms", "1")
+        // What is acknowledged has nobody waiting to hear so.
+        .set("delivery.report.only.error", "true")
         .create()?;
     let mut sent = 0;
     loop {
@@ -175,7 +183,12 @@ fn send(kafka: &Kafka, topic: &str, mut form: Form, begun: Instant, load: Load) 
             }
             sent += 1;
         }
-        producer.poll(if burst == 0 { Duration::from_millis(1) } else { Duration::ZERO });
+        // What is due is sent a thousand times a second: a sender that looks all the time takes a processor for itself.
+        producer.poll(Duration::ZERO);
+        if due <= sent {
+            // (`poll` rounds what it is to wait to whole milliseconds, downwards: it would not wait at all.)
+            thread::sleep(TICK.saturating_sub(begun.elapsed().saturating_sub(elapsed)));
+        }
     }
     producer.flush(SILENCE).context("the cluster did not take all records in time")?;
     Ok(sent)
