@@ -115,7 +115,16 @@ impl fmt::Display for Run {
 fn told(rate: u64, wanted: Wanted, subjects: &[Subject; 3], runs: &[Vec<Run>; 3]) -> Report {
     let quantile = |index: usize, of: usize| Figure::least_of(runs[index].iter().map(|run| run.quantiles[of]));
     let mut table = String::new();
-    let headings = ["subject", "p50, ms", "p99, ms", "p99.9, ms", "records/s", "CPU, µs/event", "machine busy, %", "most memory, MiB"];
+    let headings = [
+        "subject",
+        "p50, ms",
+        "p99, ms",
+        "p99.9, ms",
+        "records/s",
+        "CPU, µs/event",
+        "machine busy, %",
+        "most memory, MiB",
+    ];
     row(&mut table, headings.map(str::to_owned));
     row(&mut table, headings.map(|_| "---".to_owned()));
     for (index, subject) in subjects.iter().enumerate() {
