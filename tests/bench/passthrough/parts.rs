@@ -118,7 +118,7 @@ pub(crate) fn partitions(extent: Extent) -> Part {
 
 pub(crate) fn failures(extent: Extent) -> Part {
     const NONE: &str = "no failures";
-    const DIVERTED: &str = "bare, 1 % to another topic";
+    const DIVERTED: &str = "bare with 1 % to another topic";
     let beside = |subject: Subject| Subject { baseline: Some(NONE), ..subject };
     let goal = |what, of, bound| Goal { what, figure: Kind::Rate, of: (SMALL, of), against: (SMALL, NONE), bound };
     Part {
