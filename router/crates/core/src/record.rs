@@ -127,6 +127,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The headers in order.
+    #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Header<'a>> + use<'a> {
         let (borrowed, owned): (&[Header<'a>], &[OwnedHeader]) = match self {
             Self::Borrowed(headers) | Self::Plain(headers) => (headers, &[]),
@@ -158,6 +159,7 @@ impl<'a> Headers<'a> {
     }
 
     /// Bytes of names and values.
+    #[inline]
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {

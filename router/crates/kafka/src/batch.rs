@@ -100,7 +100,10 @@ impl KafkaBatch {
 
     /// Gives the record's memory back to librdkafka: of it there is nothing here until it is [restored](Batch::restore).
     pub(crate) fn release(&mut self, index: usize) {
-        self.returned.remove(&index);
+        // (The map would hash the index to find that out.)
+        if !self.returned.is_empty() {
+            self.returned.remove(&index);
+        }
         let Some(entry) = self.entries.get_mut(index) else { return };
         self.released += usize::from(entry.message.take().is_some());
         if self.released == self.entries.len() {

@@ -212,8 +212,9 @@ pub(crate) fn forward_with(
         send(&delivery, native_headers(&delivery))?;
         return Ok(delivery.rough_bytes());
     };
-    for stamp in forward.stamps.iter() {
-        headers.get_or_insert_with(|| NativeHeaders::with_capacity(forward.stamps.len())).push(stamp);
+    if !forward.stamps.is_empty() {
+        let headers = headers.get_or_insert_with(|| NativeHeaders::with_capacity(forward.stamps.len()));
+        forward.stamps.iter().for_each(|stamp| headers.push(stamp));
     }
     let delivery = forward.of(record);
     let bytes = delivery.rough_bytes() + Delivery::HEADER_BYTES * count;
