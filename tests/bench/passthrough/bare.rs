@@ -183,7 +183,7 @@ fn assign(consumer: &BaseConsumer, order: &Order) -> anyhow::Result<Queue> {
     let client = consumer.client().native_ptr();
     // SAFETY: a live client, which is never destroyed: this process is killed.
     let queue = unsafe { sys::rd_kafka_queue_new(client) };
-    consumer.assign(&list)?;
+    // Before they are assigned: what is fetched sooner would go to the consumer's own queue.
     for partition in 0..order.partitions {
         // SAFETY: live pointers; the reference to the partition's queue is given back at once.
         unsafe {
@@ -193,6 +193,7 @@ fn assign(consumer: &BaseConsumer, order: &Order) -> anyhow::Result<Queue> {
             sys::rd_kafka_queue_destroy(own);
         }
     }
+    consumer.assign(&list)?;
     Ok(Queue(queue))
 }
 

@@ -187,8 +187,10 @@ impl<'a> Copy<'a> {
                 self.due = Some((self.sent, offsets));
             }
             // Serves what the client has to say besides records.
-            if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
-                bail!("the consumer failed: {error}");
+            match self.consumer.poll(Duration::ZERO) {
+                None => {}
+                Some(Err(error)) => bail!("the consumer failed: {error}"),
+                Some(Ok(_)) => bail!("a record came to the consumer's own queue"),
             }
         }
         Ok(())
