@@ -187,7 +187,7 @@ fn send(kafka: &Kafka, topic: &str, mut form: Form, begun: Instant, load: Load) 
         producer.poll(Duration::ZERO);
         if due <= sent {
             // (`poll` rounds what it is to wait to whole milliseconds, downwards: it would not wait at all.)
-            thread::sleep(TICK.saturating_sub(begun.elapsed().saturating_sub(elapsed)));
+            wait::pass(TICK.saturating_sub(begun.elapsed().saturating_sub(elapsed)));
         }
     }
     producer.flush(SILENCE).context("the cluster did not take all records in time")?;
