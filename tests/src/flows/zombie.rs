@@ -69,7 +69,7 @@ pub fn a_zombie_commits_nothing(kafka: &Kafka, proxy: &Proxy) -> anyhow::Result<
     };
     let refused = (0..ZOMBIES).try_for_each(|_| make_one(&mut routers, proxy, &mut write));
     proxy.deceive_nobody();
-    let done = refused.and_then(|()| routers.drain()).with_context(|| routers.whereabouts());
+    let done = refused.and_then(|()| come_to_rest(&mut routers, &mut write)).with_context(|| routers.whereabouts());
     let stopped = routers.stop_well();
     pair::verdict(account(kafka, &output, written), done, stopped)
 }
@@ -91,6 +91,14 @@ fn make_one(
     })?;
     proxy.deceive_nobody();
     Ok(())
+}
+
+/// Waits until the group has nothing left to do, and both routers have committed something since there are no zombies. (One whose
+/// transactions were undone lets more and more time pass before the next, up to ten seconds, whatever it is about.)
+fn come_to_rest(routers: &mut Pair<'_>, write: &mut impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    routers.until_both_have_partitions()?;
+    write()?;
+    routers.drain()
 }
 
 fn account(kafka: &Kafka, output: &str, written: u64) -> anyhow::Result<()> {
