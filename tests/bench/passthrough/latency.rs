@@ -45,8 +45,7 @@ const BEYOND_BARE_MS: f64 = 5.0;
 
 pub(crate) fn report(bench: &Bench, wanted: Wanted) -> anyhow::Result<Report> {
     let subjects = [bare(), identity(), header_filter()];
-    // Not counted: the broker's compiler warms up, here and in a run of each at the rate. By the samples that it takes a
-    // processor is its own for the first of them.
+    // Not counted: the broker's compiler warms up, here and in a run of each at the rate.
     load::run(bench, &subjects[0], Load { rate: None, time: SEARCH }).context("the warm-up failed")?;
     let rate = match wanted.rate {
         Some(rate) => rate,

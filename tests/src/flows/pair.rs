@@ -128,6 +128,15 @@ impl<'a> Pair<'a> {
         self.until_both_have_partitions()
     }
 
+    /// Waits until each has some of the partitions, so many, and no partition is with both, as one may be that a router has lost
+    /// and does not know of.
+    pub(super) fn until_shared(&mut self, all: i32) -> anyhow::Result<()> {
+        wait::until_ok("the routers to share the partitions", GO_ON_DEADLINE, || {
+            let [first, second] = self.partitions()?;
+            Ok((first > 0 && second > 0 && first + second == all).then_some(()))
+        })
+    }
+
     /// Waits until each has partitions.
     pub(super) fn until_both_have_partitions(&mut self) -> anyhow::Result<()> {
         wait::until_ok("both routers to have partitions", GO_ON_DEADLINE, || {

@@ -80,7 +80,7 @@ fn make_one(
     proxy: &Proxy,
     write: &mut impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    routers.until_both_have_partitions()?;
+    routers.until_shared(PARTITIONS)?;
     proxy.deceive_one();
     let heir = routers.until_one_has(PARTITIONS, &mut *write)?;
     let zombie = 1 - heir;
@@ -96,7 +96,7 @@ fn make_one(
 /// Waits until the group has nothing left to do, and both routers have committed something since there are no zombies. (One whose
 /// transactions were undone lets more and more time pass before the next, up to ten seconds, whatever it is about.)
 fn come_to_rest(routers: &mut Pair<'_>, write: &mut impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    routers.until_both_have_partitions()?;
+    routers.until_shared(PARTITIONS)?;
     write()?;
     routers.drain()
 }

@@ -24,7 +24,7 @@ use crate::workload::{Source, Workload};
 const SILENCE: Duration = Duration::from_secs(60);
 /// Records that are sent before the load begins; the time that they carry is 0.
 const AHEAD: u64 = 1;
-/// Most records sent before it is looked for errors.
+/// Most records sent before errors are looked for.
 const BURST: u64 = 500;
 /// How often the sender looks at what is due.
 const TICK: Duration = Duration::from_millis(1);
