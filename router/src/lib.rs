@@ -43,14 +43,16 @@ mod traces;
 mod worker;
 
 /// One allocator for the whole process: most of what is allocated for a record, librdkafka allocates. It takes glibc's a
-/// third of all CPU time, since records are freed by other threads than allocated them.
+/// third of all CPU time, since records are freed by other threads than allocated them. jemalloc keeps what is free apart from
+/// the memory itself. An allocator that chains free blocks through them has each wait for memory once records are
+/// acknowledged in another order than they were sent in, which a few dead letters are enough for.
 #[cfg(target_os = "linux")]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Has this process, and those that it starts from now on, use no transparent huge pages, which mimalloc asks the system for.
-/// What it gives back in small pieces splits them; and a new one has to be cleared whole, which on a virtual machine means that
-/// its host may have to provide all of it: 5 ms of CPU for 2 MiB were seen.
+/// Has this process, and those that it starts from now on, use no transparent huge pages, where the system gives them to
+/// whoever does not ask. What an allocator gives back in small pieces splits them; and a new one has to be cleared whole, which
+/// on a virtual machine means that its host may have to provide all of it: 5 ms of CPU for 2 MiB were seen.
 ///
 /// Where the system knows of no such setting there is nothing to be done.
 pub fn without_huge_pages() {
