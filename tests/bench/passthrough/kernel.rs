@@ -1,9 +1,11 @@
 //! What the system tells: of another process its CPU time and its memory, and of the machine how busy it is.
 
 use std::fs;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use pointsman_tests::wait;
 
 /// User and system time of the process and its threads so far, ended ones included. (The files in /proc round to ten
 /// milliseconds, and forget threads that have ended.)
@@ -97,5 +99,24 @@ impl Processors {
     /// Share of the time since `earlier` that they were not idle, from 0 to 1.
     pub(crate) fn busy_since(self, earlier: Self) -> f64 {
         1.0 - self.idle.saturating_sub(earlier.idle) as f64 / self.all.saturating_sub(earlier.all).max(1) as f64
+    }
+}
+
+/// Waits until the processors have nothing to do: a broker still makes and deletes partitions when it has said that it has. Where
+/// others keep the machine busy, it is not waited for longer than half a minute.
+pub(crate) fn come_to_rest() -> anyhow::Result<()> {
+    /// Processors that may be busy meanwhile.
+    const QUIET: f64 = 0.2;
+    const LOOK: Duration = Duration::from_millis(300);
+    const MOST: Duration = Duration::from_secs(30);
+    let processors = thread::available_parallelism().map_or(1, usize::from) as f64;
+    let latest = Instant::now() + MOST;
+    loop {
+        let earlier = Processors::now()?;
+        wait::pass(LOOK);
+        let busy = Processors::now()?.busy_since(earlier) * processors;
+        if busy < QUIET || Instant::now() > latest {
+            return Ok(());
+        }
     }
 }

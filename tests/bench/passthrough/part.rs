@@ -87,10 +87,13 @@ impl Part {
         for (at, group) in self.groups.iter().enumerate() {
             cases.extend((0..group.subjects.len()).map(|subject| (at, subject)));
         }
+        let empties: Vec<Source> =
+            self.groups.iter().map(|group| Source::empty(&bench.kafka, group.workload)).collect::<Result<_, _>>()?;
         let run = |(at, index): (usize, usize)| {
             let group: &Group = &self.groups[at];
             let subject = &group.subjects[index];
-            let measured = run::once(bench, subject, &sources[at]).with_context(|| group.label.clone())?;
+            let measured =
+                run::once(bench, subject, &sources[at], &empties[at]).with_context(|| group.label.clone())?;
             println!("  {}, {}: {measured}", group.label, subject.name);
             anyhow::Ok(measured)
         };
@@ -98,7 +101,7 @@ impl Part {
         for case in &cases {
             run(*case)?;
         }
-        let starts = self.starts(bench)?;
+        let starts = self.starts(bench, &empties)?;
         let mut runs: Vec<Vec<Vec<Measured>>> =
             self.groups.iter().map(|group| vec![Vec::new(); group.subjects.len()]).collect();
         for _ in 0..self.repetitions {
@@ -107,7 +110,7 @@ impl Part {
             }
             cases.reverse();
         }
-        for source in &sources {
+        for source in sources.iter().chain(&empties) {
             source.delete(&bench.kafka)?;
         }
         Ok(Results { part: self, starts, runs })
@@ -115,14 +118,13 @@ impl Part {
 
     /// What it costs to start each subject, on topics as its own, but without records: the least of two starts. A plugin
     /// that is new is compiled in one that is not counted.
-    fn starts(&self, bench: &Bench) -> anyhow::Result<Vec<Vec<Duration>>> {
+    fn starts(&self, bench: &Bench, empties: &[Source]) -> anyhow::Result<Vec<Vec<Duration>>> {
         let mut compiled = BTreeSet::new();
         let mut starts = Vec::new();
-        for group in &self.groups {
-            let empty = Source::empty(&bench.kafka, group.workload)?;
+        for (group, empty) in self.groups.iter().zip(empties) {
             let mut of_group = Vec::new();
             for subject in &group.subjects {
-                let start = || run::start(bench, subject, &empty);
+                let start = || run::start(bench, subject, empty);
                 let new = subject.components().iter().filter(|component| compiled.insert(component.file_name()));
                 if new.count() > 0 {
                     start()?;
@@ -131,7 +133,6 @@ impl Part {
                 println!("  {}, {}: {least:.2?} of CPU to start", group.label, subject.name);
                 of_group.push(least);
             }
-            empty.delete(&bench.kafka)?;
             starts.push(of_group);
         }
         Ok(starts)

@@ -48,16 +48,18 @@ impl fmt::Display for Measured {
     }
 }
 
-/// Runs a subject once, into topics of its own that are deleted afterwards.
-pub(crate) fn once(bench: &Bench, subject: &Subject, source: &Source) -> anyhow::Result<Measured> {
+/// Runs a subject once, into topics of its own that are deleted afterwards. `empty` is like the source, without records.
+pub(crate) fn once(bench: &Bench, subject: &Subject, source: &Source, empty: &Source) -> anyhow::Result<Measured> {
     // What was read while its backlog came about is not to be there.
     let own = subject.backlog.as_ref().map(|_| Source::empty(&bench.kafka, source.workload)).transpose()?;
     let source = own.as_ref().unwrap_or(source);
     let setting = Setting::new(bench, subject, source)?;
+    setting.make_topics(empty)?;
     if let Some(backlog) = &subject.backlog {
         setting.park(backlog)?;
         source.fill(&bench.kafka)?;
     }
+    kernel::come_to_rest()?;
     kernel::touch_memory(TOUCHED_BYTES)?;
     let mut process = setting.start(false)?;
     let measured = process.telling(|process| measure(bench, subject, source, &setting, process));
@@ -71,6 +73,8 @@ pub(crate) fn once(bench: &Bench, subject: &Subject, source: &Source) -> anyhow:
 /// Starts a subject on topics without records, and tells the CPU that it takes to be ready.
 pub(crate) fn start(bench: &Bench, subject: &Subject, empty: &Source) -> anyhow::Result<Duration> {
     let setting = Setting::new(bench, subject, empty)?;
+    setting.make_topics(empty)?;
+    kernel::come_to_rest()?;
     // What is taken off a run is to have been measured as that is.
     kernel::touch_memory(TOUCHED_BYTES)?;
     let mut process = setting.start(false)?;

@@ -13,7 +13,7 @@ use pointsman_tests::{plugins, router, wait};
 use crate::bare::{self, Work};
 use crate::process::Process;
 use crate::subject::{Backlog, Component, Delivery, Program, Subject};
-use crate::workload::{Source, delete, spec};
+use crate::workload::{Source, delete};
 
 /// What all runs share.
 pub(crate) struct Bench {
@@ -29,7 +29,9 @@ impl Bench {
         // First what can fail for lack of a tool.
         plugins::component("identity")?;
         let collector = SimulatedCollector::start_elsewhere()?;
-        Ok(Self { kafka: Kafka::start()?, cache: Scratch::new("passthrough-cache-")?, collector })
+        // A partition leaves the disk soon after its topic is deleted, and not a minute later, in another run.
+        let kafka = Kafka::start_with(&[("log.segment.delete.delay.ms", "100")])?;
+        Ok(Self { kafka, cache: Scratch::new("passthrough-cache-")?, collector })
     }
 }
 
@@ -51,7 +53,7 @@ impl<'a> Setting<'a> {
         let setting = Self { bench, subject, source, name, folder: Scratch::new("passthrough-")? };
         let given = subject.ends.iter().filter(|end| !end.is_own).map(|end| setting.topic(end.suffix));
         let given: Vec<String> = given.collect();
-        let specs: Vec<TopicSpec<'_>> = given.iter().map(|name| spec(name, source.workload.partitions)).collect();
+        let specs: Vec<_> = given.iter().map(|name| TopicSpec::new(name, source.workload.partitions)).collect();
         bench.kafka.create_topics(&specs)?;
         // A partition has a leader some time before that leader takes records: whoever can be asked for its end is there.
         Watermarks::new(&bench.kafka, &given)?.count()?;
@@ -83,16 +85,27 @@ impl<'a> Setting<'a> {
     pub(crate) fn start(&self, prompt: bool) -> anyhow::Result<Process> {
         let command = match &self.subject.program {
             Program::Bare(work) => self.bare(*work, prompt)?,
-            Program::Router { .. } => self.router(ROUTER)?,
+            Program::Router { .. } => self.router(ROUTER, self.source)?,
         };
         Process::start(command, self.folder.path().join("log"))
+    }
+
+    /// Has a router make the topics that it makes itself, with nothing to read: where they have hundreds of partitions, a broker
+    /// is at it for seconds after it has said that they are there.
+    pub(crate) fn make_topics(&self, empty: &Source) -> anyhow::Result<()> {
+        if let Program::Bare(_) = self.subject.program {
+            return Ok(());
+        }
+        let mut process = Process::start(self.router(ROUTER, empty)?, self.folder.path().join("first-log"))?;
+        process.telling(|process| process.wait_until_assigned(self.subject.announcements(&empty.workload)))?;
+        process.stop()
     }
 
     /// Has a router of the same name park records of the source, until it has no more.
     pub(crate) fn park(&self, Backlog { records, parking }: &Backlog) -> anyhow::Result<()> {
         self.source.fill_others(&self.bench.kafka, *records)?;
         self.write(PARKING, format!("{HEAD}{BROKER}{parking}").as_bytes())?;
-        let mut process = Process::start(self.router(PARKING)?, self.folder.path().join("parking-log"))?;
+        let mut process = Process::start(self.router(PARKING, self.source)?, self.folder.path().join("parking-log"))?;
         process.telling(|process| {
             process.wait_until_assigned(1)?;
             let lag = Lag::new(&self.bench.kafka, self.group(), &self.source.topics())?;
@@ -122,13 +135,13 @@ impl<'a> Setting<'a> {
         Ok(command)
     }
 
-    fn router(&self, file: &str) -> anyhow::Result<Command> {
+    fn router(&self, file: &str, source: &Source) -> anyhow::Result<Command> {
         let mut command = router::command()?;
         command
             .args(["run", "--log-format", "json"])
             .arg(self.folder.path().join(file))
             .env("BOOTSTRAP", self.bench.kafka.bootstrap())
-            .env("SOURCE", &self.source.name)
+            .env("SOURCE", &source.name)
             .env("SINK", &self.name)
             .env("COLLECTOR", self.bench.collector.address().to_string())
             .env("XDG_CACHE_HOME", self.bench.cache.path());

@@ -113,7 +113,7 @@ impl Source {
     pub(crate) fn empty(kafka: &Kafka, workload: Workload) -> anyhow::Result<Self> {
         let source = Self { workload, name: Kafka::unique("source") };
         let names = source.topics();
-        kafka.create_topics(&names.iter().map(|name| spec(name, workload.partitions)).collect::<Vec<_>>())?;
+        kafka.create_topics(&names.iter().map(|name| TopicSpec::new(name, workload.partitions)).collect::<Vec<_>>())?;
         Ok(source)
     }
 
@@ -157,9 +157,4 @@ pub(crate) fn delete(kafka: &Kafka, prefix: &str) -> anyhow::Result<()> {
     kafka.delete_topics(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
     let what = format!("the topics {prefix}… to go");
     wait::until_ok(&what, DELETION_DEADLINE, || Ok(kafka.topics_beginning_with(prefix)?.is_empty().then_some(())))
-}
-
-/// A topic that leaves the disk as soon as it is deleted: many runs follow.
-pub(crate) fn spec(name: &str, partitions: i32) -> TopicSpec<'_> {
-    TopicSpec::new(name, partitions).with("file.delete.delay.ms", "100")
 }

@@ -89,6 +89,9 @@ fn partitions_of<T: AsRef<str>>(consumer: &BaseConsumer, topics: &[T]) -> anyhow
     Ok(all)
 }
 
+/// What is said of a partition that was made a moment ago: its leader does not know it yet, or not its epoch.
+const NEW: [RDKafkaErrorCode; 2] = [RDKafkaErrorCode::NotLeaderForPartition, RDKafkaErrorCode::UnknownLeaderEpoch];
+
 /// The first or last offsets of the partitions.
 fn offsets(
     consumer: &BaseConsumer,
@@ -98,8 +101,7 @@ fn offsets(
     let asked = list(partitions, Some(at))?;
     let offsets = wait::until_ok("offsets", DEADLINE, || match ask(consumer, asked.clone()) {
         Ok(offsets) => Ok(Some(offsets)),
-        // A partition that was made a moment ago has a leader that does not know it yet.
-        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::NotLeaderForPartition) => Ok(None),
+        Err(error) if error.rdkafka_error_code().is_some_and(|code| NEW.contains(&code)) => Ok(None),
         Err(error) => Err(error.into()),
     })?;
     ensure!(offsets.len() == partitions.len(), "the cluster told {} of {} offsets", offsets.len(), partitions.len());
