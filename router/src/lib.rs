@@ -44,7 +44,7 @@ mod worker;
 
 /// One allocator for the whole process: most of what is allocated for a record, librdkafka allocates. It takes glibc's a
 /// third of all CPU time, since records are freed by other threads than allocated them. jemalloc keeps what is free apart from
-/// the memory itself. An allocator that chains free blocks through them has each wait for memory once records are
+/// the memory itself. One that chains free blocks through themselves waits for memory at each, once records are
 /// acknowledged in another order than they were sent in, which a few dead letters are enough for.
 #[cfg(target_os = "linux")]
 #[global_allocator]
