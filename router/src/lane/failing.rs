@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pointsman_config::plan::{Ordering, StagePlan};
-use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
+use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId};
 use pointsman_core::event::Event;
 use pointsman_core::failure::{Failure, FailureClass};
 use pointsman_core::parked::Edition;
@@ -130,17 +130,31 @@ impl Lane {
         let (Some(record), Some(failure)) = (self.outbox_record(unit), intent.failure()) else { return Ok(()) };
         let provenance = self.provenance(&record, failure, history, tools.now);
         let block = Provenance { due_ms, truncated, ..provenance }.write();
-        let delivery = Delivery {
-            topic,
-            partition,
-            // Retention of these topics is to follow the time of the failure; the original timestamp is a header.
-            timestamp_ms: tools.now.unix_ms,
-            key: if truncated { None } else { record.key },
-            value: if truncated { None } else { record.value },
-            headers: if truncated { Headers::NONE } else { record.headers },
-            stamps: Headers::Borrowed(&block.headers()),
+        // Retention of these topics is to follow the time of the failure; the original timestamp is a header.
+        let (timestamp_ms, stamps) = (tools.now.unix_ms, &block.headers());
+        let stamps = Headers::Borrowed(stamps);
+        let goes_whole = of == (Refused::Letter { truncated: false })
+            && unit.which == Which::Source
+            && self.outbox.origin().is_none()
+            && self.traces.is_none()
+            && self.lets_go();
+        let produced = if goes_whole {
+            let forward =
+                Forward { topic, partition, timestamp_ms: Some(timestamp_ms), key: None, value: None, stamps, whole: true };
+            let Some((batch, place, _)) = self.source.in_flight(unit.seq) else { return Ok(()) };
+            tools.sink.forward(batch, place, &forward, token(self.id, unit))
+        } else {
+            let delivery = Delivery {
+                topic,
+                partition,
+                timestamp_ms,
+                key: if truncated { None } else { record.key },
+                value: if truncated { None } else { record.value },
+                headers: if truncated { Headers::NONE } else { record.headers },
+                stamps,
+            };
+            tools.sink.produce(&delivery, token(self.id, unit))
         };
-        let produced = tools.sink.produce(&delivery, token(self.id, unit));
         if let Ok(bytes) = produced {
             self.shared.counters.produced(topic, bytes);
             let onward = self.onward(unit);

@@ -5,7 +5,7 @@ use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId};
 use pointsman_core::event::Event;
 use pointsman_core::failure::Failure;
 use pointsman_core::port::{DeliveryError, ProduceError, Token, Undelivered};
-use pointsman_core::provenance::origin_stamps;
+use pointsman_core::provenance::{Provenance, origin_stamps};
 use pointsman_core::record::{Headers, OwnedHeader};
 
 use super::traced::Onward;
@@ -118,9 +118,7 @@ impl Lane {
         if !is_straight {
             return;
         }
-        // One that is being parked, and delivered after all, is asked for its key when it has its fate.
-        let may_be_held = self.retry.as_ref().is_some_and(|retry| retry.index().expects_some());
-        let whole = !may_be_held && !self.telling.is_watched();
+        let whole = self.lets_go();
         while tools.credit.allows(self.queued_bytes)
             && let Some(Ruling::Unchanged { output }) = self.outbox.judgement.rulings.get(self.outbox.next)
             && let Some(unit) = self.outbox.units.get(self.outbox.next)
@@ -132,6 +130,13 @@ impl Lane {
             }
             self.outbox.pass();
         }
+    }
+
+    /// Whether nothing more is asked of a record that is sent on and arrives.
+    pub(super) fn lets_go(&self) -> bool {
+        // One that is being parked, and delivered after all, is asked for its key when it has its fate.
+        let may_be_held = self.retry.as_ref().is_some_and(|retry| retry.index().expects_some());
+        !may_be_held && !self.telling.is_watched()
     }
 
     /// Produces the outputs of one record.
@@ -306,7 +311,10 @@ impl Lane {
         flight.sent = false;
         let intent = std::mem::take(&mut flight.intent);
         let Some(undelivered) = flight.error.take() else { return self.arrived(unit, intent) };
-        let Undelivered { error, record } = *undelivered;
+        let Undelivered { error, mut record } = *undelivered;
+        if let (Some(record), Intent::DeadLetter { .. }) = (&mut record, &intent) {
+            Provenance::strip(record);
+        }
         let lost = self.in_flight(unit).and_then(|(batch, index, _)| {
             let is_whole = batch.restore(index, record);
             (!is_whole).then(|| batch.offset(index))

@@ -55,7 +55,8 @@ impl Sink for TroubledSink {
         forward: &Forward<'_>,
         token: Token,
     ) -> Result<usize, ProduceError> {
-        let content = Returned::from(batch.record(index));
+        let mut content = Returned::from(batch.record(index));
+        content.headers = content.headers.into_iter().chain(forward.stamps.to_owned()).collect();
         let accepted = match self.trouble(&forward.of(batch.record(index)), token) {
             Some(accepted) => accepted.inspect(|_| take_along(batch, index, forward.whole)),
             None => self.inner.forward(batch, index, forward, token),

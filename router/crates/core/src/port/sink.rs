@@ -116,7 +116,7 @@ pub struct Report {
 pub struct Undelivered {
     /// Why.
     pub error: DeliveryError,
-    /// The record, where the sink [took all of it](Forward::whole).
+    /// The record as it was produced, where the sink [took all of it](Forward::whole): with its stamps.
     pub record: Option<Returned>,
 }
 

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::name;
 use crate::failure::{Failure, FailureClass};
+use crate::port::Returned;
 use crate::record::{Header, Headers, OwnedHeader, TopicPartition};
 
 const FORMAT: &str = "1";
@@ -188,15 +189,27 @@ impl Provenance {
         written
     }
 
+    /// Where the last block begins.
+    fn start(headers: Headers<'_>) -> Option<usize> {
+        let begins = |header: Header<'_>| header.name == name::VERSION.as_bytes();
+        (0..headers.len()).rev().find(|index| headers.get(*index).is_some_and(begins))
+    }
+
+    /// Makes of a dead letter that did not arrive the record that it was made of.
+    pub fn strip(returned: &mut Returned) {
+        if let Some(start) = Self::start(Headers::Owned(&returned.headers)) {
+            let mut headers = std::mem::take(&mut returned.headers).into_vec();
+            headers.truncate(start);
+            returned.headers = headers.into();
+        }
+    }
+
     /// Takes the last block off: the number of original headers before it, and what it says.
     ///
     /// # Errors
     /// [`ProvenanceError`].
     pub fn split(headers: Headers<'_>) -> Result<(usize, Self), ProvenanceError> {
-        let start = (0..headers.len())
-            .rev()
-            .find(|index| headers.get(*index).is_some_and(|header| header.name == name::VERSION.as_bytes()))
-            .ok_or(ProvenanceError::Absent)?;
+        let start = Self::start(headers).ok_or(ProvenanceError::Absent)?;
         let block = Block(headers, start);
         match block.text(name::VERSION)? {
             FORMAT => {}
