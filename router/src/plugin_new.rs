@@ -48,8 +48,9 @@ const RUST: Template = Template {
         ("src/lib.rs", include_str!("../../plugin-sdk/rust/template/src/lib.rs.in")),
     ],
     sdk: files!("rust/" => "pointsman-sdk/":
-        "Cargo.toml", "src/batch.rs", "src/bindings.rs", "src/component.rs", "src/config.rs", "src/event.rs", "src/host.rs",
-        "src/json.rs", "src/lib.rs", "src/testing.rs", "src/testing/columns.rs", "src/verdict.rs",
+        "Cargo.toml", "src/allocator.rs", "src/batch.rs", "src/bindings.rs", "src/component.rs", "src/config.rs",
+        "src/event.rs", "src/host.rs", "src/json.rs", "src/lib.rs", "src/testing.rs", "src/testing/columns.rs",
+        "src/verdict.rs",
     ),
     sdk_folder: "pointsman-sdk",
     source: "src/lib.rs",

@@ -64,7 +64,10 @@ impl Output {
     /// # Errors
     /// [`JsonError::Unwritable`].
     pub fn json(self, value: &impl Serialize) -> Result<Self, JsonError> {
-        Ok(self.value(serde_json::to_vec(value).map_err(JsonError::Unwritable)?))
+        // Most values fit, where one that grows is copied.
+        let mut text = Vec::with_capacity(512);
+        serde_json::to_writer(&mut text, value).map_err(JsonError::Unwritable)?;
+        Ok(self.value(text))
     }
 }
 

