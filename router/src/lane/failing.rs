@@ -133,14 +133,23 @@ impl Lane {
         // Retention of these topics is to follow the time of the failure; the original timestamp is a header.
         let (timestamp_ms, stamps) = (tools.now.unix_ms, &block.headers());
         let stamps = Headers::Borrowed(stamps);
+        // With a marker before it, what comes back may be that one.
         let goes_whole = of == (Refused::Letter { truncated: false })
+            && self.outbox.sent == 0
             && unit.which == Which::Source
             && self.outbox.origin().is_none()
             && self.traces.is_none()
             && self.lets_go();
         let produced = if goes_whole {
-            let forward =
-                Forward { topic, partition, timestamp_ms: Some(timestamp_ms), key: None, value: None, stamps, whole: true };
+            let forward = Forward {
+                topic,
+                partition,
+                timestamp_ms: Some(timestamp_ms),
+                key: None,
+                value: None,
+                stamps,
+                whole: true,
+            };
             let Some((batch, place, _)) = self.source.in_flight(unit.seq) else { return Ok(()) };
             tools.sink.forward(batch, place, &forward, token(self.id, unit))
         } else {
