@@ -91,7 +91,8 @@ impl<'a> Setting<'a> {
     }
 
     /// Has a router make the topics that it makes itself, with nothing to read: where they have hundreds of partitions, a broker
-    /// is at it for seconds after it has said that they are there.
+    /// is at it for seconds after it has said that they are there. Retry topics are not among them, but those of the empty source,
+    /// whose name they bear: a run still makes its own.
     pub(crate) fn make_topics(&self, empty: &Source) -> anyhow::Result<()> {
         if let Program::Bare(_) = self.subject.program {
             return Ok(());
