@@ -55,6 +55,7 @@ pub(crate) fn once(bench: &Bench, subject: &Subject, source: &Source, empty: &So
     let source = own.as_ref().unwrap_or(source);
     let setting = Setting::new(bench, subject, source)?;
     setting.make_topics(empty)?;
+    setting.break_topics_in()?;
     if let Some(backlog) = &subject.backlog {
         setting.park(backlog)?;
         source.fill(&bench.kafka)?;

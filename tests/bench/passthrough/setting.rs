@@ -13,7 +13,7 @@ use pointsman_tests::{plugins, router, wait};
 use crate::bare::{self, Work};
 use crate::process::Process;
 use crate::subject::{Backlog, Component, Delivery, Program, Subject};
-use crate::workload::{Source, delete};
+use crate::workload::{Source, break_in, delete};
 
 /// What all runs share.
 pub(crate) struct Bench {
@@ -90,16 +90,34 @@ impl<'a> Setting<'a> {
         Process::start(command, self.folder.path().join("log"))
     }
 
-    /// Has a router make the topics that it makes itself, with nothing to read: where they have hundreds of partitions, a broker
-    /// is at it for seconds after it has said that they are there. Retry topics are not among them, but those of the empty source,
-    /// whose name they bear: a run still makes its own.
+    /// Makes the topics that a router makes itself: where they have hundreds of partitions, a broker is at it for seconds after it has
+    /// said that they are there. `empty` is like the source, without records.
     pub(crate) fn make_topics(&self, empty: &Source) -> anyhow::Result<()> {
         if let Program::Bare(_) = self.subject.program {
             return Ok(());
         }
         let mut process = Process::start(self.router(ROUTER, empty)?, self.folder.path().join("first-log"))?;
         process.telling(|process| process.wait_until_assigned(self.subject.announcements(&empty.workload)))?;
-        process.stop()
+        process.stop()?;
+        self.make_retry_topics(empty)
+    }
+
+    /// Retry topics bear the name of their source: makes those of the source like those of `empty`, which a router has made.
+    fn make_retry_topics(&self, empty: &Source) -> anyhow::Result<()> {
+        let kafka = &self.bench.kafka;
+        let mut names = kafka.topics_beginning_with(&self.name)?;
+        names.retain(|name| name.ends_with(".retry") && name.contains(&empty.name));
+        names.iter_mut().for_each(|name| *name = name.replace(&empty.name, &self.source.name));
+        if empty.name == self.source.name || names.is_empty() {
+            return Ok(());
+        }
+        let spec = |name| TopicSpec::new(name, self.source.workload.partitions).with("retention.ms", "-1");
+        kafka.create_topics(&names.iter().map(|name| spec(name)).collect::<Vec<_>>())
+    }
+
+    /// Has the topics be as those in use are.
+    pub(crate) fn break_topics_in(&self) -> anyhow::Result<()> {
+        break_in(&self.bench.kafka, &self.bench.kafka.topics_beginning_with(&self.name)?)
     }
 
     /// Has a router of the same name park records of the source, until it has no more.

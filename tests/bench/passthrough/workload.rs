@@ -158,3 +158,18 @@ pub(crate) fn delete(kafka: &Kafka, prefix: &str) -> anyhow::Result<()> {
     let what = format!("the topics {prefix}… to go");
     wait::until_ok(&what, DELETION_DEADLINE, || Ok(kafka.topics_beginning_with(prefix)?.is_empty().then_some(())))
 }
+
+/// Writes to every partition of these topics, and removes that again. What is written first to a partition's indexes, which are files
+/// full of holes, is a page fault in each that takes some file systems milliseconds: a topic that is in use has that behind it.
+pub(crate) fn break_in(kafka: &Kafka, topics: &[String]) -> anyhow::Result<()> {
+    let mut partitions = Vec::new();
+    for topic in topics {
+        partitions.extend(kafka.partitions(topic)?.into_iter().map(|partition| (topic.as_str(), partition)));
+    }
+    // A batch is in the indexes where more bytes than `index.interval.bytes` are before it.
+    for _ in 0..2 {
+        let sample = |partition| Sample { partition: Some(partition), value: Some(vec![0; 5000]), ..Sample::default() };
+        kafka.fill_each(partitions.iter().map(|(topic, partition)| (*topic, sample(*partition))))?;
+    }
+    kafka.empty_topics(topics)
+}

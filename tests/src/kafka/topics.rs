@@ -121,6 +121,32 @@ impl Kafka {
         Ok(())
     }
 
+    /// Removes all records of topics, as retention does: offsets go on.
+    ///
+    /// # Errors
+    /// When the cluster refuses it.
+    pub fn empty_topics<T: AsRef<str>>(&self, names: &[T]) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let mut ends = TopicPartitionList::new();
+        for name in names.iter().map(AsRef::as_ref) {
+            for partition in self.partitions(name)? {
+                ends.add_partition_offset(name, partition, Offset::End)?;
+            }
+        }
+        for removed in block_on(admin.delete_records(&ends, &AdminOptions::new()))??.elements() {
+            removed.error().with_context(|| format!("can't empty {}/{}", removed.topic(), removed.partition()))?;
+        }
+        Ok(())
+    }
+
+    /// The partitions of a topic.
+    ///
+    /// # Errors
+    /// When the cluster does not answer, or the topic is not there.
+    pub fn partitions(&self, topic: &str) -> anyhow::Result<Vec<i32>> {
+        partitions(&self.client().create::<BaseConsumer>()?, topic)
+    }
+
     /// The topics whose names begin so.
     ///
     /// # Errors
