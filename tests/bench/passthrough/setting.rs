@@ -111,8 +111,9 @@ impl<'a> Setting<'a> {
         if empty.name == self.source.name || names.is_empty() {
             return Ok(());
         }
-        let spec = |name| TopicSpec::new(name, self.source.workload.partitions).with("retention.ms", "-1");
-        kafka.create_topics(&names.iter().map(|name| spec(name)).collect::<Vec<_>>())
+        let partitions = self.source.workload.partitions;
+        let specs = names.iter().map(|name| TopicSpec::new(name, partitions).with("retention.ms", "-1"));
+        kafka.create_topics(&specs.collect::<Vec<_>>())
     }
 
     /// Has the topics be as those in use are.
