@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use pointsman_core::delivery::{Delivery, PartitionChoice};
+use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
 use pointsman_core::port::{DeliveryError, FeedError, Log as _, ProduceError, StartAt, Token};
 use pointsman_core::record::Headers;
 use pointsman_core::record::OwnedHeader;
@@ -26,7 +26,10 @@ pub(crate) const TRIALS: &[Trial] = &[
 fn batch_too_large(kafka: &Kafka) -> anyhow::Result<()> {
     let topic = Kafka::unique("large");
     kafka.create_topics(&[TopicSpec::new(&topic, 1).with("max.message.bytes", "4000")])?;
-    let mut sink = log(kafka)?.sink(&[Arc::from(topic.as_str())], Arc::new(|| {}))?;
+    // One that is never written to, and the one that is.
+    let topics = [Arc::from("untouched"), Arc::from(topic.as_str())];
+    let delivery = |key, value| Delivery { topic: TopicId(1), ..delivery(key, value) };
+    let mut sink = log(kafka)?.sink(&topics, Arc::new(|| {}))?;
     let mut reports = Vec::new();
     let (small, large) = (vec![b'x'; 1000], vec![b'x'; 5000]);
     let stamps = [OwnedHeader::text("stamp", "kept")];

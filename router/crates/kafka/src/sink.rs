@@ -18,7 +18,7 @@ use pointsman_core::record::OwnedHeader;
 use crate::batch::KafkaBatch;
 use crate::classify::{DeliveryFault, delivery_fault, queue_full, remedy};
 use crate::error::log_error;
-use crate::native::{Borrowed, Client, Code, EventKind, Kind, NativeHeaders, Outgoing, Queue, Topic};
+use crate::native::{Borrowed, Client, Code, EventKind, Kind, NativeHeaders, Outgoing, Queue, Topics};
 use crate::settings::KafkaSettings;
 
 // A token travels as a pointer.
@@ -48,10 +48,7 @@ impl KafkaSink {
 
     /// Queues a delivery, whose headers are in librdkafka's own form already.
     fn send(&self, delivery: &Delivery<'_>, headers: Option<NativeHeaders>, token: Token) -> Result<(), ProduceError> {
-        let Some(topic) = usize::try_from(delivery.topic.0).ok().and_then(|index| self.batched.topics.get(index))
-        else {
-            return Err(refused("unknown-topic", "the delivery names a topic that the sink was not opened with").into());
-        };
+        let topic = self.batched.topics.get(delivery.topic.0 as usize).map_err(unknown_topic)?;
         topic.produce(outgoing(delivery, headers, token)).map_err(|code| {
             if queue_full(code) {
                 ProduceError::Full
@@ -64,7 +61,7 @@ impl KafkaSink {
 
     /// Sends a record that came back as too large again, in a batch of its own.
     fn send_alone(&mut self, message: Borrowed<'_>) -> Result<(), DeliveryError> {
-        let topic = self.batched.topics.iter().position(|topic| topic.is_of(message));
+        let number = self.batched.topics.number_of(message);
         let alone = match &self.alone {
             Some(alone) => alone,
             None => {
@@ -74,9 +71,8 @@ impl KafkaSink {
                 self.alone.insert(alone)
             }
         };
-        let Some(topic) = topic.and_then(|topic| alone.topics.get(topic)) else {
-            return Err(refused("unknown-topic", "a report is about a topic that the sink does not write to"));
-        };
+        let topic = number.ok_or_else(|| "a report is about a topic that the sink does not write to".to_owned());
+        let topic = topic.and_then(|number| alone.topics.get(number)).map_err(unknown_topic)?;
         topic
             .produce(Outgoing {
                 partition: Some(message.partition()),
@@ -167,7 +163,7 @@ pub(crate) enum Batching {
 
 /// One librdkafka producer. Fields are dropped in order: what refers to the client first.
 struct Producer {
-    topics: Vec<Topic>,
+    topics: Topics,
     queue: Queue,
     client: Arc<Client>,
 }
@@ -183,11 +179,7 @@ impl Producer {
         let client = Arc::new(Client::new(Kind::Producer, &properties).map_err(failed)?);
         let mut queue = Queue::main(&client).ok_or_else(|| failed("it has no queue".to_owned()))?;
         queue.wake_with(waker);
-        let topics = names
-            .iter()
-            .map(|name| Topic::new(&client, name).ok_or_else(|| failed(format!("{name} is no name for a topic"))))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { topics, queue, client })
+        Ok(Self { topics: Topics::new(&client, names), queue, client })
     }
 }
 
@@ -290,8 +282,8 @@ pub(crate) fn delivery_error(code: Code, message: String, batching: Batching) ->
     }
 }
 
-fn refused(code: &str, message: &str) -> DeliveryError {
-    DeliveryError::Refused { code: code.to_owned(), message: message.to_owned() }
+fn unknown_topic(message: String) -> DeliveryError {
+    DeliveryError::Unavailable { code: "unknown-topic".to_owned(), message }
 }
 
 /// A delivery as librdkafka takes it.

@@ -17,7 +17,7 @@ use pointsman_core::port::{LogError, Transaction, TransactionError, Transactions
 use self::transaction::KafkaTransaction;
 use crate::admin;
 use crate::classify::{TransactionFault, remedy, transaction_fault};
-use crate::native::{Client, Kind, Queue, Remains, Topic, TransactionComplaint};
+use crate::native::{Client, Kind, Queue, Remains, Topics, TransactionComplaint};
 use crate::settings::{KafkaSettings, bounded};
 
 mod sink;
@@ -33,7 +33,7 @@ const IN_THE_MAKING: Duration = Duration::from_secs(5);
 
 /// A writer on a Kafka cluster. Fields are dropped in order: what refers to the client first.
 pub(crate) struct KafkaTransactions {
-    topics: Vec<Topic>,
+    topics: Topics,
     queue: Queue,
     client: Arc<Client>,
     plan: WriterPlan,
@@ -54,11 +54,7 @@ impl KafkaTransactions {
         let client = Client::new(Kind::Writer, &settings.writer(&plan, batch_bytes)).map_err(failed)?;
         let client = Arc::new(client);
         let queue = Queue::main(&client).ok_or_else(|| failed("it has no queue".to_owned()))?;
-        let topics = plan
-            .topics
-            .iter()
-            .map(|name| Topic::new(&client, name).ok_or_else(|| failed(format!("{name} is no name for a topic"))))
-            .collect::<Result<_, _>>()?;
+        let topics = Topics::new(&client, &plan.topics);
         let capacity_bytes = settings.producer_queue_bytes;
         let writer = Self { topics, queue, client, plan, capacity_bytes, over: None };
         writer.take_over()?;

@@ -27,7 +27,7 @@ pub(crate) use describe::{DescribedTopic, Node};
 pub(crate) use message::{Borrowed, Message, UNREADABLE_HEADERS};
 pub(crate) use partitions::PartitionList;
 pub(crate) use queue::{Event, EventKind, Queue};
-pub(crate) use topic::{NativeHeaders, Outgoing, Topic};
+pub(crate) use topic::{NativeHeaders, Outgoing, Topic, Topics};
 pub(crate) use transactions::{Complaint as TransactionComplaint, GroupMetadata, Remains};
 
 use std::ffi::{CStr, CString, c_char, c_int};

@@ -1,5 +1,6 @@
 //! Topic handles: producing, and reading without a group.
 
+use std::cell::OnceCell;
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ impl Topic {
     }
 
     /// Whether the message is of this topic handle.
-    pub(crate) fn is_of(&self, message: Borrowed<'_>) -> bool {
+    fn is_of(&self, message: Borrowed<'_>) -> bool {
         // Handles of one name of one client are one object.
         self.ptr() == message.topic()
     }
@@ -116,6 +117,39 @@ impl Drop for Topic {
     fn drop(&mut self) {
         // SAFETY: ours, and the last use.
         unsafe { sys::rd_kafka_topic_destroy(self.ptr()) };
+    }
+}
+
+/// The topics of a producer. Each is opened when it is first written to: at every turn of its thread librdkafka looks after all
+/// partitions of all topics that are open, and most records never see a retry topic or a dead-letter topic. Of one that does not exist
+/// it says so after `topic.metadata.propagation.max.ms`, since it may just have been made.
+pub(crate) struct Topics {
+    client: Arc<Client>,
+    topics: Vec<(Arc<str>, OnceCell<Topic>)>,
+}
+
+impl Topics {
+    /// Topics of these names, which need not exist.
+    pub(crate) fn new(client: &Arc<Client>, names: &[Arc<str>]) -> Self {
+        let topics = names.iter().map(|name| (Arc::clone(name), OnceCell::new())).collect();
+        Self { client: Arc::clone(client), topics }
+    }
+
+    /// The topic with this number, or why there is none, as a sentence.
+    pub(crate) fn get(&self, number: usize) -> Result<&Topic, String> {
+        let Some((name, topic)) = self.topics.get(number) else {
+            return Err(format!("it was opened for {} topics, not for number {number}", self.topics.len()));
+        };
+        if let Some(topic) = topic.get() {
+            return Ok(topic);
+        }
+        let opened = Topic::new(&self.client, name).ok_or_else(|| format!("{name} is no name for a topic"))?;
+        Ok(topic.get_or_init(|| opened))
+    }
+
+    /// The number of the topic that the message was produced to.
+    pub(crate) fn number_of(&self, message: Borrowed<'_>) -> Option<usize> {
+        self.topics.iter().position(|(_, topic)| topic.get().is_some_and(|topic| topic.is_of(message)))
     }
 }
 
@@ -196,4 +230,28 @@ unsafe extern "C" {
         message: *const sys::rd_kafka_message_t,
         headers: *mut *mut sys::rd_kafka_headers_t,
     ) -> c_int;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::sync::Arc;
+
+    use super::Topics;
+    use crate::KafkaSettings;
+    use crate::native::{Client, Kind};
+
+    #[test]
+    fn a_topic_is_opened_when_it_is_first_asked_for() {
+        let client = Client::new(Kind::Producer, &KafkaSettings::new("127.0.0.1:1").producer()).unwrap();
+        let topics = Topics::new(&Arc::new(client), &["orders".into(), "n".repeat(1000).into(), "dead".into()]);
+        let open = || topics.topics.iter().map(|(_, topic)| topic.get().is_some()).collect::<Vec<_>>();
+        assert_eq!(open(), [false, false, false]);
+        let first = topics.get(2).unwrap().ptr();
+        assert_eq!(topics.get(2).unwrap().ptr(), first);
+        assert_eq!(open(), [false, false, true]);
+        assert!(topics.get(1).err().unwrap().ends_with(" is no name for a topic"));
+        assert_eq!(topics.get(3).err().unwrap(), "it was opened for 3 topics, not for number 3");
+    }
 }

@@ -106,9 +106,8 @@ impl TransactingSink {
             open.writer.begin_native().map_err(|error| unavailable("begin", error.to_string()))?;
             open.began = Some(Instant::now());
         }
-        let topic = usize::try_from(delivery.topic.0).ok().and_then(|index| open.writer.topics.get(index));
-        let topic =
-            topic.ok_or_else(|| unavailable("unknown-topic", "the sink was not opened with the topic".to_owned()))?;
+        let topic = open.writer.topics.get(delivery.topic.0 as usize);
+        let topic = topic.map_err(|message| unavailable("unknown-topic", message))?;
         topic.produce(outgoing(delivery, headers, token)).map_err(|code| {
             if queue_full(code) {
                 ProduceError::Full

@@ -182,10 +182,9 @@ impl<'w> KafkaTransaction<'w> {
         let deadline = self.deadline();
         let index = delivery.topic.0 as usize;
         loop {
-            let Some(topic) = self.writer.topics.get(index) else {
-                let message =
-                    format!("the writer was opened for {} topics, not for number {index}", self.writer.topics.len());
-                return Err(self.fail(fatal("unknown-topic", message)));
+            let topic = match self.writer.topics.get(index) {
+                Ok(topic) => topic,
+                Err(message) => return Err(self.fail(fatal("unknown-topic", message))),
             };
             match topic.produce(outgoing(delivery, native_headers(delivery), token)) {
                 Ok(()) => break,
