@@ -31,6 +31,8 @@ pub(crate) struct Intake {
     flights: VecDeque<Flight>,
     /// The sequence number of the first of them.
     first_seq: u64,
+    /// How many of them are not settled.
+    unsettled: usize,
     bytes: usize,
     /// Fetched since it was last asked.
     fetched: Amount,
@@ -79,7 +81,7 @@ pub(crate) struct Flight {
     pub(crate) error: Option<Box<pointsman_core::port::Undelivered>>,
 }
 
-// There may be ten thousand in a lane, and each is looked at a few times: one line of a processor's cache.
+// There may be twenty thousand in a lane, and each is looked at a few times: one line of a processor's cache.
 const _: () = assert!(size_of::<Flight>() <= 64);
 
 impl Flight {
@@ -210,6 +212,7 @@ impl Intake {
             first_held: 0,
             flights: VecDeque::new(),
             first_seq: 0,
+            unsettled: 0,
             bytes: 0,
             fetched: Amount::default(),
             done: Vec::new(),
@@ -264,6 +267,7 @@ impl Intake {
             }
         }
         let bytes = if unsettled == 0 { 0 } else { batch.bytes() };
+        self.unsettled += unsettled;
         self.bytes += bytes;
         self.fetched.add(records, bytes);
         let on_end = (unsettled > 0).then(|| Settled {
@@ -351,6 +355,7 @@ impl Intake {
         let Some(ticket) = flight.ticket.take() else { return };
         let held = flight.held.wrapping_sub(self.first_held) as usize;
         self.tracker.settle(ticket);
+        self.unsettled -= 1;
         let Some(held) = self.held.get_mut(held) else { return };
         held.unsettled -= 1;
         if held.unsettled == 0 {
@@ -437,7 +442,7 @@ impl Intake {
 
     /// How many records are fetched and not settled.
     pub(crate) fn in_flight_count(&self) -> usize {
-        self.held.iter().map(|held| held.unsettled).sum()
+        self.unsettled
     }
 
     /// The commit that is due: `None` where the last one says it all, unless `again`. If the partition is given up in good order

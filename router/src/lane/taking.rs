@@ -1,6 +1,7 @@
 //! Taking records in: what has failed to be delivered, what is due again, and what is new.
 
 use pointsman_config::plan::{Ordering, RoutePlan};
+use pointsman_core::metadata::Metadata;
 use pointsman_core::port::{DeliveryError, FeedError};
 use pointsman_core::record::TopicPartition;
 
@@ -190,7 +191,36 @@ pub(super) fn in_vain(offset: i64) -> DeliveryError {
     DeliveryError::Unavailable { code: "replaced".to_owned(), message }
 }
 
+/// A lane may have unsettled what its plan says, and reads on to so many times as many records from the lowest of those on. A dead
+/// letter takes longer than what is delivered, since it waits for others of its topic: else its lane would stand until it is
+/// acknowledged.
+const SPAN: usize = 2;
+
 /// Whether more may be fetched.
 fn has_room(intake: &Intake, plan: &RoutePlan) -> bool {
-    intake.span() < plan.in_flight_records.get() && intake.bytes() < plan.in_flight_bytes.get()
+    let records = plan.in_flight_records.get();
+    let reads_on = || {
+        intake.in_flight_count() < records
+            && intake.span() < records.saturating_mul(SPAN)
+            && can_be_told(intake.next_offset() - intake.watermark(), plan.batch_records.get())
+    };
+    intake.bytes() < plan.in_flight_bytes.get() && (intake.span() < records || reads_on())
+}
+
+/// Whether a commit can tell what is settled of so many offsets, and of a batch more.
+fn can_be_told(offsets: i64, batch_records: usize) -> bool {
+    let batch = i64::try_from(batch_records).unwrap_or(i64::MAX);
+    offsets.saturating_add(batch) <= Metadata::FITTING_OFFSETS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::can_be_told;
+
+    #[test]
+    fn a_lane_reads_on_as_far_as_a_commit_can_tell_what_is_settled() {
+        assert!(can_be_told(18_976, 1024));
+        assert!(!can_be_told(18_977, 1024));
+        assert!(!can_be_told(i64::MAX, 1));
+    }
 }

@@ -101,6 +101,32 @@ fn an_outage_of_the_retry_topic_costs_nobody_a_retry() {
     );
 }
 
+/// A lane, with `in_flight = { records = 64 }` and batches of 16, as far as it comes while nothing goes to one topic. Some outputs are
+/// refused, which makes dead letters of them: the first are those at 7, 48, 89 and 130.
+fn cut_off(topic: &'static str) -> World {
+    let mut world = World::with(1, |_, _, _| Script::Pass, "false", "none");
+    world.be_calm(true);
+    world.sink.cut_off = Some(topic);
+    for _ in 0..1000 {
+        world.go_on();
+    }
+    world
+}
+
+#[test]
+fn a_lane_reads_on_past_a_slow_dead_letter_and_not_for_ever() {
+    let world = cut_off("sim.r.dead-letter");
+    assert_eq!((world.lane.source.watermark(), world.lane.source.next_offset()), (7, 144));
+    assert_eq!(world.lane.source.in_flight_count(), 4);
+}
+
+#[test]
+fn a_lane_whose_output_takes_nothing_reads_so_many_records() {
+    let world = cut_off("main");
+    assert_eq!((world.lane.source.watermark(), world.lane.source.next_offset()), (0, 80));
+    assert_eq!(world.lane.source.in_flight_count(), 78);
+}
+
 /// A world whose retry topic is deleted and made anew once the record at offset 200 is parked there.
 fn replaced(script: fn(u64, i64, u32) -> Script) -> World {
     let mut world = World::with(1, script, "false", "none");

@@ -75,6 +75,9 @@ struct Form {
 }
 
 impl Metadata {
+    /// Whatever is settled of so many offsets from the commit's on fits, whatever else there is to be said.
+    pub const FITTING_OFFSETS: i64 = 20_000;
+
     /// The text for a commit at `offset`, below which nothing is that it tells of.
     #[must_use]
     pub fn encode(&self, offset: i64) -> Encoded {

@@ -25,8 +25,8 @@ pub(super) struct TroubledSink {
     pub(super) waiting: Vec<Report>,
     /// Topics that take nothing for a while.
     pub(super) late: HashSet<Arc<str>>,
-    /// Nothing goes to the main output any more.
-    pub(super) cut_off: bool,
+    /// Nothing goes to this topic any more.
+    pub(super) cut_off: Option<&'static str>,
     pub(super) calm: bool,
     /// A topic that takes nothing for now.
     pub(super) outage: Option<TopicId>,
@@ -74,9 +74,7 @@ impl Sink for TroubledSink {
                 self.late.insert(topic);
             }
         }
-        if self.cut_off {
-            self.late.insert("main".into());
-        }
+        self.late.extend(self.cut_off.map(Arc::from));
         self.inner.serve_topics(|topic| !self.late.contains(topic), &mut self.waiting);
         self.broken &= !self.waiting.is_empty();
         self.random.shuffle(&mut self.waiting);

@@ -162,7 +162,7 @@ fn open_sink(shared: &Shared, log: &SimulatedLog, random: &mut fastrand::Rng) ->
         random: random.fork(),
         waiting: Vec::new(),
         late: HashSet::new(),
-        cut_off: false,
+        cut_off: None,
         calm: false,
         outage: None,
         refuses: None,
@@ -514,7 +514,7 @@ impl World {
             let mut zombie = self.zombie_of(lane, sink);
             if self.random.bool() {
                 // What it delivers is never written; what it parks may be.
-                zombie.sink.cut_off = true;
+                zombie.sink.cut_off = Some("main");
             }
             self.zombie = Some(zombie);
         }

@@ -84,7 +84,7 @@ proptest! {
         let _ = Metadata::decode(&STANDARD_NO_PAD.encode(ours), 7);
     }
 
-    /// Whatever of the 20,000 offsets behind the commit is settled.
+    /// Whatever is settled of [`Metadata::FITTING_OFFSETS`].
     #[test]
     fn metadata_comes_back_as_it_went(
         offset in 0..i64::MAX / 2,
