@@ -146,7 +146,7 @@ fn producer_config(order: &Order) -> ClientConfig {
         .set("queue.buffering.max.kbytes", "32769")
         .set("queue.buffering.max.messages", "500000")
         // As long as the router's, which sends earlier with nothing else to do; to be prompt, as short as gives batches.
-        .set("linger.ms", if order.prompt { "1" } else { "20" })
+        .set("linger.ms", if order.prompt { "1" } else { "40" })
         // As the router's.
         .set("max.in.flight.requests.per.connection", "3");
     config

@@ -217,7 +217,7 @@ impl KafkaSettings {
                 // behind a request under way for their partition: it is to be longer than most requests take. But a record for
                 // a topic that gets few lingers for all of it while its worker is busy, and its lane goes on for no longer
                 // than twice `in_flight` lets it: so not much longer.
-                ("linger.ms", "20"),
+                ("linger.ms", "40"),
                 // A broker takes one request of a connection at a time; the next is to be there when it is done. While one waits to be
                 // sent, librdkafka's thread does not run in those circles (`rd_kafka_broker_outbufs_space`): so not as many as may be.
                 ("max.in.flight.requests.per.connection", "3"),
