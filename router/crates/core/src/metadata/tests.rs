@@ -74,6 +74,19 @@ fn ends() -> impl Strategy<Value = (u8, Vec<(i64, u8)>)> {
     (0..=Ends::MANY, prop::collection::vec((0..20_000_i64, 1..=Ends::GUILTY), 0..=Ends::MOST_TRIALS))
 }
 
+/// The worst that there is: every second offset, and as many records named, with as large distances, as may be.
+#[test]
+fn whatever_is_settled_of_the_fitting_offsets_fits() {
+    let mut settled = Settled::default();
+    (1..Metadata::FITTING_OFFSETS).step_by(2).for_each(|at| settled.push(at, at + 1));
+    let most = i64::try_from(Ends::MOST_TRIALS).expect("small");
+    let trials = (0..most).map(|number| (number * (Metadata::FITTING_OFFSETS / most), Ends::GUILTY)).collect();
+    let metadata = Metadata { ends: Ends { count: Ends::MANY, trials, convicted: true }, settled };
+    let encoded = metadata.encode(0);
+    assert_eq!((encoded.left_out, encoded.text.len() <= 4096), (0, true));
+    assert_eq!(Metadata::decode(&encoded.text, 0), Ok(metadata));
+}
+
 proptest! {
     #[test]
     fn decoding_never_panics(text in ".*", bytes in prop::collection::vec(any::<u8>(), 0..64), offset in any::<i64>()) {
@@ -84,7 +97,7 @@ proptest! {
         let _ = Metadata::decode(&STANDARD_NO_PAD.encode(ours), 7);
     }
 
-    /// Whatever is settled of [`Metadata::FITTING_OFFSETS`].
+    /// Whatever of the 20,000 offsets behind the commit is settled.
     #[test]
     fn metadata_comes_back_as_it_went(
         offset in 0..i64::MAX / 2,

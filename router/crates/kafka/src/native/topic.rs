@@ -138,7 +138,10 @@ impl Topics {
     /// The topic with this number, or why there is none, as a sentence.
     pub(crate) fn get(&self, number: usize) -> Result<&Topic, String> {
         let Some((name, topic)) = self.topics.get(number) else {
-            return Err(format!("it was opened for {} topics, not for number {number}", self.topics.len()));
+            return Err(format!(
+                "the producer was opened for {} topics, not for number {number}, which is a bug of Pointsman",
+                self.topics.len()
+            ));
         };
         if let Some(topic) = topic.get() {
             return Ok(topic);
@@ -252,6 +255,6 @@ mod tests {
         assert_eq!(topics.get(2).unwrap().ptr(), first);
         assert_eq!(open(), [false, false, true]);
         assert!(topics.get(1).err().unwrap().ends_with(" is no name for a topic"));
-        assert_eq!(topics.get(3).err().unwrap(), "it was opened for 3 topics, not for number 3");
+        assert!(topics.get(3).err().unwrap().starts_with("the producer was opened for 3 topics, not for number 3"));
     }
 }
