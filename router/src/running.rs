@@ -81,7 +81,11 @@ pub fn start(
     for index in 0..topology::workers(plan).get() {
         let sleeper = Sleeper::default();
         let sink = match &plan.router.delivery {
-            DeliveryPlan::AtLeastOnce => OutputSink::Apart(topology.log.sink(&topics, worker::waker(&sleeper))?),
+            DeliveryPlan::AtLeastOnce => {
+                let mut sink = topology.log.sink(&topics, worker::waker(&sleeper))?;
+                sink.expect_few(&plan.topics_of_failures())?;
+                OutputSink::Apart(sink)
+            }
             DeliveryPlan::ExactlyOnce(transaction) => {
                 let id = format!("{}.{instance}.{index}", plan.router.name);
                 let writer = WriterPlan { timeout: transaction.timeout, ..WriterPlan::new(id, topics.clone()) };

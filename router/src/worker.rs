@@ -314,7 +314,8 @@ impl Worker {
             self.outlet.sink().hurry();
             return Ok(Some(None));
         }
-        sleep_until = [Some(self.look_at), due].into_iter().flatten().fold(sleep_until, Instant::min);
+        let serve_at = self.outlet.sink().serve_at();
+        sleep_until = [Some(self.look_at), due, serve_at].into_iter().flatten().fold(sleep_until, Instant::min);
         if !self.lanes.is_empty() {
             sleep_until = sleep_until.min(self.commit_at);
         }

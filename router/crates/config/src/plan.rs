@@ -53,6 +53,13 @@ impl Plan {
         let spare = (processors.get() - usize::from(!waits)).min(RouterPlan::WORKERS_MAX);
         self.router.workers.or(NonZeroUsize::new(spare)).unwrap_or(NonZeroUsize::MIN)
     }
+
+    /// The topics that only records go to which have failed: to be run again, or for good.
+    #[must_use]
+    pub fn topics_of_failures(&self) -> Vec<TopicId> {
+        let topics = (0..).map(TopicId).zip(&self.topics);
+        topics.filter(|(_, topic)| topic.role != TopicRole::Output).map(|(id, _)| id).collect()
+    }
 }
 
 /// `[router]`.

@@ -9,12 +9,14 @@
 //! [`KafkaSettings::producer_queue_bytes`].
 
 mod admin;
+
 mod assignment;
 mod batch;
 mod classify;
 mod commits;
 mod error;
 mod feed;
+mod held;
 mod membership;
 mod native;
 mod onlooker;
@@ -22,6 +24,7 @@ mod reader;
 mod reading;
 mod settings;
 mod sink;
+mod sparse;
 mod statistics;
 mod survey;
 mod tail;

@@ -1,15 +1,15 @@
-//! Deliveries, by one librdkafka producer for each sink.
+//! Deliveries, by one librdkafka producer for each sink, and another for [topics that few records go to](crate::sparse).
 //!
 //! librdkafka batches the records of a partition, and a broker refuses a batch as a whole: a topic whose
 //! `max.message.bytes` is below the batch size would have innocent records pass for too large. So what comes back as too
-//! large is sent again by a second producer that makes batches of one; only what fails alone is refused. (The order of
+//! large is sent again by a producer that makes batches of one; only what fails alone is refused. (The order of
 //! records is not kept around such a refusal, which a topic with a sensible bound never sees.)
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pointsman_core::delivery::{Delivery, Forward, PartitionChoice};
+use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId};
 use pointsman_core::port::{
     Batch, DeliveryError, LogError, ProduceError, Report, Returned, Sink, SinkFailed, Token, Undelivered, Waker,
 };
@@ -18,8 +18,9 @@ use pointsman_core::record::OwnedHeader;
 use crate::batch::KafkaBatch;
 use crate::classify::{DeliveryFault, delivery_fault, queue_full, remedy};
 use crate::error::log_error;
-use crate::native::{Borrowed, Client, Code, EventKind, Kind, NativeHeaders, Outgoing, Queue, Topics};
+use crate::native::{Borrowed, Client, Code, Event, EventKind, Kind, NativeHeaders, Outgoing, Queue, Topics};
 use crate::settings::KafkaSettings;
+use crate::sparse::Sparse;
 
 // A token travels as a pointer.
 const _: () = assert!(size_of::<usize>() == size_of::<u64>(), "64-bit platforms only");
@@ -33,6 +34,8 @@ pub(crate) const HURRY: Duration = Duration::from_millis(1);
 /// serves the sink until they are there.
 pub(crate) struct KafkaSink {
     batched: Producer,
+    /// For topics that few records go to, if there are any.
+    sparse: Option<Sparse>,
     /// Made when it is first needed.
     alone: Option<Producer>,
     names: Vec<Arc<str>>,
@@ -42,32 +45,34 @@ pub(crate) struct KafkaSink {
 
 impl KafkaSink {
     pub(crate) fn open(settings: &KafkaSettings, names: &[Arc<str>], waker: Waker) -> Result<Self, LogError> {
-        let batched = Producer::open(settings, names, Arc::clone(&waker), Batching::On)?;
-        Ok(Self { batched, alone: None, names: names.to_vec(), settings: settings.clone(), waker })
+        let batched = Producer::open(settings, names, Arc::clone(&waker), &[])?;
+        let (names, settings) = (names.to_vec(), settings.clone());
+        Ok(Self { batched, sparse: None, alone: None, names, settings, waker })
     }
 
-    /// Queues a delivery, whose headers are in librdkafka's own form already.
-    fn send(&self, delivery: &Delivery<'_>, headers: Option<NativeHeaders>, token: Token) -> Result<(), ProduceError> {
-        let topic = self.batched.topics.get(delivery.topic.0 as usize).map_err(unknown_topic)?;
-        topic.produce(outgoing(delivery, headers, token)).map_err(|code| {
-            if queue_full(code) {
-                ProduceError::Full
-            } else {
-                // What the client itself calls too large, is: no batch is involved yet.
-                delivery_error(code, code.describe(), Batching::Off).into()
-            }
-        })
+    /// The part that the topic belongs to, where that is not most of them.
+    fn sparse(&mut self, topic: TopicId) -> Option<&mut Sparse> {
+        self.sparse.as_mut().filter(|sparse| sparse.has(topic))
+    }
+
+    /// The producers that make batches.
+    fn batching(&self) -> impl Iterator<Item = &Producer> {
+        std::iter::once(&self.batched).chain(self.sparse.as_ref().map(|sparse| &sparse.producer))
+    }
+
+    fn next_event(&self) -> Option<Event> {
+        self.batching().find_map(|producer| producer.queue.poll(Duration::ZERO))
     }
 
     /// Sends a record that came back as too large again, in a batch of its own.
     fn send_alone(&mut self, message: Borrowed<'_>) -> Result<(), DeliveryError> {
-        let number = self.batched.topics.number_of(message);
+        let number = self.batching().find_map(|producer| producer.topics.number_of(message));
         let alone = match &self.alone {
             Some(alone) => alone,
             None => {
                 let waker = Arc::clone(&self.waker);
-                let alone = Producer::open(&self.settings, &self.names, waker, Batching::Off)
-                    .map_err(|error| DeliveryError::Unavailable { code: error.code, message: error.message })?;
+                let alone = [("batch.num.messages", "1"), ("linger.ms", "0")];
+                let alone = Producer::open(&self.settings, &self.names, waker, &alone).map_err(unavailable)?;
                 self.alone.insert(alone)
             }
         };
@@ -91,8 +96,19 @@ impl Sink for KafkaSink {
         self.settings.producer_queue_bytes
     }
 
+    fn expect_few(&mut self, topics: &[TopicId]) -> Result<(), LogError> {
+        // Where the user has set how long records linger, that holds for all.
+        if self.settings.hurries() && !topics.is_empty() {
+            self.sparse = Some(Sparse::open(&self.settings, &self.names, Arc::clone(&self.waker), topics)?);
+        }
+        Ok(())
+    }
+
     fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
-        self.send(delivery, native_headers(delivery), token)?;
+        if let Some(sparse) = self.sparse(delivery.topic) {
+            return Ok(sparse.hold(delivery, token));
+        }
+        self.batched.send(delivery, native_headers(delivery), token)?;
         Ok(delivery.rough_bytes())
     }
 
@@ -103,7 +119,12 @@ impl Sink for KafkaSink {
         forward: &Forward<'_>,
         token: Token,
     ) -> Result<usize, ProduceError> {
-        let bytes = forward_with(batch, index, forward, |delivery, headers| self.send(delivery, headers, token))?;
+        let bytes = match self.sparse(forward.topic) {
+            Some(sparse) => sparse.hold(&forward.of(batch.record(index)), token),
+            None => {
+                forward_with(batch, index, forward, |delivery, headers| self.batched.send(delivery, headers, token))?
+            }
+        };
         let fetched = (&mut *batch as &mut dyn Any).downcast_mut::<KafkaBatch>();
         // The report has it, if it is needed once more.
         if let Some(fetched) = fetched.filter(|_| forward.whole) {
@@ -118,9 +139,14 @@ impl Sink for KafkaSink {
         }
     }
 
+    fn serve_at(&self) -> Option<Instant> {
+        self.sparse.as_ref()?.release_at()
+    }
+
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
-        // The client's queue is taken from, one event for many records, until it is empty.
-        while let Some(mut event) = self.batched.queue.poll(Duration::ZERO) {
+        self.sparse.as_mut().into_iter().for_each(|sparse| sparse.serve(reports));
+        // The clients' queues are taken from, one event for many records, until they are empty.
+        while let Some(mut event) = self.next_event() {
             if event.kind() != EventKind::Reports {
                 continue;
             }
@@ -142,7 +168,7 @@ impl Sink for KafkaSink {
         if let Some(alone) = &self.alone {
             take_reports(&alone.queue, Batching::Off, given_back, reports);
         }
-        for producer in std::iter::once(&self.batched).chain(&self.alone) {
+        for producer in self.batching().chain(&self.alone) {
             if let Some((code, message)) = producer.client.fatal() {
                 return Err(SinkFailed {
                     code: code.to_string(),
@@ -162,24 +188,47 @@ pub(crate) enum Batching {
 }
 
 /// One librdkafka producer. Fields are dropped in order: what refers to the client first.
-struct Producer {
+pub(crate) struct Producer {
     topics: Topics,
     queue: Queue,
     client: Arc<Client>,
 }
 
 impl Producer {
-    fn open(settings: &KafkaSettings, names: &[Arc<str>], waker: Waker, batching: Batching) -> Result<Self, LogError> {
+    /// With these properties instead of those that the settings give.
+    pub(crate) fn open(
+        settings: &KafkaSettings,
+        names: &[Arc<str>],
+        waker: Waker,
+        instead: &[(&'static str, &str)],
+    ) -> Result<Self, LogError> {
         let failed = |message: String| log_error("can't open a producer", "client", message);
         let mut properties = settings.producer();
-        if batching == Batching::Off {
-            properties.set("batch.num.messages", "1");
-            properties.set("linger.ms", "0");
+        for (name, value) in instead {
+            properties.set(name, *value);
         }
         let client = Arc::new(Client::new(Kind::Producer, &properties).map_err(failed)?);
         let mut queue = Queue::main(&client).ok_or_else(|| failed("it has no queue".to_owned()))?;
         queue.wake_with(waker);
         Ok(Self { topics: Topics::new(&client, names), queue, client })
+    }
+
+    /// Queues a delivery, whose headers are in librdkafka's own form already.
+    pub(crate) fn send(
+        &self,
+        delivery: &Delivery<'_>,
+        headers: Option<NativeHeaders>,
+        token: Token,
+    ) -> Result<(), ProduceError> {
+        let topic = self.topics.get(delivery.topic.0 as usize).map_err(unknown_topic)?;
+        topic.produce(outgoing(delivery, headers, token)).map_err(|code| {
+            if queue_full(code) {
+                ProduceError::Full
+            } else {
+                // What the client itself calls too large, is: no batch is involved yet.
+                delivery_error(code, code.describe(), Batching::Off).into()
+            }
+        })
     }
 }
 
@@ -280,6 +329,11 @@ pub(crate) fn delivery_error(code: Code, message: String, batching: Batching) ->
             DeliveryError::Unavailable { code: code_name, message }
         }
     }
+}
+
+/// A producer could not be made.
+fn unavailable(error: LogError) -> DeliveryError {
+    DeliveryError::Unavailable { code: error.code, message: error.message }
 }
 
 fn unknown_topic(message: String) -> DeliveryError {

@@ -1,9 +1,11 @@
 //! Records on their way out, one by one.
 
+use std::time::Instant;
+
 use thiserror::Error;
 
-use super::{Batch, MemberProgress};
-use crate::delivery::{Delivery, Forward};
+use super::{Batch, LogError, MemberProgress};
+use crate::delivery::{Delivery, Forward, TopicId};
 use crate::record::{Headers, OwnedHeader, Record};
 
 /// Names a delivery in its report: the worker's own number, given back as it was.
@@ -14,6 +16,16 @@ pub struct Token(pub u64);
 pub trait Sink: Send {
     /// About how many bytes of keys, values and headers it queues before it is full.
     fn capacity_bytes(&self) -> usize;
+
+    /// Says that few records go to these topics, next to those that go to the others: a sink may keep records of them for a moment, and send
+    /// them together. Before the first record.
+    ///
+    /// # Errors
+    /// [`LogError`]: the sink is as it was.
+    fn expect_few(&mut self, topics: &[TopicId]) -> Result<(), LogError> {
+        let _ = topics;
+        Ok(())
+    }
 
     /// Queues one record; never blocks. What it needs of `delivery` it copies. Each record that is taken is reported
     /// exactly once by [`serve`](Self::serve), unless the sink fails as a whole. The answer is
@@ -42,6 +54,11 @@ pub trait Sink: Send {
     /// Has what was produced sent off, since no more is coming for the moment. Without it a sink may wait for more to send
     /// along. May block for a millisecond.
     fn hurry(&mut self) {}
+
+    /// When [`serve`](Self::serve) is to be called at the latest, even if the sink's waker is not.
+    fn serve_at(&self) -> Option<Instant> {
+        None
+    }
 
     /// Moves the work on, and appends the reports that have come in. Never blocks for longer than one write to disk.
     ///
