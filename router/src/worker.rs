@@ -314,8 +314,7 @@ impl Worker {
             self.outlet.sink().hurry();
             return Ok(Some(None));
         }
-        let serve_at = self.outlet.sink().serve_at();
-        sleep_until = [Some(self.look_at), due, serve_at].into_iter().flatten().fold(sleep_until, Instant::min);
+        sleep_until = [Some(self.look_at), due].into_iter().flatten().fold(sleep_until, Instant::min);
         if !self.lanes.is_empty() {
             sleep_until = sleep_until.min(self.commit_at);
         }

@@ -8,6 +8,9 @@ use pointsman_tests::wait;
 
 use super::DEADLINE;
 
+/// A sink has two ways to its topics: see [`Sink::expect_few`]. The first topic that it has, or the second, goes by either.
+pub(super) const FEW: [&[TopicId]; 2] = [&[], &[TopicId(0), TopicId(1)]];
+
 pub(super) fn value(i: u64) -> Sample {
     Sample { key: Some(format!("key-{i}").into()), value: Some(i.to_be_bytes().into()), ..Sample::default() }
 }

@@ -12,7 +12,7 @@ use pointsman_tests::kafka::{Kafka, Sample, TopicSpec};
 use pointsman_tests::trials::Trial;
 use pointsman_tests::wait;
 
-use super::by_hand::{delivery, is_refused, read, send, serve, value};
+use super::by_hand::{FEW, delivery, is_refused, read, send, serve, value};
 use super::{DEADLINE, log, settings};
 
 pub(crate) const TRIALS: &[Trial] = &[
@@ -25,10 +25,15 @@ pub(crate) const TRIALS: &[Trial] = &[
 ];
 
 fn odd_bytes_survive(kafka: &Kafka) -> anyhow::Result<()> {
+    FEW.into_iter().try_for_each(|few| odd_bytes_survive_with(kafka, few))
+}
+
+fn odd_bytes_survive_with(kafka: &Kafka, few: &[TopicId]) -> anyhow::Result<()> {
     let topic = Kafka::unique("odd");
     kafka.create_topic(&topic, 1)?;
     let log = log(kafka)?;
     let mut sink = log.sink(&[Arc::from(topic.as_str())], Arc::new(|| {}))?;
+    sink.expect_few(few)?;
     let fields: [Option<&[u8]>; 4] = [None, Some(b""), Some(b"\xff\xfe\0"), Some(b"text")];
     let headers = [
         Header { name: b"twice", value: None },
@@ -185,6 +190,10 @@ fn forwarded(kafka: &Kafka) -> anyhow::Result<()> {
 }
 
 fn taken_whole(kafka: &Kafka) -> anyhow::Result<()> {
+    FEW.into_iter().try_for_each(|few| taken_whole_with(kafka, few))
+}
+
+fn taken_whole_with(kafka: &Kafka, few: &[TopicId]) -> anyhow::Result<()> {
     let [source, target] = ["whole", "taken"].map(Kafka::unique);
     let narrow = TopicSpec::new(&target, 1).with("max.message.bytes", "4000");
     kafka.create_topics(&[TopicSpec::new(&source, 1), narrow])?;
@@ -204,6 +213,7 @@ fn taken_whole(kafka: &Kafka) -> anyhow::Result<()> {
     })?;
     let log = log(kafka)?;
     let mut sink = log.sink(&[Arc::from(target.as_str())], Arc::new(|| {}))?;
+    sink.expect_few(few)?;
     let mut feed = log.read(&TopicPartition::new(source.as_str(), 0), 0)?;
     let mut batch = wait::until_ok("the records", DEADLINE, || Ok(feed.fetch(100, 1 << 20)?))?;
     let all: Vec<_> = (0..batch.len()).map(|index| OwnedRecord::from(batch.record(index))).collect();

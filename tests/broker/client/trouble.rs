@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use pointsman_core::delivery::{Delivery, PartitionChoice, TopicId};
-use pointsman_core::port::{DeliveryError, FeedError, Log as _, ProduceError, StartAt, Token};
+use pointsman_core::port::{DeliveryError, FeedError, Log as _, ProduceError, Sink, StartAt, Token};
 use pointsman_core::record::Headers;
 use pointsman_core::record::OwnedHeader;
 use pointsman_tests::kafka::{Kafka, TopicSpec};
 use pointsman_tests::trials::Trial;
 use pointsman_tests::wait;
 
-use super::by_hand::{delivery, is_refused, send, serve, value};
+use super::by_hand::{FEW, delivery, is_refused, send, serve, value};
 use super::{DEADLINE, Member, log, plan};
 
 pub(crate) const TRIALS: &[Trial] = &[
@@ -24,12 +24,17 @@ pub(crate) const TRIALS: &[Trial] = &[
 ];
 
 fn batch_too_large(kafka: &Kafka) -> anyhow::Result<()> {
+    FEW.into_iter().try_for_each(|few| batch_too_large_with(kafka, few))
+}
+
+fn batch_too_large_with(kafka: &Kafka, few: &[TopicId]) -> anyhow::Result<()> {
     let topic = Kafka::unique("large");
     kafka.create_topics(&[TopicSpec::new(&topic, 1).with("max.message.bytes", "4000")])?;
     // One that is never written to, and the one that is.
     let topics = [Arc::from("untouched"), Arc::from(topic.as_str())];
     let delivery = |key, value| Delivery { topic: TopicId(1), ..delivery(key, value) };
     let mut sink = log(kafka)?.sink(&topics, Arc::new(|| {}))?;
+    sink.expect_few(few)?;
     let mut reports = Vec::new();
     let (small, large) = (vec![b'x'; 1000], vec![b'x'; 5000]);
     let stamps = [OwnedHeader::text("stamp", "kept")];
@@ -45,15 +50,28 @@ fn batch_too_large(kafka: &Kafka) -> anyhow::Result<()> {
     let read = kafka.read_all(&topic)?;
     ensure!(read.len() == 49 && read.iter().all(|(_, record)| record.headers == stamps));
 
-    // What is larger than the client's own bound is refused before it is queued.
+    // What is larger than the client's own bound is refused before it is sent.
     let huge = vec![b'x'; 2 << 20];
-    let error = sink.produce(&delivery(None, Some(&huge)), Token(99)).err().context("a refusal")?;
-    ensure!(matches!(error, ProduceError::Delivery(DeliveryError::Refused { .. })), "{error}");
+    let error = failure(&mut *sink, &delivery(None, Some(&huge)))?;
+    ensure!(matches!(error, DeliveryError::Refused { .. }), "{error}");
     // A partition that is not there (any more, or yet: what the client knows is minutes old) is waited for.
     let nowhere = Delivery { partition: PartitionChoice::Exactly(9), ..delivery(None, Some(b"x")) };
-    let error = sink.produce(&nowhere, Token(100)).err().context("an error")?;
-    ensure!(matches!(error, ProduceError::Delivery(DeliveryError::Unavailable { .. })), "{error}");
+    let error = failure(&mut *sink, &nowhere)?;
+    ensure!(matches!(error, DeliveryError::Unavailable { .. }), "{error}");
     Ok(())
+}
+
+/// What is told of a delivery that fails: at once, or by a report.
+fn failure(sink: &mut dyn Sink, delivery: &Delivery<'_>) -> anyhow::Result<DeliveryError> {
+    match sink.produce(delivery, Token(99)) {
+        Err(ProduceError::Delivery(error)) => return Ok(error),
+        Err(error) => return Err(error.into()),
+        Ok(_) => {}
+    }
+    let mut reports = Vec::new();
+    serve(sink, &mut reports, 1)?;
+    let undelivered = reports.pop().and_then(|report| report.result.err()).context("it was delivered")?;
+    Ok(undelivered.error)
 }
 
 /// librdkafka tells of a batch whose checksum is wrong, passes over it, and goes on somewhere behind.

@@ -7,7 +7,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId};
 use pointsman_core::port::{
@@ -139,12 +139,7 @@ impl Sink for KafkaSink {
         }
     }
 
-    fn serve_at(&self) -> Option<Instant> {
-        self.sparse.as_ref()?.release_at()
-    }
-
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
-        self.sparse.as_mut().into_iter().for_each(|sparse| sparse.serve(reports));
         // The clients' queues are taken from, one event for many records, until they are empty.
         while let Some(mut event) = self.next_event() {
             if event.kind() != EventKind::Reports {
@@ -164,6 +159,10 @@ impl Sink for KafkaSink {
                 };
                 reports.push(Report { token, result });
             }
+        }
+        if let Some(sparse) = &mut self.sparse {
+            let is_idle = sparse.holds_any() && self.batched.client.under_way() == 0;
+            sparse.serve(is_idle, reports);
         }
         if let Some(alone) = &self.alone {
             take_reports(&alone.queue, Batching::Off, given_back, reports);
@@ -371,7 +370,31 @@ pub(crate) fn native_headers(delivery: &Delivery<'_>) -> Option<NativeHeaders> {
 
 #[cfg(test)]
 mod tests {
-    use super::UnknownOffsets;
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use pointsman_core::delivery::TopicId;
+    use pointsman_core::port::Sink as _;
+
+    use super::{KafkaSink, UnknownOffsets};
+    use crate::KafkaSettings;
+
+    #[test]
+    fn a_time_to_linger_that_the_user_has_set_is_that_of_all_topics() {
+        let has_another = |properties: &[(&str, &str)], topics: &[TopicId]| {
+            let properties: BTreeMap<_, _> =
+                properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let settings = KafkaSettings { properties, ..KafkaSettings::new("127.0.0.1:1") };
+            let mut sink = KafkaSink::open(&settings, &["a".into(), "b".into()], Arc::new(|| {})).unwrap();
+            sink.expect_few(topics).unwrap();
+            sink.sparse.is_some()
+        };
+        assert!(has_another(&[], &[TopicId(1)]));
+        assert!(!has_another(&[], &[]));
+        assert!(!has_another(&[("linger.ms", "77")], &[TopicId(1)]));
+    }
 
     /// A batch whose offset is unknown comes between two that are known.
     #[test]

@@ -1,7 +1,5 @@
 //! Records on their way out, one by one.
 
-use std::time::Instant;
-
 use thiserror::Error;
 
 use super::{Batch, LogError, MemberProgress};
@@ -54,11 +52,6 @@ pub trait Sink: Send {
     /// Has what was produced sent off, since no more is coming for the moment. Without it a sink may wait for more to send
     /// along. May block for a millisecond.
     fn hurry(&mut self) {}
-
-    /// When [`serve`](Self::serve) is to be called at the latest, even if the sink's waker is not.
-    fn serve_at(&self) -> Option<Instant> {
-        None
-    }
 
     /// Moves the work on, and appends the reports that have come in. Never blocks for longer than one write to disk.
     ///
