@@ -127,7 +127,7 @@ pub(crate) fn failures(extent: Extent) -> Part {
         repetitions: extent.repetitions(5),
         groups: vec![Group {
             label: SMALL.into(),
-            workload: extent.workload(1_000_000),
+            workload: extent.workload(3_000_000),
             subjects: vec![
                 bare(),
                 Subject { baseline: Some(BARE), ..bare_divert(DIVERTED) },
