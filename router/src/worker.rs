@@ -314,7 +314,8 @@ impl Worker {
             self.outlet.sink().hurry();
             return Ok(Some(None));
         }
-        sleep_until = [Some(self.look_at), due].into_iter().flatten().fold(sleep_until, Instant::min);
+        let kept = self.outlet.sink().send_due(now.instant);
+        sleep_until = [Some(self.look_at), due, kept].into_iter().flatten().fold(sleep_until, Instant::min);
         if !self.lanes.is_empty() {
             sleep_until = sleep_until.min(self.commit_at);
         }
@@ -484,6 +485,10 @@ impl Worker {
                         break;
                     }
                     step = lane.turn(&mut tools);
+                }
+                if ended > begun {
+                    // The turns of the others may take long.
+                    tools.sink.send_due(ended);
                 }
                 begun = ended;
                 let until = match step {

@@ -189,7 +189,7 @@ catalogue! {
         KAFKA_REQUEST_ERRORS = counter("pointsman_kafka_request_errors", BROKER);
         /// Requests that were made again
         KAFKA_REQUEST_RETRIES = counter("pointsman_kafka_request_retries", BROKER);
-        /// Connections that have ended
+        /// Connections that have ended, those too that a broker ends since they are idle (`connections.max.idle.ms`): the one for retry and dead-letter topics may be
         KAFKA_DISCONNECTS = counter("pointsman_kafka_disconnects", BROKER);
     }
     "Traces" {

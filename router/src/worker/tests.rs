@@ -3,7 +3,13 @@
 //! there that its fate consists of, once, and its progress too, or nothing is.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::time::{Duration, Instant};
+
+use pointsman_core::delivery::Delivery;
+use pointsman_core::port::{ProduceError, Report, Sink, SinkFailed, Token};
 use world::World;
+
+use crate::shared::Now;
 
 mod sink;
 mod world;
@@ -42,4 +48,33 @@ fn each_transaction_holds_whole_fates_in_the_order_of_keys() {
 #[test]
 fn each_transaction_holds_whole_fates_in_the_order_of_partitions() {
     for_each_seed(|seed| simulate(seed, "partition"));
+}
+
+/// Has something left to send at this time.
+struct KeepingSink(Instant);
+
+impl Sink for KeepingSink {
+    fn capacity_bytes(&self) -> usize {
+        1
+    }
+
+    fn produce(&mut self, _: &Delivery<'_>, _: Token) -> Result<usize, ProduceError> {
+        Err(ProduceError::Full)
+    }
+
+    fn send_due(&mut self, now: Instant) -> Option<Instant> {
+        (now < self.0).then_some(self.0)
+    }
+
+    fn serve(&mut self, _: &mut Vec<Report>) -> Result<(), SinkFailed> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_worker_with_nothing_to_do_is_back_when_its_sink_has() {
+    let now = Now { instant: Instant::now(), unix_ms: 1_000_000 };
+    let at = now.instant + Duration::from_millis(7);
+    let (_orders, mut worker) = World::idle(Box::new(KeepingSink(at)), now);
+    assert_eq!(worker.round().unwrap(), Some(Some(at)));
 }

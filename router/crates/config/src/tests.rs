@@ -271,3 +271,26 @@ proptest! {
         prop_assert!(!shown.contains("sprat") && !shown.contains("herring"), "{}", shown);
     }
 }
+
+#[test]
+fn topics_of_failures_are_those_for_retries_and_dead_letters() {
+    let plan = compiled(
+        r#"
+version = 1
+[router]
+name = "r"
+[broker]
+bootstrap = "localhost:9092"
+[[routes]]
+name = "a"
+from = ["in", "more"]
+retry = {}
+[[routes.outputs]]
+topic = "out"
+"#,
+    )
+    .unwrap_or_else(|errors| panic!("{errors}"));
+    let names: BTreeSet<_> = plan.topics_of_failures().iter().map(|id| &*plan.topics[id.0 as usize].name).collect();
+    assert_eq!(names, BTreeSet::from(["r.a.in.retry", "r.a.more.retry", "r.a.dead-letter"]));
+    assert_eq!(names.len() + 1, plan.topics.len(), "and the output");
+}

@@ -36,8 +36,8 @@ struct Start {
 }
 
 impl Held {
-    /// As much memory is kept where nothing is held.
-    const KEPT_BYTES: usize = 2 << 20;
+    /// Where nothing is held, memory for about so many bytes is kept.
+    const KEPT: usize = 1 << 20;
 
     /// Copies a delivery.
     pub(crate) fn push(&mut self, delivery: &Delivery<'_>, token: Token) {
@@ -92,7 +92,9 @@ impl Held {
         self.places.clear();
         self.headers.clear();
         self.bytes.clear();
-        self.bytes.shrink_to(Self::KEPT_BYTES);
+        self.places.shrink_to(Self::KEPT / 512);
+        self.headers.shrink_to(Self::KEPT / 64);
+        self.bytes.shrink_to(Self::KEPT);
     }
 
     /// Gives up the places of those that were taken off, once they are the greater part: there may always be some left.

@@ -9,7 +9,6 @@
 //! [`KafkaSettings::producer_queue_bytes`].
 
 mod admin;
-
 mod assignment;
 mod batch;
 mod classify;

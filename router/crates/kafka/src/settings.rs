@@ -200,9 +200,8 @@ impl KafkaSettings {
 
     /// A producer.
     pub(crate) fn producer(&self) -> Properties {
-        const OVERHEAD: usize = 64 << 10;
         // What librdkafka takes for a message, framing and headers included. Larger ones are refused one by one.
-        let message_max = (self.max_record_bytes + OVERHEAD).clamp(1000, 1_000_000_000);
+        let message_max = (self.max_record_bytes + CLIENT_OVERHEAD_BYTES).clamp(1000, 1_000_000_000);
         let queue_kbytes = (self.producer_queue_bytes.max(message_max) / 1024 + 1).to_string();
         let message_max = message_max.to_string();
         let mut properties = self.client(
@@ -215,7 +214,7 @@ impl KafkaSettings {
                 // Batches worth their request. Who has nothing more to send says so (`Sink::hurry`), and then
                 // nothing lingers. librdkafka's thread runs in circles while records have lingered for longer than this
                 // behind a request under way for their partition: it is to be longer than most requests take. But a record for
-                // a topic that gets few lingers for all of it while its worker is busy, and its lane goes on for no longer
+                // an output that gets few lingers for all of it while its worker is busy, and its lane goes on for no longer
                 // than twice `in_flight` lets it: so not much longer.
                 ("linger.ms", "40"),
                 // A broker takes one request of a connection at a time; the next is to be there when it is done. While one waits to be
@@ -296,6 +295,9 @@ pub(crate) fn bounded(plan: WriterPlan) -> WriterPlan {
     let bound = |time: Duration| time.clamp(Duration::from_secs(1), Duration::from_secs(900));
     WriterPlan { timeout: bound(plan.timeout), deadline: bound(plan.deadline), ..plan }
 }
+
+/// What a producer takes beyond the largest record: framing, and the router's own headers.
+pub(crate) const CLIENT_OVERHEAD_BYTES: usize = 64 << 10;
 
 /// Of every client; a user's own go over them.
 const CLIENT_DEFAULTS: &[(&str, &str)] = &[

@@ -6,8 +6,9 @@
 //! records is not kept around such a refusal, which a topic with a sensible bound never sees.)
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId};
 use pointsman_core::port::{
@@ -60,8 +61,8 @@ impl KafkaSink {
         std::iter::once(&self.batched).chain(self.sparse.as_ref().map(|sparse| &sparse.producer))
     }
 
-    fn next_event(&self) -> Option<Event> {
-        self.batching().find_map(|producer| producer.queue.poll(Duration::ZERO))
+    fn next_reports(&self) -> Option<Event> {
+        self.batching().find_map(Producer::next_reports)
     }
 
     /// Sends a record that came back as too large again, in a batch of its own.
@@ -106,7 +107,7 @@ impl Sink for KafkaSink {
 
     fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
         if let Some(sparse) = self.sparse(delivery.topic) {
-            return Ok(sparse.hold(delivery, token));
+            return sparse.hold(delivery, token);
         }
         self.batched.send(delivery, native_headers(delivery), token)?;
         Ok(delivery.rough_bytes())
@@ -120,7 +121,7 @@ impl Sink for KafkaSink {
         token: Token,
     ) -> Result<usize, ProduceError> {
         let bytes = match self.sparse(forward.topic) {
-            Some(sparse) => sparse.hold(&forward.of(batch.record(index)), token),
+            Some(sparse) => sparse.hold(&forward.of(batch.record(index)), token)?,
             None => {
                 forward_with(batch, index, forward, |delivery, headers| self.batched.send(delivery, headers, token))?
             }
@@ -139,12 +140,13 @@ impl Sink for KafkaSink {
         }
     }
 
+    fn send_due(&mut self, now: Instant) -> Option<Instant> {
+        self.sparse.as_mut()?.send_due(now)
+    }
+
     fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
         // The clients' queues are taken from, one event for many records, until they are empty.
-        while let Some(mut event) = self.next_event() {
-            if event.kind() != EventKind::Reports {
-                continue;
-            }
+        while let Some(mut event) = self.next_reports() {
             let mut unknown = UnknownOffsets::default();
             while let Some(message) = event.next_message() {
                 let token = Token(message.opaque() as u64);
@@ -161,8 +163,7 @@ impl Sink for KafkaSink {
             }
         }
         if let Some(sparse) = &mut self.sparse {
-            let is_idle = sparse.holds_any() && self.batched.client.under_way() == 0;
-            sparse.serve(is_idle, reports);
+            sparse.serve(self.batched.under_way() == 0, reports);
         }
         if let Some(alone) = &self.alone {
             take_reports(&alone.queue, Batching::Off, given_back, reports);
@@ -191,6 +192,8 @@ pub(crate) struct Producer {
     topics: Topics,
     queue: Queue,
     client: Arc<Client>,
+    /// Records that it has taken, and not reported.
+    under_way: Cell<usize>,
 }
 
 impl Producer {
@@ -209,7 +212,7 @@ impl Producer {
         let client = Arc::new(Client::new(Kind::Producer, &properties).map_err(failed)?);
         let mut queue = Queue::main(&client).ok_or_else(|| failed("it has no queue".to_owned()))?;
         queue.wake_with(waker);
-        Ok(Self { topics: Topics::new(&client, names), queue, client })
+        Ok(Self { topics: Topics::new(&client, names), queue, client, under_way: Cell::new(0) })
     }
 
     /// Queues a delivery, whose headers are in librdkafka's own form already.
@@ -227,7 +230,22 @@ impl Producer {
                 // What the client itself calls too large, is: no batch is involved yet.
                 delivery_error(code, code.describe(), Batching::Off).into()
             }
-        })
+        })?;
+        self.under_way.update(|under_way| under_way + 1);
+        Ok(())
+    }
+
+    /// How many records it has been [sent](Self::send) that are in no [reports](Self::next_reports) yet.
+    pub(crate) fn under_way(&self) -> usize {
+        self.under_way.get()
+    }
+
+    /// What became of records, many at a time.
+    fn next_reports(&self) -> Option<Event> {
+        let event =
+            std::iter::from_fn(|| self.queue.poll(Duration::ZERO)).find(|event| event.kind() == EventKind::Reports)?;
+        self.under_way.update(|under_way| under_way.saturating_sub(event.messages()));
+        Some(event)
     }
 }
 

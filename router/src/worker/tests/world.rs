@@ -10,7 +10,7 @@ use pointsman_config::plan::TransactionPlan;
 use pointsman_core::delivery::PartitionChoice;
 use pointsman_core::event::Event;
 use pointsman_core::metadata::Metadata;
-use pointsman_core::port::{AssignedFeed, Assignment, CallError, Commit, PluginHost, PluginId, Revocation};
+use pointsman_core::port::{AssignedFeed, Assignment, CallError, Commit, PluginHost, PluginId, Revocation, Sink};
 use pointsman_core::record::{OwnedRecord, TopicPartition};
 use pointsman_core::unclean::Ends;
 use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
@@ -234,6 +234,15 @@ impl World {
         let mut worker = Worker::new(0, Arc::clone(shared), received, equipment, Clock::Simulated(Arc::clone(clock)));
         worker.random = random.fork();
         (orders, worker)
+    }
+
+    /// A worker without lanes, that has this sink.
+    pub(super) fn idle(sink: Box<dyn Sink>, now: Now) -> (Sender<Order>, Worker) {
+        let (plan, log) = (plan(0, "none"), SimulatedLog::new(0));
+        let equipment = Equipment { sink: OutputSink::Apart(sink), plugins: Box::new(ScriptedPlugin { seed: 0 }) };
+        let (orders, received) = channel();
+        let clock = Clock::Simulated(Arc::new(Mutex::new(now)));
+        (orders, Worker::new(0, shared(&plan, &log), received, equipment, clock))
     }
 
     fn assign(&mut self, partition: &TopicPartition) {

@@ -1,5 +1,7 @@
 //! Records on their way out, one by one.
 
+use std::time::Instant;
+
 use thiserror::Error;
 
 use super::{Batch, LogError, MemberProgress};
@@ -52,6 +54,13 @@ pub trait Sink: Send {
     /// Has what was produced sent off, since no more is coming for the moment. Without it a sink may wait for more to send
     /// along. May block for a millisecond.
     fn hurry(&mut self) {}
+
+    /// Sends what it has kept for long enough, since few records go to its topic. The answer is when it is to be called again, if there is
+    /// more of that: sooner does no harm. Never blocks.
+    fn send_due(&mut self, now: Instant) -> Option<Instant> {
+        let _ = now;
+        None
+    }
 
     /// Moves the work on, and appends the reports that have come in. Never blocks for longer than one write to disk.
     ///

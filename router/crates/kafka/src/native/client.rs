@@ -201,12 +201,6 @@ impl Client {
         unsafe { rd_kafka_flush(self.ptr(), milliseconds(most)) };
     }
 
-    /// How many records a producer has taken whose reports have not been.
-    pub(crate) fn under_way(&self) -> usize {
-        // SAFETY: a live client.
-        usize::try_from(unsafe { sys::rd_kafka_outq_len(self.ptr()) }).unwrap_or(0)
-    }
-
     /// Forgets what a producer has queued or in flight; each record is still reported.
     pub(crate) fn purge(&self) {
         let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT | sys::RD_KAFKA_PURGE_F_NON_BLOCKING;

@@ -251,6 +251,12 @@ impl Event {
         unsafe { partitions::elements(sys::rd_kafka_event_topic_partition_list(self.ptr())) }
     }
 
+    /// How many messages it is about that have not been given yet.
+    pub(crate) fn messages(&self) -> usize {
+        // SAFETY: a live event.
+        unsafe { sys::rd_kafka_event_message_count(self.ptr()) }
+    }
+
     /// The next message that a delivery report or a stray record is about; valid until the event is dropped.
     pub(crate) fn next_message(&mut self) -> Option<Borrowed<'_>> {
         // SAFETY: a live event, which owns the message for as long as it is borrowed here.
