@@ -8,7 +8,7 @@ use pointsman_tests::wait;
 
 use super::DEADLINE;
 
-/// A sink has two ways to its topics: see [`Sink::expect_few`]. The first topic that it has, or the second, goes by either.
+/// Which of its first two topics a sink [expects few records for](Sink::expect_few): none, or both. They go another way then.
 pub(super) const FEW: [&[TopicId]; 2] = [&[], &[TopicId(0), TopicId(1)]];
 
 pub(super) fn value(i: u64) -> Sample {

@@ -222,15 +222,7 @@ impl Producer {
         headers: Option<NativeHeaders>,
         token: Token,
     ) -> Result<(), ProduceError> {
-        let topic = self.topics.get(delivery.topic.0 as usize).map_err(unknown_topic)?;
-        topic.produce(outgoing(delivery, headers, token)).map_err(|code| {
-            if queue_full(code) {
-                ProduceError::Full
-            } else {
-                // What the client itself calls too large, is: no batch is involved yet.
-                delivery_error(code, code.describe(), Batching::Off).into()
-            }
-        })?;
+        produce(&self.topics, delivery, headers, token)?;
         self.under_way.update(|under_way| under_way + 1);
         Ok(())
     }
@@ -254,6 +246,24 @@ impl Drop for Producer {
         // Else destroying the client would hold on to the records of an outage.
         self.client.purge();
     }
+}
+
+/// Queues a delivery, whose headers are in librdkafka's own form already.
+pub(crate) fn produce(
+    topics: &Topics,
+    delivery: &Delivery<'_>,
+    headers: Option<NativeHeaders>,
+    token: Token,
+) -> Result<(), ProduceError> {
+    let topic = topics.get(delivery.topic.0 as usize).map_err(unknown_topic)?;
+    topic.produce(outgoing(delivery, headers, token)).map_err(|code| {
+        if queue_full(code) {
+            ProduceError::Full
+        } else {
+            // What the client itself calls too large, is: no batch is involved yet.
+            delivery_error(code, code.describe(), Batching::Off).into()
+        }
+    })
 }
 
 /// Sends a record with its headers in librdkafka's own form, taken along where the batch is of Kafka. The answer is about how

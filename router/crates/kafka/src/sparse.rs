@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(35);
 const HELD_BYTES: usize = 1 << 20;
 /// ... More than this is not held.
 const HELD_BYTES_MAX: usize = 4 << 20;
-/// As much in one record is not held at all. The client refuses none that is smaller: such a refusal is told at once.
+/// As much in one record is not held at all. What the client refuses for its key and value is larger, so that this is told at once.
 const LARGE: usize = CLIENT_OVERHEAD_BYTES;
 /// How long the first that the producer is given waits there for the others, in milliseconds.
 const GATHER_MS: &str = "2";

@@ -18,7 +18,7 @@ pub trait Sink: Send {
     fn capacity_bytes(&self) -> usize;
 
     /// Says that few records go to these topics, next to those that go to the others: a sink may keep records of them for a moment, and send
-    /// them together. Before the first record.
+    /// them together. Before the first record. Whoever says so calls [`send_due`](Self::send_due), or they may be kept for long.
     ///
     /// # Errors
     /// [`LogError`]: the sink is as it was.
@@ -52,7 +52,7 @@ pub trait Sink: Send {
     }
 
     /// Has what was produced sent off, since no more is coming for the moment. Without it a sink may wait for more to send
-    /// along. May block for a millisecond.
+    /// along. What it keeps as it [expects few](Self::expect_few) has its own time. May block for a millisecond.
     fn hurry(&mut self) {}
 
     /// Sends what it has kept for long enough, since few records go to its topic. The answer is when it is to be called again, if there is

@@ -18,11 +18,10 @@ use pointsman_core::port::{
 
 use super::KafkaTransactions;
 use super::transaction::KafkaTransaction;
-use crate::classify::queue_full;
 use crate::error::log_error;
 use crate::native::{Borrowed, Client, GroupMetadata, NativeHeaders};
 use crate::settings::KafkaSettings;
-use crate::sink::{Batching, HURRY, delivery_error, forward_with, native_headers, outgoing, take_reports};
+use crate::sink::{Batching, HURRY, forward_with, native_headers, produce, take_reports};
 
 /// Between two tries to open another writer, longer each time.
 const PATIENCE: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(10);
@@ -103,18 +102,12 @@ impl TransactingSink {
         // While a transaction is being ended nothing is produced.
         let Some(open) = &mut self.open else { return Err(ProduceError::Full) };
         if open.began.is_none() {
-            open.writer.begin_native().map_err(|error| unavailable("begin", error.to_string()))?;
+            let begun = open.writer.begin_native();
+            begun
+                .map_err(|error| DeliveryError::Unavailable { code: "begin".to_owned(), message: error.to_string() })?;
             open.began = Some(Instant::now());
         }
-        let topic = open.writer.topics.get(delivery.topic.0 as usize);
-        let topic = topic.map_err(|message| unavailable("unknown-topic", message))?;
-        topic.produce(outgoing(delivery, headers, token)).map_err(|code| {
-            if queue_full(code) {
-                ProduceError::Full
-            } else {
-                delivery_error(code, code.describe(), Batching::Off).into()
-            }
-        })?;
+        produce(&open.writer.topics, delivery, headers, token)?;
         open.outstanding += 1;
         Ok(())
     }
@@ -318,10 +311,6 @@ fn abort(writer: &mut KafkaTransactions, began: Option<Instant>, outstanding: us
         Some(began) => KafkaTransaction::begun(writer, began, outstanding).give_up(),
         None => Ok(()),
     }
-}
-
-fn unavailable(code: &str, message: String) -> DeliveryError {
-    DeliveryError::Unavailable { code: code.to_owned(), message }
 }
 
 fn gone() -> SinkFailed {
