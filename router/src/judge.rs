@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::LazyCell;
+use std::sync::Arc;
 use std::time::Instant;
 
 use pointsman_config::plan::{Matching, OutputPlan, RoutePlan, Select, StagePlan};
@@ -31,8 +32,8 @@ pub(crate) enum Ruling {
         /// A plugin's word for it, or `filtered`.
         reason: String,
     },
-    /// The policy decides, or has decided.
-    Fail(Box<Failure>, Course),
+    /// The policy decides, or has decided. The failure is kept with the record until that has its fate: here, and in its flight.
+    Fail(Arc<Failure>, Course),
     /// It stays parked, and is written anew.
     Move,
 }
@@ -63,7 +64,7 @@ impl Ruling {
     /// The first failure of a record is the one that is told.
     fn fail(&mut self, failure: Failure) {
         if !self.is_failure() {
-            *self = Self::Fail(Box::new(failure), Course::Decide);
+            *self = Self::Fail(Arc::new(failure), Course::Decide);
         }
     }
 
@@ -281,7 +282,7 @@ fn too_much(held: usize, means: &Means<'_>) -> Option<Failure> {
 /// Finds records that no plugin can be shown. The others may go on as they are.
 fn decode(records: &[Event<'_>], unreadable: &[(usize, ProvenanceError)], usual: Option<usize>) -> Vec<Ruling> {
     let undecodable = |code: &str, message| {
-        Ruling::Fail(Box::new(Failure::new(FailureClass::Undecodable, code, message)), Course::Decide)
+        Ruling::Fail(Arc::new(Failure::new(FailureClass::Undecodable, code, message)), Course::Decide)
     };
     let found = records.iter().map(|record| match record.headers.first_undecodable() {
         Some(header) => {

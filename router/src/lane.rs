@@ -184,7 +184,7 @@ pub(crate) enum Intent {
     Deliver(Outputs),
     Park(Box<ToPark>),
     DeadLetter {
-        failure: Box<Failure>,
+        failure: Arc<Failure>,
         truncated: bool,
     },
     /// To stay parked, elsewhere, at this offset at the lowest.
@@ -207,7 +207,7 @@ impl Intent {
 /// See [`Intent::Park`]. Boxed there, since most records go another way, and every one has the place for it.
 #[derive(Clone, Debug)]
 pub(crate) struct ToPark {
-    failure: Box<Failure>,
+    failure: Arc<Failure>,
     due_ms: i64,
     /// The lowest offset that it can have in the retry partition.
     from: i64,
@@ -225,7 +225,7 @@ enum Resume {
     /// At the first stage.
     Judge,
     /// At the failure that it has.
-    Fail(Box<Failure>, Course),
+    Fail(Arc<Failure>, Course),
     /// At being written anew.
     Move,
 }
@@ -511,18 +511,20 @@ impl Lane {
         if let Some(offset) = in_vain {
             flight.error.get_or_insert_with(|| Box::new(taking::in_vain(offset).into()));
         }
-        let flawless = match flight.intent {
-            Intent::Deliver(outputs) if flight.error.is_none() => Some(outputs),
+        let is_flawless = flight.error.is_none();
+        let delivered = match flight.intent {
+            Intent::Deliver(outputs) if is_flawless => Some(outputs),
             _ => None,
         };
         credit.give_back(bytes);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-        match (sent && done, flawless) {
+        match (sent && done, delivered) {
             (false, _) => {}
-            // As most records end. Of them there is nothing to log: to enter the span would cost more than to settle them.
+            // As most records end.
             (true, Some(outputs)) => self.delivered(unit, outputs),
             (true, None) => {
-                let _named = self.span.clone().entered();
+                // Else there is next to nothing to log: to enter the span would cost more than to settle the record.
+                let _named = (!is_flawless).then(|| self.span.clone().entered());
                 self.finish(unit, now);
             }
         }

@@ -1,5 +1,6 @@
 //! What becomes of records that failed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pointsman_config::plan::{Ordering, StagePlan};
@@ -26,7 +27,7 @@ impl Lane {
         &mut self,
         tools: &mut Tools<'_>,
         unit: Unit,
-        failure: Box<Failure>,
+        failure: Arc<Failure>,
         course: Course,
     ) -> Result<(), Full> {
         self.note_failure(unit, &failure);
@@ -42,14 +43,14 @@ impl Lane {
             }
             Course::Unparkable | Course::DeadLetter | Course::Truncate => Decision::Halt,
             Course::Halt => {
-                self.halt_at(unit, *failure, HaltFor::SecondConviction, tools.now);
+                self.halt_at(unit, Arc::unwrap_or_clone(failure), HaltFor::SecondConviction, tools.now);
                 return Ok(());
             }
         };
         match (decision, self.retry_topic, self.plan().dead_letter) {
             (Decision::Drop, ..) => {
                 self.shared.counters.failed(self.route, &failure, Some(Fate::Dropped));
-                self.tell(unit, Fate::Dropped, || Why::Failure(*failure));
+                self.tell(unit, Fate::Dropped, || Why::Failure(Arc::unwrap_or_clone(failure)));
                 self.settle(unit, Fate::Dropped);
                 self.dropped_a_failure();
                 Ok(())
@@ -89,7 +90,7 @@ impl Lane {
                 self.send_failed(tools, unit, topic, PartitionChoice::ByKey, (history, None), intent)
             }
             (Decision::Park { .. } | Decision::DeadLetter | Decision::Halt, ..) => {
-                self.halt_at(unit, *failure, HaltFor::Plan, tools.now);
+                self.halt_at(unit, Arc::unwrap_or_clone(failure), HaltFor::Plan, tools.now);
                 Ok(())
             }
         }
@@ -205,7 +206,7 @@ impl Lane {
     fn provenance(&self, record: &Event<'_>, failure: &Failure, history: History, now: Now) -> Provenance {
         Provenance {
             origin: Origin {
-                partition: TopicPartition::new(record.topic, record.partition),
+                partition: self.origin_partition(record),
                 offset: record.offset,
                 timestamp_ms: record.timestamp_ms,
             },
@@ -222,6 +223,15 @@ impl Lane {
             deferred: failure.deferred,
             marker: None,
         }
+    }
+
+    /// Where the record was, at its origin. Nearly always that is the lane's own partition, whose name need not be copied.
+    fn origin_partition(&self, record: &Event<'_>) -> TopicPartition {
+        let own = &self.source.partition;
+        if (record.topic, record.partition) == (&*own.topic, own.partition) {
+            return own.clone();
+        }
+        TopicPartition::new(record.topic, record.partition)
     }
 
     pub(super) fn blame(&self, failure: &Failure) -> Blame {
@@ -243,7 +253,7 @@ impl Lane {
         let (failure, course) = match intent {
             Intent::Move { .. } => return self.stay(unit, &code, &message),
             Intent::Deliver(_) | Intent::None => {
-                (Box::new(Failure::new(FailureClass::Refused, code, message)), Course::Decide)
+                (Arc::new(Failure::new(FailureClass::Refused, code, message)), Course::Decide)
             }
             Intent::Park(to_park) => (to_park.failure, Course::Unparkable),
             Intent::DeadLetter { failure, truncated: false } => (failure, Course::Truncate),
@@ -255,8 +265,9 @@ impl Lane {
     }
 
     /// Writes dead letters to the log, a few of many.
-    pub(super) fn tell_dead_letter(&mut self, unit: Unit, failure: &Failure) {
-        let Some(others) = self.dead_letter_log.may_speak(Instant::now()) else { return };
+    pub(super) fn tell_dead_letter(&mut self, unit: Unit, failure: &Failure, now: Now) {
+        let Some(others) = self.dead_letter_log.may_speak(now.instant) else { return };
+        let _named = (self.span.clone().entered(), self.name_record(unit));
         let offset = self.offset_of(unit);
         tracing::warn!(from = unit.which.name(), offset, class = %failure.class, others_since_the_last = others, "dead-lettered: {}", failure.line());
     }

@@ -5,6 +5,8 @@
 //! nothing of it runs twice. What a lane has halted for otherwise (records that are lost or damaged) is not mended by going
 //! on, and takes a restart.
 
+use std::sync::Arc;
+
 use pointsman_core::failure::Failure;
 
 use super::{Again, Lane, Resume, Unit, Why};
@@ -68,7 +70,7 @@ impl Lane {
     }
 
     /// The dead-letter topic refuses the record even without its payload.
-    pub(super) fn halt_at_refused(&mut self, unit: Unit, failure: Box<Failure>, refused: String, now: Now) {
+    pub(super) fn halt_at_refused(&mut self, unit: Unit, failure: Arc<Failure>, refused: String, now: Now) {
         let reason = format!("the dead-letter topic refuses a record even without its payload: {refused}");
         let remedy = match self.shared.plan.admin {
             Some(_) => {

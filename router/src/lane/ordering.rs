@@ -8,6 +8,8 @@
 //! Under both, a delivery that the log does not take for now must not be overtaken. So what was judged and not sent is
 //! taken back, the reports of what was sent are waited for, and then all of it is judged again, in order.
 
+use std::sync::Arc;
+
 use pointsman_config::plan::Ordering;
 use pointsman_core::failure::Failure;
 use pointsman_core::parked::{Edition, KeyHash, Original};
@@ -105,7 +107,7 @@ impl Lane {
                 (format!("offset {offset} of its key is a dead letter, and the key not released"), Course::DeadLetter)
             }
         };
-        Some(Ruling::Fail(Box::new(Failure::deferred(of)), course))
+        Some(Ruling::Fail(Arc::new(Failure::deferred(of)), course))
     }
 
     /// After a crash a record may be judged anew that holds its key already: what follows it is to stay behind it.

@@ -5,6 +5,7 @@
 //! Nothing is lost by it, and no record is charged an attempt: what waits is not settled.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use pointsman_core::breaker::{Breaker, Terms};
@@ -19,7 +20,7 @@ use crate::shared::Now;
 pub(super) struct Guard {
     breaker: Breaker,
     /// Failed, and to be dead-lettered once they are paid for.
-    unpaid: VecDeque<(Unit, Box<Failure>)>,
+    unpaid: VecDeque<(Unit, Arc<Failure>)>,
     /// Failed in what was an outage, as a probe had shown: to be run again.
     failed: VecDeque<Unit>,
     /// Of the first probe that has failed since the breaker opened: then the lane is paused.
@@ -143,12 +144,12 @@ impl Lane {
     }
 
     /// The first of the unpaid records, if there is a token for it.
-    fn pop_paid(&mut self, now: Now) -> Option<(Unit, Box<Failure>)> {
+    fn pop_paid(&mut self, now: Now) -> Option<(Unit, Arc<Failure>)> {
         let Guard { breaker, unpaid, .. } = self.guard.as_mut()?;
         unpaid.pop_front_if(|_| breaker.pay(now.instant))
     }
 
-    pub(super) fn push_failure(&mut self, unit: Unit, failure: Box<Failure>, course: Course) {
+    pub(super) fn push_failure(&mut self, unit: Unit, failure: Arc<Failure>, course: Course) {
         let origin = self.origin_of(unit).ok().flatten();
         self.outbox.push(unit, origin, Ruling::Fail(failure, course));
     }
@@ -208,7 +209,7 @@ impl Lane {
     }
 
     /// Keeps a record that nothing pays for.
-    pub(super) fn keep_back(&mut self, unit: Unit, failure: Box<Failure>, now: Now) {
+    pub(super) fn keep_back(&mut self, unit: Unit, failure: Arc<Failure>, now: Now) {
         match &mut self.guard {
             Some(guard) if guard.breaker.is_open() => self.pause_at(unit, &failure, now),
             Some(guard) => guard.unpaid.push_back((unit, failure)),

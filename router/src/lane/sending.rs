@@ -1,5 +1,7 @@
 //! Delivering what was judged.
 
+use std::sync::Arc;
+
 use pointsman_config::plan::OutputPlan;
 use pointsman_core::delivery::{Delivery, Forward, PartitionChoice, TopicId};
 use pointsman_core::event::Event;
@@ -310,7 +312,7 @@ impl Lane {
         let Some(flight) = self.flight(unit) else { return };
         flight.sent = false;
         let intent = std::mem::take(&mut flight.intent);
-        let Some(undelivered) = flight.error.take() else { return self.arrived(unit, intent) };
+        let Some(undelivered) = flight.error.take() else { return self.arrived(unit, intent, now) };
         let Undelivered { error, mut record } = *undelivered;
         if let (Some(record), Intent::DeadLetter { .. }) = (&mut record, &intent) {
             Provenance::strip(record);
@@ -357,19 +359,19 @@ impl Lane {
         }
     }
 
-    fn arrived(&mut self, unit: Unit, intent: Intent) {
+    fn arrived(&mut self, unit: Unit, intent: Intent, now: Now) {
         match intent {
             Intent::Deliver(outputs) => self.delivered(unit, outputs),
             Intent::Move { .. } => self.moved(unit),
             Intent::Park(to_park) => {
                 self.count_failure(&to_park.failure, Fate::Parked);
-                self.tell(unit, Fate::Parked, || Why::Failure(*to_park.failure));
+                self.tell(unit, Fate::Parked, || Why::Failure(Arc::unwrap_or_clone(to_park.failure)));
                 self.settle(unit, Fate::Parked);
             }
             Intent::DeadLetter { failure, .. } => {
                 self.count_failure(&failure, Fate::DeadLettered);
-                self.tell_dead_letter(unit, &failure);
-                self.tell(unit, Fate::DeadLettered, || Why::Failure(*failure));
+                self.tell_dead_letter(unit, &failure, now);
+                self.tell(unit, Fate::DeadLettered, || Why::Failure(Arc::unwrap_or_clone(failure)));
                 self.settle(unit, Fate::DeadLettered);
             }
             // Nothing was produced, so nothing arrived: the record stays unsettled rather than being taken for done.

@@ -6,6 +6,7 @@
 //! process, where that has ended during such a trial. A lane that is alone commits that the record has outlived it before others
 //! go on: else their ends would be its.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pointsman_core::failure::{Failure, FailureClass};
@@ -381,7 +382,7 @@ impl Lane {
             ),
         );
         tracing::error!(from = unit.which.name(), offset, "this record kills the process: {}", failure.line());
-        self.push_failure(unit, Box::new(failure), if is_second { Course::Halt } else { Course::Decide });
+        self.push_failure(unit, Arc::new(failure), if is_second { Course::Halt } else { Course::Decide });
         self.deliver(tools)
     }
 

@@ -1,6 +1,6 @@
 //! Our own block of headers, written and read.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -102,9 +102,14 @@ impl Default for Written {
 }
 
 impl Written {
-    fn add(&mut self, name: &'static str, value: &dyn fmt::Display) {
+    fn text(&mut self, name: &'static str, value: &str) {
+        self.text.push_str(value);
+        self.names.push((name, self.text.len()));
+    }
+
+    fn number(&mut self, name: &'static str, value: impl Into<i64>) {
         // Writing to a `String` can't fail.
-        let _ = write!(self.text, "{value}");
+        let _ = write!(self.text, "{}", value.into());
         self.names.push((name, self.text.len()));
     }
 
@@ -152,39 +157,38 @@ impl Provenance {
     #[must_use]
     pub fn write(&self) -> Written {
         let mut written = Written::default();
-        let mut add = |name, value: &dyn fmt::Display| written.add(name, value);
-        add(name::VERSION, &FORMAT);
-        add(name::ORIGIN_TOPIC, &self.origin.partition.topic);
-        add(name::ORIGIN_PARTITION, &self.origin.partition.partition);
-        add(name::ORIGIN_OFFSET, &self.origin.offset);
-        add(name::ORIGIN_TIMESTAMP, &self.origin.timestamp_ms);
-        add(name::ROUTE, &self.blame.route);
+        written.text(name::VERSION, FORMAT);
+        written.text(name::ORIGIN_TOPIC, &self.origin.partition.topic);
+        written.number(name::ORIGIN_PARTITION, self.origin.partition.partition);
+        written.number(name::ORIGIN_OFFSET, self.origin.offset);
+        written.number(name::ORIGIN_TIMESTAMP, self.origin.timestamp_ms);
+        written.text(name::ROUTE, &self.blame.route);
         if let Some(stage) = &self.blame.stage {
-            add(name::STAGE, stage);
+            written.text(name::STAGE, stage);
         }
         if let Some(digest) = &self.blame.plugin_sha256 {
-            add(name::PLUGIN_DIGEST, digest);
+            written.text(name::PLUGIN_DIGEST, digest);
         }
-        add(name::CLASS, &self.class);
-        add(name::CODE, &cut(&self.code, Failure::MESSAGE_MAX_BYTES));
-        add(name::MESSAGE, &cut(&self.message, Failure::MESSAGE_MAX_BYTES));
-        add(name::ATTEMPTS, &self.attempts);
-        add(name::FIRST_FAILED_AT, &self.first_failed_ms);
-        add(name::LAST_FAILED_AT, &self.last_failed_ms);
-        if let Some(due_ms) = &self.due_ms {
-            add(name::DUE_AT, due_ms);
+        written.text(name::CLASS, self.class.name());
+        written.text(name::CODE, cut(&self.code, Failure::MESSAGE_MAX_BYTES));
+        written.text(name::MESSAGE, cut(&self.message, Failure::MESSAGE_MAX_BYTES));
+        written.number(name::ATTEMPTS, self.attempts);
+        written.number(name::FIRST_FAILED_AT, self.first_failed_ms);
+        written.number(name::LAST_FAILED_AT, self.last_failed_ms);
+        if let Some(due_ms) = self.due_ms {
+            written.number(name::DUE_AT, due_ms);
         }
         if self.truncated {
-            add(name::TRUNCATED, &self.truncated);
+            written.text(name::TRUNCATED, "true");
         }
         if self.replay_count > 0 {
-            add(name::REPLAY_COUNT, &self.replay_count);
+            written.number(name::REPLAY_COUNT, self.replay_count);
         }
         if self.deferred {
-            add(name::DEFERRED, &self.deferred);
+            written.text(name::DEFERRED, "true");
         }
         if let Some(marker) = self.marker {
-            add(name::MARKER, &marker.name());
+            written.text(name::MARKER, marker.name());
         }
         written
     }
