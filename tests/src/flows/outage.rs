@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 
 use crate::backend::Backend;
 use crate::kafka::{Kafka, Sample};
@@ -41,6 +42,10 @@ pub fn outage(backend: &Backend<'_>) -> anyhow::Result<()> {
         let messages = log.iter().filter_map(|line| line.get("message")?.as_str());
         messages.filter(|message| message.starts_with(words)).count()
     };
+    let is_letter =
+        |line: &&Value| line["message"].as_str().is_some_and(|message| message.starts_with("dead-lettered: "));
+    let told = log.iter().find(is_letter).context("the log tells of a dead letter")?;
+    ensure!(told["span"]["lane"] == format!("{source}/0"), "{told:#}");
     ensure!(said("the lane pauses: ") == 1 && said("the lane goes on: ") == 1, "{}", router.log_tail());
     router.stop_well()?;
 
