@@ -81,6 +81,9 @@ struct Options {
     /// Only these subjects, and what they are compared with, in the parts that copy topics.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Only the records of these labels, as `200 B` or `512 partitions`, in the parts that copy topics.
+    #[arg(long, value_delimiter = ',')]
+    group: Vec<String>,
     /// Records a second in the part `latency`, in place of half of what goes.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
@@ -190,6 +193,8 @@ impl Options {
     }
 
     fn copy(&self, mut part: Part, bench: &Bench) -> anyhow::Result<Report> {
+        part.keep_groups(&self.group);
+        ensure!(!part.groups.is_empty(), "the part {} has no records of {:?}", part.name, self.group);
         part.keep_only(&self.only);
         ensure!(!part.groups.is_empty(), "the part {} has no subject of {:?}", part.name, self.only);
         Ok(Report::of(&part.run(bench)?))

@@ -65,6 +65,11 @@ pub(crate) enum Picture {
 const WARM_UPS: u32 = 3;
 
 impl Part {
+    /// Leaves the groups of these labels, or all where there is none.
+    pub(crate) fn keep_groups(&mut self, labels: &[String]) {
+        self.groups.retain(|group| labels.is_empty() || labels.contains(&group.label));
+    }
+
     /// Leaves the subjects of these names, and what they are compared with.
     pub(crate) fn keep_only(&mut self, names: &[String]) {
         let is_named = |subject: &Subject| names.iter().any(|name| subject.name == name.as_str());
