@@ -523,7 +523,7 @@ impl Lane {
             // As most records end.
             (true, Some(outputs)) => self.delivered(unit, outputs),
             (true, None) => {
-                // Else there is next to nothing to log: to enter the span would cost more than to settle the record.
+                // Of what has arrived next to nothing is logged: to enter the span would cost more than to settle it.
                 let _named = (!is_flawless).then(|| self.span.clone().entered());
                 self.finish(unit, now);
             }

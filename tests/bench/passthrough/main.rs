@@ -4,7 +4,7 @@
 //! ```text
 //! cargo bench -p pointsman-tests --bench passthrough                         # in short: some minutes
 //! cargo bench -p pointsman-tests --bench passthrough -- --part failures,latency
-//! cargo bench -p pointsman-tests --bench passthrough -- --part all           # an hour; keeps tests/bench/results
+//! cargo bench -p pointsman-tests --bench passthrough -- --part all           # some hours; keeps tests/bench/results
 //! cargo bench -p pointsman-tests --bench passthrough -- --records 100000 --repetitions 3 --only identity
 //! ```
 //!
