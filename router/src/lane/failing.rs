@@ -253,6 +253,7 @@ impl Lane {
         let (failure, course) = match intent {
             Intent::Move { .. } => return self.stay(unit, &code, &message),
             Intent::Deliver(_) | Intent::None => {
+                self.passed_in_vain();
                 (Arc::new(Failure::new(FailureClass::Refused, code, message)), Course::Decide)
             }
             Intent::Park(to_park) => (to_park.failure, Course::Unparkable),

@@ -1,7 +1,8 @@
 //! Pill or outage: which failures may become dead letters, when the lane pauses, and when it goes on.
 //!
-//! A dead letter that no token pays for waits, with the lane, while deliveries are under way: they may earn the token. Where
-//! none is under way the breaker opens, and one record at a time is run, again or for the first time, until one succeeds.
+//! Tokens are earned and paid in the order of the records, as the outbox comes by them. A dead letter that no token pays for waits, with
+//! the lane, until no delivery is under way. Then the breaker opens, and one record at a time is run, again or for the first time, until
+//! one is delivered.
 //! Nothing is lost by it, and no record is charged an attempt: what waits is not settled.
 
 use std::collections::VecDeque;
@@ -29,6 +30,8 @@ pub(super) struct Guard {
     fresh: bool,
     /// There was no such record when it was to be the probe.
     starved: bool,
+    /// Records that came through the stages since the breaker was last told, less those that were refused on their way.
+    passed: i64,
     /// Records that were dropped because they failed, which is no success.
     dropped_failures: u64,
 }
@@ -42,7 +45,17 @@ impl Guard {
             paused: None,
             fresh: true,
             starved: false,
+            passed: 0,
             dropped_failures: 0,
+        }
+    }
+
+    /// Tells the breaker of what has come through the stages.
+    fn tell_passed(&mut self) {
+        let passed = std::mem::take(&mut self.passed);
+        match u64::try_from(passed) {
+            Ok(passed) => self.breaker.earn(passed, self.unpaid.len()),
+            Err(_) => self.breaker.give_back(passed.unsigned_abs()),
         }
     }
 }
@@ -66,13 +79,13 @@ impl Lane {
         if !self.outbox.is_empty() {
             return Some(self.deliver(tools));
         }
-        // One of them may be the probe; or each may earn a token.
+        // One of them may be the probe.
         if self.outstanding > 0 {
             return Some(Step::Idle);
         }
         let keeps_order = self.keeps_order();
         let guard = self.guard.as_mut()?;
-        // So may each whose delivery has failed, which is no fault of the stages.
+        // A delivery that has failed is no fault of the stages.
         if !guard.breaker.is_open() && !self.again.is_empty() && !keeps_order {
             return None;
         }
@@ -194,11 +207,12 @@ impl Lane {
 
     /// Pays for the dead letter that the record at which the outbox stands is to become, unless it is paid for.
     pub(super) fn pay(&mut self, course: Course, now: Now) -> bool {
-        let Some(Guard { breaker, .. }) = &mut self.guard else { return true };
+        let Some(guard) = &mut self.guard else { return true };
         match course {
             Course::DeadLetter | Course::Truncate | Course::Halt => true,
             Course::Decide | Course::Park { .. } | Course::Unparkable => {
-                let paid = breaker.pay(now.instant);
+                guard.tell_passed();
+                let paid = guard.breaker.pay(now.instant);
                 if paid {
                     // It holds, however long the producer queue stays full.
                     self.outbox.hold_to(Course::DeadLetter);
@@ -219,6 +233,21 @@ impl Lane {
         self.regrouping |= self.keeps_order();
     }
 
+    /// So many records have come through the stages, and been sent or dropped.
+    #[inline]
+    pub(super) fn passed(&mut self, count: usize) {
+        if let Some(guard) = &mut self.guard {
+            guard.passed += count.cast_signed() as i64;
+        }
+    }
+
+    /// One of them was refused on its way, and is a failure.
+    pub(super) fn passed_in_vain(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            guard.passed -= 1;
+        }
+    }
+
     /// Of the records that have been dropped one more was so because it failed.
     pub(super) fn dropped_a_failure(&mut self) {
         if let Some(guard) = &mut self.guard {
@@ -229,9 +258,11 @@ impl Lane {
     /// Hands on what the lane has counted: to its breaker, and to the counters of all.
     pub(super) fn hand_in(&mut self, now: Now) {
         let keeps_order = self.keeps_order();
-        if let Some(Guard { breaker, unpaid, failed, paused, fresh, starved, dropped_failures }) = &mut self.guard {
+        if let Some(guard) = &mut self.guard {
+            guard.tell_passed();
+            let Guard { breaker, unpaid, failed, paused, fresh, starved, dropped_failures, .. } = guard;
             let successes = self.tally.successes().saturating_sub(std::mem::take(dropped_failures));
-            if let Some(after) = breaker.earn(successes, unpaid.len(), now.instant) {
+            if let Some(after) = breaker.close(successes, unpaid.len(), now.instant) {
                 (*fresh, *starved) = (true, false);
                 if keeps_order {
                     self.ready.splice(0..0, failed.drain(..));

@@ -68,7 +68,9 @@ impl Lane {
                 self.outbox.next += 1;
                 continue;
             }
-            let is_output = matches!(self.outbox.judgement.rulings[at], Ruling::Unchanged { .. } | Ruling::Deliver(_));
+            let ruling = &self.outbox.judgement.rulings[at];
+            let is_output = matches!(ruling, Ruling::Unchanged { .. } | Ruling::Deliver(_));
+            let passes = is_output || matches!(ruling, Ruling::Drop { .. });
             let intent = Intent::Deliver(Outputs::default());
             let is_refused = is_output && self.is_refused_again(unit, Refused::Output, &intent, tools.now);
             let carried_out = match &mut self.outbox.judgement.rulings[at] {
@@ -101,6 +103,7 @@ impl Lane {
                 break;
             }
             self.outbox.pass();
+            self.passed(usize::from(passes));
             if !self.is_halted() && self.regroup(tools.now) {
                 return Step::Idle;
             }
@@ -120,7 +123,7 @@ impl Lane {
         if !is_straight {
             return;
         }
-        let whole = self.lets_go();
+        let (whole, from) = (self.lets_go(), self.outbox.next);
         while tools.credit.allows(self.queued_bytes)
             && let Some(Ruling::Unchanged { output }) = self.outbox.judgement.rulings.get(self.outbox.next)
             && let Some(unit) = self.outbox.units.get(self.outbox.next)
@@ -132,6 +135,7 @@ impl Lane {
             }
             self.outbox.pass();
         }
+        self.passed(self.outbox.next - from);
     }
 
     /// Whether nothing more is asked of a record that is sent on and arrives.

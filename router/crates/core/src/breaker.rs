@@ -3,6 +3,10 @@
 //! Every dead letter is paid with a token. Successes earn tokens, and one comes by itself now and then. With none left the
 //! breaker opens: the lane keeps its place and tries one record, the probe, at growing intervals, until one succeeds.
 //!
+//! A success earns when it is ruled, and not when it has arrived: so tokens are earned and paid in the order of the records, however many
+//! are under way. What is refused on its way gives back what it has earned. While the breaker is open that is another matter: nothing
+//! but a delivery shows that it is over.
+//!
 //! A probe that fails is not paid for on credit. But once a token has come by itself, it pays for that probe, and the next
 //! record is probed at once. So a pill at the head of a lane that is out of tokens costs waiting and never the lane; and an
 //! outage, however long, costs no more records than came tokens.
@@ -71,15 +75,18 @@ impl Breaker {
         paid
     }
 
-    /// So many records were delivered or dropped without a failure. One of them closes the breaker: the answer is for how
-    /// long it was open.
+    /// So many records came through the stages without a failure. While the breaker is open that earns nothing: see
+    /// [`close`](Self::close).
     ///
     /// `owed` failures wait to be paid for, and are to be before anything else: what they take is earned beyond
-    /// `max_tokens`. So it makes no difference how many records are under way at a time.
-    pub fn earn(&mut self, successes: u64, owed: usize, now: Instant) -> Option<Duration> {
-        if successes == 0 {
-            return None;
+    /// `max_tokens`.
+    pub fn earn(&mut self, successes: u64, owed: usize) {
+        if !self.is_open() {
+            self.add(successes, owed);
         }
+    }
+
+    fn add(&mut self, successes: u64, owed: usize) {
         let per_token = u64::from(self.terms.successes_per_token.get());
         let successes = successes.saturating_add(self.successes.into());
         // The rest is less than a `u32`.
@@ -87,7 +94,29 @@ impl Breaker {
         let earned = u32::try_from(successes / per_token).unwrap_or(u32::MAX);
         let most = u32::try_from(owed).unwrap_or(u32::MAX).saturating_add(self.terms.max_tokens.get());
         self.tokens = self.tokens.saturating_add(earned).min(most);
-        self.open.take().map(|open| now.saturating_duration_since(open.since))
+    }
+
+    /// So many of those that have [earned](Self::earn) were refused on their way, and are failures.
+    pub fn give_back(&mut self, failures: u64) {
+        if self.is_open() {
+            return;
+        }
+        let per_token = u64::from(self.terms.successes_per_token.get());
+        let purse = u64::from(self.tokens) * per_token + u64::from(self.successes);
+        let left = purse.saturating_sub(failures);
+        // No more than there were, and less than a `u32`.
+        (self.tokens, self.successes) = ((left / per_token) as u32, (left % per_token) as u32);
+    }
+
+    /// So many records were delivered, or dropped without a failure. If the breaker is open, they earn tokens, and one of them closes it:
+    /// the answer is for how long it was open. `owed` is as for [`earn`](Self::earn).
+    pub fn close(&mut self, successes: u64, owed: usize, now: Instant) -> Option<Duration> {
+        if successes == 0 {
+            return None;
+        }
+        let open = self.open.take()?;
+        self.add(successes, owed);
+        Some(now.saturating_duration_since(open.since))
     }
 
     /// How many dead letters can be paid for now.
@@ -96,7 +125,7 @@ impl Breaker {
         self.tokens
     }
 
-    /// A record can't be paid for, and nothing that is under way can earn a token: opens. The first probe is due at once.
+    /// A record can't be paid for, and nothing is under way that could close it: opens. The first probe is due at once.
     pub fn open(&mut self, now: Instant) {
         self.open.get_or_insert(Open { since: now, probe_at: now, wait: Duration::ZERO });
     }
@@ -166,6 +195,7 @@ mod tests {
     enum Act {
         Pay,
         Earn(u64),
+        Close(u64),
         Open,
         Probe,
         Wait(Duration),
@@ -175,6 +205,7 @@ mod tests {
         prop_oneof![
             8 => Just(Act::Pay),
             2 => (0..40_u64).prop_map(Act::Earn),
+            2 => (0..40_u64).prop_map(Act::Close),
             1 => Just(Act::Open),
             2 => Just(Act::Probe),
             3 => (0..200_000_u64).prop_map(|ms| Act::Wait(Duration::from_millis(ms))),
@@ -204,8 +235,12 @@ mod tests {
                         paid.iter_mut().for_each(|sum| *sum += one);
                     }
                     Act::Earn(count) => {
-                        breaker.earn(count, 0, now);
-                        earned.iter_mut().for_each(|sum| *sum += count);
+                        breaker.earn(count, 0);
+                        earned.iter_mut().filter(|_| !breaker.is_open()).for_each(|sum| *sum += count);
+                    }
+                    Act::Close(count) => {
+                        let closed = breaker.close(count, 0, now).is_some();
+                        earned.iter_mut().filter(|_| closed).for_each(|sum| *sum += count);
                     }
                     Act::Open => breaker.open(now),
                     Act::Probe => breaker.probe(now),
@@ -218,6 +253,23 @@ mod tests {
                 let most = u64::from(terms.max_tokens.get());
                 prop_assert!(index < window || paid[1] <= most + earned[1] / per_token + came(begun) + 2);
             }
+        }
+
+        /// Where all that comes through the stages is refused on its way, that is an outage, too.
+        #[test]
+        fn what_is_refused_on_its_way_has_earned_nothing(
+            terms in any_terms(),
+            batches in prop::collection::vec(0..40_u64, 0..50),
+        ) {
+            let start = Instant::now();
+            let mut breaker = Breaker::new(terms.clone(), start);
+            let mut paid = 0;
+            for batch in batches {
+                breaker.earn(batch, 0);
+                breaker.give_back(batch);
+                paid += (0..batch).filter(|_| breaker.pay(start)).count();
+            }
+            prop_assert!(paid <= terms.tokens as usize);
         }
 
         /// A lane drives its breaker as the router does; `fails` says which run of the record at its head fails.
@@ -240,7 +292,7 @@ mod tests {
                 }
                 let out = now < start + outage;
                 if !out && pills_left == 0 {
-                    breaker.earn(1, 0, now);
+                    breaker.close(1, 0, now);
                     over_at = Some(now - start);
                 } else if breaker.pay(now) {
                     dead += 1;
@@ -277,7 +329,9 @@ mod tests {
         assert_eq!(probes, [0, 1, 3, 7, 15, 31, 63]);
         assert_eq!((breaker.probe_at(), breaker.is_open()), (Some(paid_at), true));
         breaker.probe(paid_at);
-        assert_eq!(breaker.earn(1, 0, after(64)), Some(Duration::from_secs(64)));
+        breaker.earn(1, 0);
+        assert!(!breaker.pay(after(64)), "that it came through the stages is not all");
+        assert_eq!(breaker.close(1, 0, after(64)), Some(Duration::from_secs(64)));
         assert!(breaker.pay(after(64)) && !breaker.pay(after(64)), "the success has earned one");
     }
 
@@ -285,9 +339,9 @@ mod tests {
     fn what_is_owed_is_earned_beyond_what_is_kept() {
         let start = Instant::now();
         let mut breaker = Breaker::new(terms(0, 3, 1), start);
-        breaker.earn(6, 4, start);
+        breaker.earn(6, 4);
         assert_eq!((0..10).filter(|_| breaker.pay(start)).count(), 6);
-        breaker.earn(1000, 4, start);
+        breaker.earn(1000, 4);
         assert_eq!((0..10).filter(|_| breaker.pay(start)).count(), 7);
     }
 
@@ -295,9 +349,9 @@ mod tests {
     fn a_full_purse_stays_full_and_no_fuller() {
         let start = Instant::now();
         let mut breaker = Breaker::new(terms(2, 3, 2), start);
-        breaker.earn(1, 0, start);
-        breaker.earn(2, 0, start);
-        breaker.earn(1000, 0, start);
+        breaker.earn(1, 0);
+        breaker.earn(2, 0);
+        breaker.earn(1000, 0);
         let later = start + Duration::from_secs(3600);
         assert_eq!((0..10).filter(|_| breaker.pay(later)).count(), 3);
         // The next is on its way from the moment that one is missing.

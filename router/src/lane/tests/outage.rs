@@ -163,7 +163,7 @@ fn where_all_records_are_retried_the_first_to_run_out_of_attempts_pause_the_lane
     assert_eq!(world.lost_to_the_outage() as u64, INITIAL);
 }
 
-/// Four pills are one more than there are tokens, and what is beside them can't be delivered for a while.
+/// What is beside the pills can't be delivered for a while; that they are pills can be told all the same, once there have been enough others.
 #[test]
 fn trouble_of_an_output_pauses_no_lane() {
     fn some_trap(_: u64, offset: i64, _: u32) -> Script {
@@ -178,10 +178,26 @@ fn trouble_of_an_output_pauses_no_lane() {
         world.pass_time(step);
         assert_eq!(world.shared.counters.paused(0), 0);
     }
-    assert_eq!(world.shared.counters.fate(0, Fate::DeadLettered), INITIAL);
+    assert_eq!(world.shared.counters.fate(0, Fate::DeadLettered), 4);
     world.sink.outage = None;
     world.go_on_until(World::is_done);
     world.check_fates();
+}
+
+/// An output that refuses every record for itself is an outage: that the stages pass them earns nothing.
+#[test]
+fn records_that_their_output_refuses_cost_no_more_than_there_are_tokens() {
+    let mut world = World::with(5, passing, &BREAKER.replace("1m", "30d"), "none");
+    world.be_calm(true);
+    world.sink.refuses = world.topic("main");
+    world.go_on_until(|world| world.shared.counters.paused(0) == 1);
+    let refused = |world: &World| {
+        world.all_letters().iter().filter(|letter| letter.class == FailureClass::Refused).count() as u64
+    };
+    assert!(refused(&world) <= INITIAL, "{}", refused(&world));
+    world.sink.refuses = None;
+    world.go_on_until(World::is_done);
+    world.check_all_delivered();
 }
 
 #[test]
@@ -261,6 +277,23 @@ fn pills_among_more_successes_pause_no_lane_however_large_the_batch() {
         world.pass_time(step);
         world.commit(false);
         assert_eq!(world.shared.counters.paused(0), 0);
+    }
+    world.check_fates();
+}
+
+/// Every batch has more of them than tokens are kept.
+#[test]
+fn pills_among_more_successes_hold_nothing_up() {
+    fn some_reject(_: u64, offset: i64, _: u32) -> Script {
+        if offset % 3 == 0 || super::broker::is_refused(offset) { Script::Reject } else { Script::Pass }
+    }
+    let mut world = World::with(5, some_reject, "{ initial = 2, max = 2 }", "none");
+    world.be_calm(true);
+    while !world.is_done() {
+        let step = world.round();
+        world.pass_time(step);
+        world.commit(false);
+        assert!(!world.lane.waits_for_tokens(), "what passed before them has paid for them");
     }
     world.check_fates();
 }
