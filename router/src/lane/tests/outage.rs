@@ -42,6 +42,17 @@ impl World {
         self.log.written("main").len()
     }
 
+    /// Goes on to the end without a crash, has a look after each round, and finds every record at its place.
+    fn run_out(&mut self, mut look: impl FnMut(&Self)) {
+        while !self.is_done() {
+            let step = self.round();
+            self.pass_time(step);
+            self.commit(false);
+            look(self);
+        }
+        self.check_fates();
+    }
+
     /// Every record is where it has to be when all pass but those that the log refuses, and those that the outage took.
     fn check_all_delivered(&self) {
         for offset in 0..RECORDS {
@@ -272,13 +283,7 @@ fn a_third_rejects(_: u64, offset: i64, _: u32) -> Script {
 fn pills_among_more_successes_pause_no_lane_however_large_the_batch() {
     let mut world = World::with(5, a_third_rejects, "{ initial = 2, max = 2 }", "none");
     world.be_calm(true);
-    while !world.is_done() {
-        let step = world.round();
-        world.pass_time(step);
-        world.commit(false);
-        assert_eq!(world.shared.counters.paused(0), 0);
-    }
-    world.check_fates();
+    world.run_out(|world| assert_eq!(world.shared.counters.paused(0), 0));
 }
 
 /// Every batch has more of them than tokens are kept.
@@ -289,13 +294,7 @@ fn pills_among_more_successes_hold_nothing_up() {
     }
     let mut world = World::with(5, some_reject, "{ initial = 2, max = 2 }", "none");
     world.be_calm(true);
-    while !world.is_done() {
-        let step = world.round();
-        world.pass_time(step);
-        world.commit(false);
-        assert!(!world.lane.waits_for_tokens(), "what passed before them has paid for them");
-    }
-    world.check_fates();
+    world.run_out(|world| assert!(!world.lane.waits_for_tokens(), "what passed before them has paid for them"));
 }
 
 #[test]
@@ -306,14 +305,10 @@ fn pills_that_have_paused_a_lane_do_not_pause_it_again_once_it_goes_on() {
     let mut world = World::with(5, head_rejects, BREAKER, "none");
     world.be_calm(true);
     let (mut pauses, mut was_paused) = (0, false);
-    while !world.is_done() {
-        let step = world.round();
-        world.pass_time(step);
-        world.commit(false);
+    world.run_out(|world| {
         let is_paused = world.shared.counters.paused(0) == 1;
         pauses += usize::from(is_paused && !was_paused);
         was_paused = is_paused;
-    }
-    world.check_fates();
+    });
     assert!(pauses <= 1, "{pauses} pauses");
 }
