@@ -4,19 +4,18 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::Thread;
 use std::time::Instant;
 
 use pointsman_core::event::Event;
 use pointsman_core::metadata::Metadata;
-use pointsman_core::port::{AssignedFeed, Batch, Commit, Feed, FeedError, LogError, Waker};
+use pointsman_core::port::{AssignedFeed, Batch, Commit, Feed, FeedError, LogError};
 use pointsman_core::provenance::Provenance;
 use pointsman_core::record::{Record, TopicPartition};
 use pointsman_core::tracker::{Admission, CommitPoint, Ticket, Tracker};
 use pointsman_core::unclean::{Ends, Watch};
 
 use crate::counters::{Amount, Settled};
+use crate::waking::{Bell, Signal};
 
 /// One partition of a lane: its feed, its tracker, and the batches in flight. Records are named by a sequence number.
 pub(crate) struct Intake {
@@ -92,42 +91,6 @@ impl Flight {
     }
 }
 
-/// Tells a worker that a feed may have something.
-pub(crate) struct Signal {
-    raised: AtomicBool,
-    worker: Thread,
-}
-
-impl Signal {
-    pub(crate) fn new(worker: Thread) -> Arc<Self> {
-        // Raised at first: nobody has looked yet.
-        Arc::new(Self { raised: AtomicBool::new(true), worker })
-    }
-
-    pub(crate) fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Acquire)
-    }
-
-    /// The worker has seen it, and looks: what comes in from now on raises it again.
-    pub(crate) fn lower(&self) {
-        self.raised.store(false, Ordering::Release);
-    }
-
-    /// The worker has found something, and there may be more.
-    pub(crate) fn raise(&self) {
-        self.raised.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn waker(self: &Arc<Self>) -> Waker {
-        let signal = Arc::clone(self);
-        Arc::new(move || {
-            if !signal.raised.swap(true, Ordering::AcqRel) {
-                signal.worker.unpark();
-            }
-        })
-    }
-}
-
 /// Why no records are taken in.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
@@ -196,12 +159,12 @@ pub(crate) fn event_of<'a>(
 }
 
 impl Intake {
-    /// Takes a feed over, on the worker's own thread. `in_flight` is how many of its records may have been in flight when an
+    /// Takes a feed over, which rings `bell` from now on. `in_flight` is how many of its records may have been in flight when an
     /// earlier assignment ended.
-    pub(crate) fn new(assigned: AssignedFeed, in_flight: usize) -> Self {
+    pub(crate) fn new(assigned: AssignedFeed, in_flight: usize, bell: Bell) -> Self {
         let (committed, ends) = resume_point(&assigned);
         let AssignedFeed { partition, mut feed, .. } = assigned;
-        let signal = Signal::new(std::thread::current());
+        let signal = Signal::new(bell);
         feed.wake_with(signal.waker());
         let tracker = Tracker::resume(committed.clone());
         Self {
@@ -249,7 +212,9 @@ impl Intake {
     ) -> Result<Option<Range<u64>>, FetchError> {
         self.signal.lower();
         let Some(batch) = self.feed.fetch(max_records, max_bytes)? else { return Ok(None) };
-        self.signal.raise();
+        if !self.feed.is_emptied() {
+            self.signal.raise();
+        }
         let first_seq = self.next_seq();
         let held = self.first_held.wrapping_add(self.held.len() as u32);
         let (records, mut unsettled) = (batch.len(), 0);

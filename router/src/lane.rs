@@ -27,6 +27,7 @@ use crate::judge::{self, Course, Hindrance, Means};
 use crate::lanes::Because;
 use crate::parking::Parking;
 use crate::shared::{Grant, Now, Shared};
+use crate::waking::Bell;
 use outbox::Outbox;
 use sending::{SEQ_MASK, record_of};
 
@@ -246,8 +247,8 @@ const RECORD_TIME: Duration = Duration::from_secs(5);
 const DEADLINES: u32 = 6;
 
 impl Lane {
-    /// Takes a partition over, on the worker's own thread.
-    pub(crate) fn new(id: u32, shared: Arc<Shared>, route: usize, assignment: Assignment, now: Instant) -> Self {
+    /// Takes a partition over, for the worker whose bell this is.
+    pub(crate) fn new(bell: &Bell, shared: Arc<Shared>, route: usize, assignment: Assignment, now: Instant) -> Self {
         let plan = &shared.plan.routes[route];
         let topic = &assignment.source.partition.topic;
         let number = plan.sources.iter().position(|source| source.topic == *topic).unwrap_or(0);
@@ -265,12 +266,12 @@ impl Lane {
         let tracer = shared.tracer.clone();
         let traces =
             tracer.map(|tracer| Box::new(traced::Traces::new(tracer, &assignment.source.partition, route, now)));
-        let source = Intake::new(assignment.source, in_flight);
-        let retry = assignment.retry.map(|retry| Parking::new(retry, &source, in_flight, keys));
+        let source = Intake::new(assignment.source, in_flight, bell.clone());
+        let retry = assignment.retry.map(|retry| Parking::new(retry, &source, in_flight, bell.clone(), keys));
         let held_bytes = plugins.clone().map(|plugin| plugin.limits.output_bytes).max().unwrap_or(0);
         let record_time = RECORD_TIME + plugins.map(|plugin| plugin.limits.deadline * DEADLINES).sum::<Duration>();
         let mut lane = Self {
-            id,
+            id: bell.lane,
             route,
             source,
             retry,

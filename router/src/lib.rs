@@ -40,6 +40,7 @@ pub mod telemetry;
 pub mod toolchain;
 pub mod topology;
 mod traces;
+mod waking;
 mod worker;
 
 /// One allocator for the whole process: most of what is allocated for a record, librdkafka allocates. It takes glibc's a

@@ -18,8 +18,9 @@ use pointsman_core::record::{Record, TopicPartition};
 use pointsman_core::tracker::CommitPoint;
 use pointsman_core::unclean::{Ends, Watch};
 
-use crate::intake::{FetchError, Flight, Held, Intake, Signal, commit_of, event_of, resume_point};
+use crate::intake::{FetchError, Flight, Held, Intake, commit_of, event_of, resume_point};
 use crate::shared::Now;
+use crate::waking::{Bell, Signal};
 
 /// Opens a partition outside any group, at an offset.
 pub(crate) type Reader = Box<dyn Fn(&TopicPartition, i64) -> Result<Box<dyn Feed>, LogError> + Send + Sync>;
@@ -41,6 +42,7 @@ pub(crate) struct Parking {
     tail: Box<dyn Feed>,
     tail_at: i64,
     signal: Arc<Signal>,
+    bell: Bell,
     /// The tail has been at the end: everything is known that was parked before the assignment.
     caught_up: bool,
     /// There may be more of the tail at once.
@@ -79,11 +81,11 @@ struct Window {
 }
 
 impl Parking {
-    /// Takes a retry partition over, on the worker's own thread. It follows `source`, and `in_flight` is as there.
-    pub(crate) fn new(assigned: AssignedFeed, source: &Intake, in_flight: usize, keys: KeyOrder) -> Self {
+    /// Takes a retry partition over. It follows `source`; `in_flight` and `bell` are as there.
+    pub(crate) fn new(assigned: AssignedFeed, source: &Intake, in_flight: usize, bell: Bell, keys: KeyOrder) -> Self {
         let (committed, ends) = resume_point(&assigned);
         let AssignedFeed { partition, feed: mut tail, .. } = assigned;
-        let signal = Signal::new(std::thread::current());
+        let signal = Signal::new(bell.clone());
         tail.wake_with(signal.waker());
         Self {
             partition,
@@ -91,6 +93,7 @@ impl Parking {
             tail,
             tail_at: committed.offset,
             signal,
+            bell,
             caught_up: false,
             has_more: false,
             index: Parked::resume(committed.clone(), source.committed().clone(), keys),
@@ -263,7 +266,7 @@ impl Parking {
             // The old one goes first: a partition is read once at a time then.
             self.window = None;
             let mut feed = reader(&self.partition, offset)?;
-            let signal = Signal::new(std::thread::current());
+            let signal = Signal::new(self.bell.clone());
             feed.wake_with(signal.waker());
             self.window = Some(Window { feed, signal, next_offset: offset, used: now.instant });
         }

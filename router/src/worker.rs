@@ -1,10 +1,9 @@
 //! A worker: one thread, some lanes, one sink, one instance of each plugin.
 //!
-//! The thread goes round: orders from the control side, reports from the sink, a step of each lane, commits; and sleeps
-//! when nobody has anything to do, until a wake-up, a due time, or a short while that makes a lost wake-up good.
+//! The thread goes round: orders from the control side, reports from the sink, a turn of each lane that is awake, commits; and
+//! sleeps when nobody has anything to do, until a wake-up, a due time, or a short while that makes a lost wake-up good.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
@@ -18,23 +17,19 @@ use pointsman_core::record::TopicPartition;
 
 use crate::credit::Credit;
 use crate::hurry::Hurry;
-use crate::lane::{Lane, Step, Tools, lane_of};
+use crate::lane::{Lane, lane_of};
 use crate::lanes::{Asked, Done, Refusal, Verb, WorkerReport};
 use crate::retries::LaneRetries;
 use crate::shared::{Now, Shared};
+use crate::waking::Woken;
 use transacting::Transacting;
+use turns::Stepped;
 
 #[cfg(test)]
 mod tests;
 mod transacting;
+mod turns;
 
-/// Wake-ups of the client libraries are edge-triggered, and one may be lost: this often lanes look anyway.
-const LOOK_ANYWAY: Duration = Duration::from_millis(100);
-/// A round of all lanes takes about so long, where all have work. A lane that is behind makes several steps in its turn
-/// then: runs of records of one partition make for larger requests than the same records by turns.
-const ROUND: Duration = Duration::from_millis(4);
-/// With the producer queue full and no report coming in, ask again after this.
-const CREDIT_POLL: Duration = Duration::from_millis(5);
 /// Kafka forgets the offsets of topics that a group is not subscribed to, such as retry topics, after some days: every
 /// lane commits at least this often, changed or not.
 const COMMIT_ANYWAY: Duration = Duration::from_secs(3600);
@@ -156,16 +151,6 @@ impl Outlet {
     }
 }
 
-/// What a turn of each lane has come to.
-struct Stepped {
-    /// Something was done.
-    busy: bool,
-    /// The producer queue is full for a lane.
-    awaits_credit: bool,
-    /// Until then there is nothing to do, where nothing comes in.
-    sleep_until: Instant,
-}
-
 /// Tells the time: the system's, or that of a simulation.
 #[derive(Clone)]
 enum Clock {
@@ -203,6 +188,10 @@ struct Worker {
     plugins: Box<dyn PluginHost + Send>,
     random: fastrand::Rng,
     lanes: BTreeMap<u32, Tenant>,
+    /// Those that may have something to do, ...
+    awake: BTreeSet<u32>,
+    /// ... and those to be among them.
+    woken: Arc<Woken>,
     next_lane: u32,
     /// Where the next round begins.
     first_lane: u32,
@@ -213,7 +202,10 @@ struct Worker {
     hurry: Hurry,
     commit_at: Instant,
     commit_all_at: Instant,
+    /// When lanes look for records whether or not they were woken, ...
     look_at: Instant,
+    /// ... and which is the first of them.
+    look_from: u32,
     ended: bool,
 }
 
@@ -253,6 +245,8 @@ impl Worker {
             plugins: equipment.plugins,
             random: fastrand::Rng::new(),
             lanes: BTreeMap::new(),
+            awake: BTreeSet::new(),
+            woken: Woken::here(),
             next_lane: 0,
             first_lane: 0,
             releases: Vec::new(),
@@ -262,6 +256,7 @@ impl Worker {
             commit_at: now,
             commit_all_at: now + COMMIT_ANYWAY,
             look_at: now,
+            look_from: 0,
             ended: false,
         }
     }
@@ -363,8 +358,12 @@ impl Worker {
         answer: &SyncSender<Result<Done, Refusal>>,
     ) {
         let now = self.clock.now();
-        let lane = self.lanes.values_mut().map(|tenant| &mut tenant.lane).find(|lane| lane.is(route, partition));
-        let _ = answer.try_send(lane.map_or(Err(Refusal::NoLane), |lane| lane.obey(verb, now)));
+        let lane = self.lanes.iter_mut().find(|(_, tenant)| tenant.lane.is(route, partition));
+        let obeyed = lane.map_or(Err(Refusal::NoLane), |(id, tenant)| {
+            self.awake.insert(*id);
+            tenant.lane.obey(verb, now)
+        });
+        let _ = answer.try_send(obeyed);
     }
 
     fn adopt(&mut self, route: usize, assignment: Assignment, committer: GroupCommitter) {
@@ -372,8 +371,10 @@ impl Worker {
         self.next_lane = self.next_lane.wrapping_add(1) & crate::lane::ID_MASK;
         let (name, lane) = (&self.shared.plan.routes[route].name, &assignment.source.partition);
         tracing::info!(route = %name, %lane, offset = assignment.source.start, "lane assigned");
-        let mut lane = Lane::new(id, Arc::clone(&self.shared), route, assignment, self.clock.instant());
+        let mut lane =
+            Lane::new(&self.woken.bell(id), Arc::clone(&self.shared), route, assignment, self.clock.instant());
         lane.take_along();
+        self.awake.insert(id);
         self.lanes.insert(id, Tenant { lane, committer, failures: 0, receipt: None });
     }
 
@@ -391,6 +392,7 @@ impl Worker {
                 for id in &lanes {
                     if let Some(tenant) = self.lanes.get_mut(id) {
                         tenant.lane.drain();
+                        self.awake.insert(*id);
                     }
                 }
                 self.releases.push(Release { lanes, until, answer, included: false });
@@ -408,6 +410,7 @@ impl Worker {
     }
 
     fn give_up(&mut self, id: u32, how: &str) {
+        self.awake.remove(&id);
         if let Some(Tenant { lane, .. }) = self.lanes.remove(&id) {
             lane.forgo(&mut self.credit);
             tracing::info!(lane = %lane.source_partition(), "lane {how}");
@@ -436,75 +439,15 @@ impl Worker {
         while let Some(id) = reports.peek().map(|report| lane_of(report.token)) {
             let own = std::iter::from_fn(|| reports.next_if(|report| lane_of(report.token) == id));
             match self.lanes.get_mut(&id) {
-                Some(Tenant { lane, .. }) => lane.reported(own, &mut self.credit, now),
+                Some(Tenant { lane, .. }) => {
+                    lane.reported(own, &mut self.credit, now);
+                    self.awake.insert(id);
+                }
                 // It was given up, and they settle nothing: that partition is somebody else's by now.
                 None => own.for_each(drop),
             }
         }
         Ok(any)
-    }
-
-    /// A turn of each lane.
-    fn step_lanes(&mut self, now: Now) -> Stepped {
-        let look_anyway = now.instant >= self.look_at;
-        if look_anyway {
-            self.look_at = now.instant + LOOK_ANYWAY;
-        }
-        let mut stepped = Stepped { busy: false, awaits_credit: false, sleep_until: now.instant + LOOK_ANYWAY };
-        let turn_time = ROUND / u32::try_from(self.lanes.len()).unwrap_or(u32::MAX).max(1);
-        // Each round begins one lane later: what is scarce (the producer queue, a rate limit) is not always the same lanes'.
-        let first = self.first_lane;
-        // Most lanes of many have nothing to do: the clock is read after those that had.
-        let mut begun = self.clock.instant();
-        for turn in [(Bound::Included(first), Bound::Unbounded), (Bound::Unbounded, Bound::Excluded(first))] {
-            for Tenant { lane, .. } in self.lanes.range_mut(turn).map(|(_, tenant)| tenant) {
-                let mut gate;
-                let sink: &mut dyn Sink = match &mut self.outlet {
-                    Outlet::Apart(sink) => &mut **sink,
-                    Outlet::Together(transacting) => {
-                        let Some(opened) = transacting.gate(lane.midway()) else { continue };
-                        gate = opened;
-                        &mut gate
-                    }
-                };
-                let mut tools = Tools {
-                    sink,
-                    credit: &mut self.credit,
-                    plugins: &mut *self.plugins,
-                    random: &mut self.random,
-                    now,
-                    elapsed: &|| self.clock.instant().saturating_duration_since(begun),
-                    look_anyway,
-                };
-                let mut step = lane.turn(&mut tools);
-                let mut ended = begun;
-                while step == Step::Progress {
-                    stepped.busy = true;
-                    ended = self.clock.instant();
-                    if ended.saturating_duration_since(begun) >= turn_time {
-                        break;
-                    }
-                    step = lane.turn(&mut tools);
-                }
-                if ended > begun {
-                    // The turns of the others may take long.
-                    tools.sink.send_due(ended);
-                }
-                begun = ended;
-                let until = match step {
-                    Step::Progress | Step::Idle => continue,
-                    Step::NotBefore(at) => at,
-                    Step::AwaitingCredit => {
-                        stepped.awaits_credit = true;
-                        now.instant + CREDIT_POLL
-                    }
-                };
-                stepped.sleep_until = stepped.sleep_until.min(until);
-            }
-        }
-        let mut others = self.lanes.range((Bound::Excluded(first), Bound::Unbounded));
-        self.first_lane = others.next().map_or(0, |(id, _)| *id);
-        stepped
     }
 
     /// Answers for the lanes that have nothing in flight any more, or no more time.
@@ -533,7 +476,9 @@ impl Worker {
     /// Makes the commits that lanes wait for, and tells them the answers. Whether there was any, is the answer here.
     fn keep_vows(&mut self, now: Now) -> bool {
         let mut any = false;
-        for Tenant { lane, committer, receipt, .. } in self.lanes.values_mut() {
+        // One that has something to be committed is awake.
+        for id in &self.awake {
+            let Some(Tenant { lane, committer, receipt, .. }) = self.lanes.get_mut(id) else { continue };
             if let Some(answer) = receipt.as_mut().and_then(|receipt| receipt.answer()) {
                 *receipt = None;
                 lane.confirmed(answer, now);

@@ -13,8 +13,17 @@ impl Lane {
             Step::NotBefore(at) => *at > tools.now.instant,
             _ => true,
         });
-        let parked_news = self.retry.as_ref().is_some_and(|retry| retry.may_have_records(tools.look_anyway));
-        is_early.filter(|_| !self.source.may_have_records(tools.look_anyway) && !parked_news)
+        is_early.filter(|_| !self.may_have_records(tools.look_anyway))
+    }
+
+    fn may_have_records(&self, look_anyway: bool) -> bool {
+        self.source.may_have_records(look_anyway)
+            || self.retry.as_ref().is_some_and(|retry| retry.may_have_records(look_anyway))
+    }
+
+    /// Whether there is nothing to do before its bell rings, something that it has produced is reported, or it is told something.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.rest == Some(Step::Idle) && !self.may_have_records(false) && !self.awaits_vow()
     }
 
     /// Pauses the lane after trouble that is not about a record, longer each time until something succeeds.

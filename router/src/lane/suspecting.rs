@@ -130,6 +130,11 @@ impl Lane {
         })
     }
 
+    /// Whether something is to be [vowed](Self::vow), or about to be, and not [confirmed](Self::confirmed).
+    pub(super) fn awaits_vow(&self) -> bool {
+        self.suspicion.as_ref().is_some_and(|suspicion| suspicion.vow != Vow::Kept)
+    }
+
     /// What is to be committed before the lane goes on, and the answer told to [`confirmed`](Self::confirmed).
     pub(crate) fn vow(&mut self, now: Now) -> Option<Vec<Commit>> {
         if !self.wants_vow(now) {

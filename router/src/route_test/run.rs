@@ -22,6 +22,7 @@ use crate::counters::Counters;
 use crate::credit::Credit;
 use crate::lane::{Lane, Step, Told, Tools, lane_of};
 use crate::shared::{Limiters, Now, Shared};
+use crate::waking::Woken;
 
 /// A case that is not at rest after so many rounds goes in circles.
 const ROUNDS_MAX: usize = 1_000_000;
@@ -151,7 +152,7 @@ fn lanes(
         counters: Arc::new(Counters::new(plan)),
         reader: log.reader(),
     });
-    let mut lanes = Vec::new();
+    let (mut lanes, woken) = (Vec::new(), Woken::here());
     for source in &route.sources {
         let partitions = i32::try_from(case.partitions).unwrap_or(i32::MAX);
         for partition in (0..partitions).map(|number| TopicPartition::new(Arc::clone(&source.topic), number)) {
@@ -159,7 +160,7 @@ fn lanes(
                 .map(|topic| assigned(log, TopicPartition::new(Arc::clone(topic), partition.partition), parked));
             let assignment = Assignment { source: assigned(log, partition, parked), retry };
             let id = u32::try_from(lanes.len()).unwrap_or(u32::MAX);
-            let mut lane = Lane::new(id, Arc::clone(&shared), case.route, assignment, Instant::now());
+            let mut lane = Lane::new(&woken.bell(id), Arc::clone(&shared), case.route, assignment, Instant::now());
             lane.tell_fates();
             // A case is about what the route makes of each record, and may have nothing but failures.
             lane.without_breaker();

@@ -121,7 +121,7 @@ impl SimulatedLog {
 
     /// Reads a partition from `start`.
     pub(crate) fn feed(&self, partition: TopicPartition, start: i64) -> SimulatedFeed {
-        SimulatedFeed { log: self.clone(), partition, next: start, reached_end: false, waker: None }
+        SimulatedFeed { log: self.clone(), partition, next: start, emptied: false, reached_end: false, waker: None }
     }
 
     /// Reads partitions anew.
@@ -194,6 +194,7 @@ pub(crate) struct SimulatedFeed {
     log: SimulatedLog,
     partition: TopicPartition,
     next: i64,
+    emptied: bool,
     reached_end: bool,
     /// The log knows it weakly, so it goes with the feed.
     waker: Option<Waker>,
@@ -276,6 +277,7 @@ impl Feed for SimulatedFeed {
             }
             records.push((Arc::clone(record), Taken::Nothing));
         }
+        self.emptied = start + records.len() == partition.records.len();
         drop(state);
         let Some((last, _)) = records.last() else {
             self.reached_end = true;
@@ -294,6 +296,10 @@ impl Feed for SimulatedFeed {
         }
         drop(state);
         self.waker = Some(waker);
+    }
+
+    fn is_emptied(&self) -> bool {
+        self.emptied
     }
 
     fn reached_end(&self) -> bool {

@@ -6,10 +6,12 @@
 use std::time::{Duration, Instant};
 
 use pointsman_core::delivery::Delivery;
-use pointsman_core::port::{ProduceError, Report, Sink, SinkFailed, Token};
+use pointsman_core::port::{DeliveryError, ProduceError, Report, Sink, SinkFailed, Token, Undelivered};
 use world::World;
 
+use crate::route_test::simulated_log::SimulatedSink;
 use crate::shared::Now;
+use crate::worker::Worker;
 
 mod sink;
 mod world;
@@ -75,6 +77,66 @@ impl Sink for KeepingSink {
 fn a_worker_with_nothing_to_do_is_back_when_its_sink_has() {
     let now = Now { instant: Instant::now(), unix_ms: 1_000_000 };
     let at = now.instant + Duration::from_millis(7);
-    let (_orders, mut worker) = World::idle(Box::new(KeepingSink(at)), now);
+    let (_orders, mut worker) = world::standing_still(&world::empty_log(), Box::new(KeepingSink(at)), now, 0..0);
     assert_eq!(worker.round().unwrap(), Some(Some(at)));
+}
+
+/// Goes round until all lanes sleep.
+fn until_all_sleep(worker: &mut Worker) {
+    for _ in 0..1000 {
+        if worker.round().unwrap().expect("it goes on").is_some() && worker.awake.is_empty() {
+            return;
+        }
+    }
+    panic!("awake: {:?}", worker.awake);
+}
+
+#[test]
+fn a_lane_with_nothing_to_do_sleeps_until_something_comes_in() {
+    let now = Now { instant: Instant::now(), unix_ms: 1_000_000 };
+    let log = world::empty_log();
+    let (_orders, mut worker) = world::standing_still(&log, Box::new(log.sink(world::topics())), now, 0..3);
+    until_all_sleep(&mut worker);
+    for partition in [1, 2, 0] {
+        world::append(&log, world::passing(partition));
+        let written = log.written("main").len();
+        worker.step_lanes(now);
+        assert_eq!(worker.awake.iter().collect::<Vec<_>>(), [&u32::try_from(partition).unwrap()]);
+        // By the clock it is not time yet to look whether a wake-up was lost.
+        until_all_sleep(&mut worker);
+        assert_eq!(log.written("main").len(), written + 1);
+    }
+}
+
+/// Refuses its first delivery.
+struct RefusingSink(SimulatedSink, bool);
+
+impl Sink for RefusingSink {
+    fn capacity_bytes(&self) -> usize {
+        self.0.capacity_bytes()
+    }
+
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
+        self.0.produce(delivery, token)
+    }
+
+    fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
+        self.0.serve(reports)?;
+        if let Some(first) = reports.first_mut().filter(|_| !std::mem::replace(&mut self.1, true)) {
+            let error = DeliveryError::Refused { code: "no".to_owned(), message: "not this one".to_owned() };
+            first.result = Err(Box::new(Undelivered::from(error)));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_lane_is_woken_by_what_its_outputs_refuse() {
+    let now = Now { instant: Instant::now(), unix_ms: 1_000_000 };
+    let log = world::empty_log();
+    let sink = RefusingSink(log.sink(world::topics()), false);
+    let (_orders, mut worker) = world::standing_still(&log, Box::new(sink), now, 0..1);
+    world::append(&log, world::passing(0));
+    until_all_sleep(&mut worker);
+    assert_eq!(log.written("sim.r.dead-letter").len(), 1);
 }

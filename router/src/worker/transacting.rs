@@ -274,8 +274,9 @@ impl Worker {
             !release.included
                 && release.lanes.iter().filter_map(|id| self.lanes.get(id)).all(|tenant| tenant.lane.is_drained())
         };
+        let mut awake = self.awake.iter().filter_map(|id| self.lanes.get(id));
         let asked = now.instant >= self.commit_at
-            || self.lanes.values().any(|tenant| tenant.lane.wants_vow(now) && can_commit(&tenant.committer))
+            || awake.any(|tenant| tenant.lane.wants_vow(now) && can_commit(&tenant.committer))
             || self.releases.iter().any(is_drained);
         let Some(transacting) = self.outlet.together() else { return false };
         if !asked && !transacting.ledger.is_full(&*transacting.sink, &transacting.plan) {

@@ -67,6 +67,8 @@ pub(crate) struct KafkaFeed {
     waiting: VecDeque<Message>,
     /// The offset that is to come next, or a later one.
     next: i64,
+    /// The last fetch took all that was on the queue.
+    emptied: bool,
     /// What librdkafka said after the waiting records. While it stands nothing more is let in: librdkafka passes over a
     /// batch that it can't read, says so, and goes on behind it.
     fault: Option<Fault>,
@@ -96,6 +98,7 @@ impl KafkaFeed {
             partition,
             waiting: VecDeque::new(),
             next: start,
+            emptied: false,
             fault: None,
             reached_end: false,
             end: 0,
@@ -150,7 +153,9 @@ impl KafkaFeed {
     /// missing behind.
     fn refill(&mut self, max: usize) {
         let mut taken = Vec::new();
-        self.tap.take(&mut taken, max.clamp(1, TAKE_MAX));
+        let max = max.clamp(1, TAKE_MAX);
+        self.tap.take(&mut taken, max);
+        self.emptied = taken.len() < max;
         for message in taken {
             if matches!(self.fault, Some(Fault::Damaged { .. } | Fault::OutOfRange { .. })) {
                 return;
@@ -207,6 +212,8 @@ impl KafkaFeed {
 
 impl Feed for KafkaFeed {
     fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Box<dyn Batch>>, FeedError> {
+        // What has come since an earlier one is not known of.
+        self.emptied = false;
         if self.waiting.is_empty() && self.fault.is_none() {
             self.refill(max_records);
         }
@@ -221,6 +228,10 @@ impl Feed for KafkaFeed {
         self.tap.wake_with(Arc::clone(&waker));
         // The queue tells when it stops being empty; it may not be empty now.
         waker();
+    }
+
+    fn is_emptied(&self) -> bool {
+        self.emptied && self.waiting.is_empty() && self.fault.is_none()
     }
 
     fn position(&self) -> Option<i64> {

@@ -24,6 +24,7 @@ use crate::lane::{Lane, Step, Tools};
 use crate::route_test::simulated_log::SimulatedLog;
 use crate::shared::{Limiters, Now, Shared};
 use crate::traces::Tracer;
+use crate::waking::Woken;
 
 pub(super) const RECORDS: i64 = 400;
 /// So little that lanes wait for credit at times.
@@ -181,7 +182,7 @@ fn open_lane(shared: &Arc<Shared>, log: &SimulatedLog, committed: &BTreeMap<Arc<
     };
     let retry = shared.plan.routes[0].sources[0].retry.map(|_| assigned(retry_topic()));
     let assignment = Assignment { source: assigned("source".into()), retry };
-    let mut lane = Lane::new(1, Arc::clone(shared), 0, assignment, now.instant);
+    let mut lane = Lane::new(&Woken::here().bell(1), Arc::clone(shared), 0, assignment, now.instant);
     if let Some(retry) = &mut lane.retry {
         // Parked records are few here. So they are moved as often as a thousand times more would be.
         retry.crowded_at = 40;

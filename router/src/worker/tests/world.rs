@@ -1,6 +1,7 @@
 //! A worker and all it meets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use pointsman_core::record::{OwnedRecord, TopicPartition};
 use pointsman_core::unclean::Ends;
 use pointsman_core::verdict::{Output, Patch, Verdict, Verdicts};
 
-use super::sink::{SharedGroup, TroubledSink, is_refused};
+use super::sink::{PromptGroup, SharedGroup, TroubledSink, is_refused};
 use crate::counters::Counters;
 use crate::route_test::simulated_log::SimulatedLog;
 use crate::shared::{Limiters, Now, Shared};
@@ -103,6 +104,34 @@ impl PluginHost for ScriptedPlugin {
     fn take_counts(&mut self, _: &mut dyn FnMut(PluginId, &str, u64)) {}
 }
 
+/// A worker with these lanes that commits apart, over this log, at a time that stands still.
+pub(super) fn standing_still(
+    log: &SimulatedLog,
+    sink: Box<dyn Sink>,
+    now: Now,
+    lanes: Range<i32>,
+) -> (Sender<Order>, Worker) {
+    let equipment = Equipment { sink: OutputSink::Apart(sink), plugins: Box::new(ScriptedPlugin { seed: 0 }) };
+    let (orders, received) = channel();
+    let clock = Clock::Simulated(Arc::new(Mutex::new(now)));
+    let committer: GroupCommitter = Arc::new(OnceLock::new());
+    assert!(committer.set(Arc::new(PromptGroup)).is_ok());
+    let feed = |partition: TopicPartition| {
+        let feed = Box::new(log.feed(partition.clone(), 0));
+        AssignedFeed { feed, partition, start: 0, metadata: String::new() }
+    };
+    for partition in lanes {
+        let assignment = Box::new(Assignment { source: feed(source(partition)), retry: Some(feed(retry(partition))) });
+        orders.send(Order::Adopt { route: 0, assignment, committer: Arc::clone(&committer) }).unwrap();
+    }
+    (orders, Worker::new(0, shared(&plan(0, "none"), log), received, equipment, clock))
+}
+
+/// The topics that a sink is opened for.
+pub(super) fn topics() -> Vec<Arc<str>> {
+    plan(0, "none").topics.iter().map(|topic| Arc::clone(&topic.name)).collect()
+}
+
 /// A partition that is being given up.
 struct Revoking {
     partition: TopicPartition,
@@ -152,6 +181,35 @@ fn shared(plan: &Arc<Plan>, log: &SimulatedLog) -> Arc<Shared> {
     })
 }
 
+/// With all topics.
+pub(super) fn empty_log() -> SimulatedLog {
+    let log = SimulatedLog::new(1 << 20);
+    for topic in ["source", "main", "side", "sim.r.dead-letter", "sim.r.source.retry"] {
+        log.create(&topic.into(), PARTITIONS as u32);
+    }
+    log
+}
+
+/// Writes a record to the source.
+pub(super) fn append(log: &SimulatedLog, number: i64) {
+    let record = OwnedRecord {
+        offset: 0,
+        timestamp_ms: number,
+        key: (number % 7 > 0).then(|| vec![b'a' + u8::try_from(number % 11).unwrap()]),
+        value: Some(number.to_string().into_bytes()),
+        headers: Vec::new(),
+    };
+    let partition = i32::try_from(number % i64::from(PARTITIONS)).unwrap();
+    log.append("source", PartitionChoice::Exactly(partition), record).expect("small");
+}
+
+/// A number whose record is passed on at its first run, of this partition.
+pub(super) fn passing(partition: i32) -> i64 {
+    let passes =
+        |number: &i64| number % i64::from(PARTITIONS) == i64::from(partition) && script(0, *number, 1) == Script::Pass;
+    (0..).find(passes).expect("most are")
+}
+
 fn source(partition: i32) -> TopicPartition {
     TopicPartition::new("source", partition)
 }
@@ -164,21 +222,8 @@ impl World {
     pub(super) fn new(seed: u64, ordering: &'static str) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = plan(seed, ordering);
-        let log = SimulatedLog::new(1 << 20);
-        for topic in ["source", "main", "side", "sim.r.dead-letter", "sim.r.source.retry"] {
-            log.create(&topic.into(), PARTITIONS as u32);
-        }
-        for number in 0..RECORDS * i64::from(PARTITIONS) {
-            let record = OwnedRecord {
-                offset: 0,
-                timestamp_ms: number,
-                key: (number % 7 > 0).then(|| vec![b'a' + u8::try_from(number % 11).unwrap()]),
-                value: Some(number.to_string().into_bytes()),
-                headers: Vec::new(),
-            };
-            let partition = i32::try_from(number % i64::from(PARTITIONS)).unwrap();
-            log.append("source", PartitionChoice::Exactly(partition), record).expect("small");
-        }
+        let log = empty_log();
+        (0..RECORDS * i64::from(PARTITIONS)).for_each(|number| append(&log, number));
         let clock = Arc::new(Mutex::new(Now { instant: Instant::now(), unix_ms: 1_000_000 }));
         let group = SharedGroup::default();
         let committer: GroupCommitter = Arc::new(OnceLock::new());
@@ -234,15 +279,6 @@ impl World {
         let mut worker = Worker::new(0, Arc::clone(shared), received, equipment, Clock::Simulated(Arc::clone(clock)));
         worker.random = random.fork();
         (orders, worker)
-    }
-
-    /// A worker without lanes, that has this sink.
-    pub(super) fn idle(sink: Box<dyn Sink>, now: Now) -> (Sender<Order>, Worker) {
-        let (plan, log) = (plan(0, "none"), SimulatedLog::new(0));
-        let equipment = Equipment { sink: OutputSink::Apart(sink), plugins: Box::new(ScriptedPlugin { seed: 0 }) };
-        let (orders, received) = channel();
-        let clock = Clock::Simulated(Arc::new(Mutex::new(now)));
-        (orders, Worker::new(0, shared(&plan, &log), received, equipment, clock))
     }
 
     fn assign(&mut self, partition: &TopicPartition) {

@@ -69,8 +69,15 @@ pub trait Feed: Send {
     /// [`FeedError`]; the feed stays where it was.
     fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Box<dyn Batch>>, FeedError>;
 
-    /// From now on `waker` is called when records may have come in after a [`fetch`](Self::fetch) that found none.
+    /// From now on `waker` is called when records may have come in after a [`fetch`](Self::fetch) that found none, or one after which
+    /// the feed [is emptied](Self::is_emptied).
     fn wake_with(&mut self, waker: Waker);
+
+    /// Whether the last [`fetch`](Self::fetch) has found records and is known to have left none: another one would be in vain before
+    /// the waker is called.
+    fn is_emptied(&self) -> bool {
+        false
+    }
 
     /// After a [`fetch`](Self::fetch) that found nothing: an offset below which no record will come any more, which is
     /// how an end shows that has no record at it (compaction and transaction markers leave gaps). `None` where the
