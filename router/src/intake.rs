@@ -210,11 +210,7 @@ impl Intake {
         max_bytes: usize,
         now: Instant,
     ) -> Result<Option<Range<u64>>, FetchError> {
-        self.signal.lower();
-        let Some(batch) = self.feed.fetch(max_records, max_bytes)? else { return Ok(None) };
-        if !self.feed.is_emptied() {
-            self.signal.raise();
-        }
+        let Some(batch) = self.signal.fetch(&mut *self.feed, max_records, max_bytes)? else { return Ok(None) };
         let first_seq = self.next_seq();
         let held = self.first_held.wrapping_add(self.held.len() as u32);
         let (records, mut unsettled) = (batch.len(), 0);

@@ -162,8 +162,8 @@ impl Parking {
             return Ok(false);
         }
         for batches in 0..TAIL_BATCHES {
-            self.signal.lower();
-            let Some(batch) = self.tail.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else {
+            let (records, bytes) = (plan.batch_records.get(), plan.batch_bytes.get());
+            let Some(batch) = self.signal.fetch(&mut *self.tail, records, bytes)? else {
                 if !self.caught_up && self.tail.reached_end() {
                     self.caught_up = true;
                     self.index.caught_up();
@@ -171,7 +171,6 @@ impl Parking {
                 }
                 return Ok(batches > 0);
             };
-            self.signal.raise();
             for record in (0..batch.len()).map(|index| batch.record(index)) {
                 let label = self.label(&record);
                 self.index
@@ -181,6 +180,8 @@ impl Parking {
             }
         }
         self.has_more = true;
+        // That it is at its end is told by a fetch that finds nothing.
+        self.signal.raise();
         Ok(true)
     }
 
@@ -230,12 +231,9 @@ impl Parking {
             if !look_anyway && !window.signal.is_raised() {
                 return Ok(());
             }
-            window.signal.lower();
             let from = window.next_offset;
-            let Some(batch) = window.feed.fetch(plan.batch_records.get(), plan.batch_bytes.get())? else {
-                return Ok(());
-            };
-            window.signal.raise();
+            let (records, bytes) = (plan.batch_records.get(), plan.batch_bytes.get());
+            let Some(batch) = window.signal.fetch(&mut *window.feed, records, bytes)? else { return Ok(()) };
             let next = batch.offset(batch.len() - 1) + 1;
             window.next_offset = next;
             self.load(batch, now.instant)?;

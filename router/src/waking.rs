@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 
-use pointsman_core::port::Waker;
+use pointsman_core::port::{Batch, Feed, FeedError, Waker};
 
 /// The lanes of one worker whose feeds have had news since it was last asked. The worker has its turns with those rather than with
 /// all: of hundreds of lanes most have nothing to do at a time.
@@ -61,12 +61,29 @@ impl Signal {
         self.raised.load(Ordering::Acquire)
     }
 
-    /// The worker has seen it, and looks: what comes in from now on raises it again.
-    pub(crate) fn lower(&self) {
+    /// Fetches from the feed, whose signal this is. It stays raised where there may be more: after a fetch that found something, unless
+    /// the feed [is emptied](Feed::is_emptied) by it, and after one that failed.
+    pub(crate) fn fetch(
+        &self,
+        feed: &mut dyn Feed,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Option<Box<dyn Batch>>, FeedError> {
+        // What comes in from now on raises it again.
         self.raised.store(false, Ordering::Release);
+        let fetched = feed.fetch(max_records, max_bytes);
+        let is_over = match &fetched {
+            Ok(None) => true,
+            Ok(Some(_)) => feed.is_emptied(),
+            Err(_) => false,
+        };
+        if !is_over {
+            self.raise();
+        }
+        fetched
     }
 
-    /// The worker has found something, and there may be more.
+    /// Another fetch is to be made in any case.
     pub(crate) fn raise(&self) {
         self.raised.store(true, Ordering::Release);
     }

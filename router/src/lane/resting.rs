@@ -21,7 +21,8 @@ impl Lane {
             || self.retry.as_ref().is_some_and(|retry| retry.may_have_records(look_anyway))
     }
 
-    /// Whether there is nothing to do before its bell rings, something that it has produced is reported, or it is told something.
+    /// Whether there is nothing to do before its bell rings, something that it has produced is reported, or it is told something; but
+    /// for what can wait until it looks anyway.
     pub(crate) fn is_asleep(&self) -> bool {
         self.rest == Some(Step::Idle) && !self.may_have_records(false) && !self.awaits_vow()
     }
@@ -43,11 +44,9 @@ impl Lane {
         let due = self.retry.as_ref().and_then(|retry| retry.next_due_ms(self.plan()));
         let due = due.map(|due_ms| instant_of(due_ms, tools.now));
         let again = self.again.front().map(|again| again.at);
-        let earliest = [due, again, self.pause.filter(|until| *until > tools.now.instant)].into_iter().flatten().min();
-        match earliest {
-            Some(at) if at > tools.now.instant => Step::NotBefore(at),
-            _ => Step::Idle,
-        }
+        // What is due by now waits for something else.
+        let to_come = [due, again, self.pause].into_iter().flatten().filter(|at| *at > tools.now.instant);
+        to_come.min().map_or(Step::Idle, Step::NotBefore)
     }
 }
 

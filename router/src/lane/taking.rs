@@ -75,14 +75,15 @@ impl Lane {
         if self.is_source_held_up() || !has_room(&self.source, plan) || !self.source.may_have_records(look_anyway) {
             return Ok(false);
         }
+        let mut indexed = false;
         if let Some(retry) =
             self.retry.as_mut().filter(|retry| plan.ordering == Ordering::Key && !retry.index().is_empty())
         {
             // What was replayed to there before these came is before them.
-            retry.read_tail(plan, self.source.next_offset(), true)?;
+            indexed = retry.read_tail(plan, self.source.next_offset(), true)?;
         }
         let Some(seqs) = self.source.fetch(plan.batch_records.get(), plan.batch_bytes.get(), now.instant)? else {
-            return Ok(false);
+            return Ok(indexed);
         };
         self.ready.reserve(plan.batch_records.get());
         let none_parked = self.retry.as_ref().is_none_or(|retry| retry.index().is_empty());

@@ -27,6 +27,8 @@ struct State {
     topics: BTreeMap<Arc<str>, Topic>,
     max_record_bytes: usize,
     now_ms: i64,
+    /// The next fetch fails.
+    fails: bool,
 }
 
 #[derive(Default)]
@@ -62,7 +64,7 @@ pub(crate) struct Refusal {
 impl SimulatedLog {
     /// A log without topics. A record of more than `max_record_bytes` (key, value, headers) is refused.
     pub(crate) fn new(max_record_bytes: usize) -> Self {
-        let state = State { topics: BTreeMap::new(), max_record_bytes, now_ms: 0 };
+        let state = State { topics: BTreeMap::new(), max_record_bytes, now_ms: 0, fails: false };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -108,6 +110,12 @@ impl SimulatedLog {
         if let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(number)) {
             partition.first = partition.first.max(offset);
         }
+    }
+
+    /// Has the next fetch fail, whoever makes it.
+    #[cfg(test)]
+    pub(crate) fn fail_next_fetch(&self) {
+        self.state().fails = true;
     }
 
     /// Deletes the records of a topic, as if it had been deleted and made anew.
@@ -248,7 +256,14 @@ impl Batch for SimulatedBatch {
 
 impl Feed for SimulatedFeed {
     fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Box<dyn Batch>>, FeedError> {
-        let state = self.log.state();
+        let mut state = self.log.state();
+        if std::mem::take(&mut state.fails) {
+            return Err(FeedError::Unavailable {
+                partition: self.partition.clone(),
+                code: "fetch-failed".into(),
+                message: "the simulated log was told to fail".into(),
+            });
+        }
         let topic = state.topics.get(&self.partition.topic);
         let number = usize::try_from(self.partition.partition).unwrap_or(usize::MAX);
         let found = topic.and_then(|topic| Some((topic, topic.partitions.get(number)?)));

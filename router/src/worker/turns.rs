@@ -10,7 +10,7 @@ use crate::shared::Now;
 
 /// Wake-ups of the client libraries are edge-triggered, and one may be lost: this often lanes look anyway, ...
 const LOOK_ANYWAY: Duration = Duration::from_millis(100);
-/// ... so many of them. Of more, each has its turn a little later: to look is a call of the client library, for nothing.
+/// ... so many of them, or a tenth: each does within a second. To look is a call of the client library, mostly for nothing.
 const LOOKS: usize = 64;
 /// A round takes about so long, where all lanes that are awake have work. A lane that is behind makes several steps in its turn
 /// then: runs of records of one partition make for larger requests than the same records by turns.
@@ -51,7 +51,11 @@ impl Worker {
             let sink: &mut dyn Sink = match &mut self.outlet {
                 Outlet::Apart(sink) => &mut **sink,
                 Outlet::Together(transacting) => {
-                    let Some(opened) = transacting.gate(lane.midway()) else { continue };
+                    let Some(opened) = transacting.gate(lane.midway()) else {
+                        // Nor has any other lane a turn. The same ones look next time.
+                        self.look_from = looking.first().copied().unwrap_or(self.look_from);
+                        break;
+                    };
                     gate = opened;
                     &mut gate
                 }
@@ -93,8 +97,7 @@ impl Worker {
             };
             stepped.sleep_until = stepped.sleep_until.min(until);
         }
-        let mut others = self.lanes.range(first.saturating_add(1)..);
-        self.first_lane = others.next().map_or(0, |(id, _)| *id);
+        self.first_lane = self.awake.range(first.saturating_add(1)..).next().copied().unwrap_or(0);
         stepped
     }
 
@@ -104,10 +107,10 @@ impl Worker {
             return Vec::new();
         }
         self.look_at = now.instant + LOOK_ANYWAY;
-        let from = self.look_from;
+        let (from, looks) = (self.look_from, LOOKS.max(self.lanes.len() / 10));
         let in_turn = self.lanes.range(from..).chain(self.lanes.range(..from));
-        let mut looking: Vec<u32> = in_turn.map(|(id, _)| *id).take(LOOKS + 1).collect();
-        if looking.len() > LOOKS {
+        let mut looking: Vec<u32> = in_turn.map(|(id, _)| *id).take(looks + 1).collect();
+        if looking.len() > looks {
             self.look_from = looking.pop().unwrap_or(0);
         }
         looking

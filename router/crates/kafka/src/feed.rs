@@ -214,7 +214,8 @@ impl Feed for KafkaFeed {
     fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Box<dyn Batch>>, FeedError> {
         // What has come since an earlier one is not known of.
         self.emptied = false;
-        if self.waiting.is_empty() && self.fault.is_none() {
+        // All that a full one gives may have come before.
+        while self.waiting.is_empty() && self.fault.is_none() && !self.emptied {
             self.refill(max_records);
         }
         if self.waiting.is_empty() {

@@ -344,6 +344,10 @@ impl World {
         let slow = match self.random.u8(..) {
             0..64 => Duration::from_millis(150),
             64..72 if !self.calm && self.lane.out_of_time.is_none() => Duration::from_hours(1),
+            72..76 if !self.calm => {
+                self.log.fail_next_fetch();
+                Duration::ZERO
+            }
             _ => Duration::ZERO,
         };
         let slow = self.slow.unwrap_or(slow);
@@ -359,7 +363,8 @@ impl World {
         };
         let step = self.lane.turn(&mut tools);
         // A worker sleeps then.
-        assert!(step != Step::Idle || self.lane.turn(&mut tools) == Step::Idle, "it was idle, and had more to do");
+        let sleeps = |step| matches!(step, Step::Idle | Step::NotBefore(_));
+        assert!(step != Step::Idle || sleeps(self.lane.turn(&mut tools)), "it was idle, and had more to do");
         let mut reports = Vec::new();
         self.sink.serve(&mut reports).expect("never fails");
         if !self.plugin.killed {

@@ -70,7 +70,7 @@ pub trait Feed: Send {
     fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Box<dyn Batch>>, FeedError>;
 
     /// From now on `waker` is called when records may have come in after a [`fetch`](Self::fetch) that found none, or one after which
-    /// the feed [is emptied](Self::is_emptied).
+    /// the feed [is emptied](Self::is_emptied); after one that failed it may not be.
     fn wake_with(&mut self, waker: Waker);
 
     /// Whether the last [`fetch`](Self::fetch) has found records and is known to have left none: another one would be in vain before
