@@ -40,7 +40,7 @@ pub(crate) use export::{Exporting, start};
 
 /// Lanes hand over what they have when there are so many records, ...
 const RIPE_RECORDS: usize = 64;
-/// ... or when the first is so old.
+/// ... or when the first is so old, at a turn: one that has nothing to do looks within a second.
 const RIPE_AGE: Duration = Duration::from_millis(100);
 
 /// Links of one span, as many as OpenTelemetry takes by default.

@@ -73,8 +73,8 @@ pub trait Feed: Send {
     /// the feed [is emptied](Self::is_emptied); after one that failed it may not be.
     fn wake_with(&mut self, waker: Waker);
 
-    /// Whether the last [`fetch`](Self::fetch) has found records and is known to have left none: another one would be in vain before
-    /// the waker is called.
+    /// After a [`fetch`](Self::fetch) that found records: whether it is known to have left none, so that another one would be in vain
+    /// before the waker is called. The feed of a retry partition may say so; its [end](Self::reached_end) is told all the same.
     fn is_emptied(&self) -> bool {
         false
     }
