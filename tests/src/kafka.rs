@@ -23,7 +23,7 @@ pub use broker::Broker;
 pub use progress::{Lag, Watermarks};
 use proxy::Proxy;
 pub use tail::Tail;
-pub use topics::{Sample, TopicSpec, header_text, owned};
+pub use topics::{Sample, TopicSpec, Unseen, header_text, owned};
 
 /// A Kafka that tests can use. A broker of our own ends when this is dropped.
 #[derive(Debug)]

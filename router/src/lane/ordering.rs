@@ -8,6 +8,7 @@
 //! Under both, a delivery that the log does not take for now must not be overtaken. So what was judged and not sent is
 //! taken back, the reports of what was sent are waited for, and then all of it is judged again, in order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use pointsman_config::plan::Ordering;
@@ -34,6 +35,35 @@ impl Lane {
                 self.outbox.push(unit, origin, ruling);
             }
         }
+    }
+
+    /// Takes new records of the source in.
+    pub(super) fn set_out_new(&mut self, seqs: Range<u64>, now: Now) {
+        let may_follow = self.may_follow_parked(seqs.clone());
+        for (index, seq) in seqs.enumerate() {
+            let unit = Unit { which: Which::Source, seq };
+            if !self.source.is_open(seq) {
+                continue;
+            }
+            if self.passes_parked(unit) {
+                // It has its fate already, which a crash kept from being committed.
+                self.source.settle(seq);
+            } else if may_follow.get(index) == Some(&true) {
+                self.set_out(unit, now);
+            } else {
+                self.put_ready(unit);
+            }
+        }
+    }
+
+    /// Of each of these records of the source whether it may follow another of its key: all at once, since one at a time costs
+    /// more than all else here. None where nothing is parked, or no order is kept by key.
+    fn may_follow_parked(&self, seqs: Range<u64>) -> Vec<bool> {
+        let by_key = self.plan().ordering == Ordering::Key;
+        let index = self.retry.as_ref().map(Parking::index).filter(|index| by_key && !index.is_empty());
+        let Some(index) = index else { return Vec::new() };
+        let key = |seq| self.source.record(seq).map_or(KeyHash::NULL, |record| KeyHash::of(record.key));
+        index.may_know(&seqs.map(key).collect::<Vec<_>>())
     }
 
     /// A record that follows nothing, as far as it has been looked at, is to be judged.

@@ -86,21 +86,7 @@ impl Lane {
             return Ok(indexed);
         };
         self.ready.reserve(plan.batch_records.get());
-        let none_parked = self.retry.as_ref().is_none_or(|retry| retry.index().is_empty());
-        for seq in seqs {
-            let unit = Unit { which: Which::Source, seq };
-            if !self.source.is_open(seq) {
-                continue;
-            }
-            if none_parked {
-                self.put_ready(unit);
-            } else if self.passes_parked(unit) {
-                // It has its fate already, which a crash kept from being committed.
-                self.source.settle(seq);
-            } else {
-                self.set_out(unit, now);
-            }
-        }
+        self.set_out_new(seqs, now);
         Ok(true)
     }
 

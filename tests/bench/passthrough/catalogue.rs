@@ -143,8 +143,7 @@ pub(crate) fn behind(name: &'static str, parked: u64) -> Subject {
     let Program::Router { configuration: parking, .. } = with(r#"fault = "retry", every = 1"#).program else {
         unreachable!("one stage is a router's")
     };
-    let backlog = (parked > 0).then_some(Backlog { records: parked, parking });
-    Subject { backlog, ..with(r#"fault = "retry""#) }
+    Subject { backlog: Some(Backlog { records: parked, parking }), ..with(r#"fault = "retry""#) }
 }
 
 /// [`identity`], handed so many records at most in each call.

@@ -221,14 +221,16 @@ impl Results<'_> {
         let records = self.group(place).workload.records() as f64;
         let start = self.start_cpu(place);
         self.runs(place).iter().map(move |run| match kind {
-            Kind::Cpu => run.cpu.saturating_sub(start).as_secs_f64() * 1e6 / records,
+            Kind::Cpu => run.cpu.saturating_sub(run.start.unwrap_or(start)).as_secs_f64() * 1e6 / records,
             Kind::Rate => run.rate / 1e3,
         })
     }
 
-    /// The CPU that it takes to start. It is taken off every run: to look for the moment at which a start is over would be
-    /// to look late now and then, with records on their way already, and to find a run cheap that was not.
+    /// The CPU that it takes to start. It is taken off every run, unless the records of that came when its start was over: to look
+    /// for the moment at which a start is over would be to look late now and then, with records on their way already, and to find
+    /// a run cheap that was not.
     pub(crate) fn start_cpu(&self, place: Place) -> Duration {
-        self.starts[place.group][place.subject]
+        let least = self.runs(place).iter().filter_map(|run| run.start).min();
+        least.unwrap_or(self.starts[place.group][place.subject])
     }
 }

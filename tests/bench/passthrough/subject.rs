@@ -39,7 +39,7 @@ impl Delivery {
     }
 }
 
-/// Records that are parked before a run, and not due while it lasts.
+/// Records that are parked before a run, and not due while it lasts. The records of the source come when those are indexed.
 #[derive(Clone)]
 pub(crate) struct Backlog {
     pub(crate) records: u64,

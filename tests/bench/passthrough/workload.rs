@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use pointsman_core::record::OwnedHeader;
-use pointsman_tests::kafka::{Kafka, Sample, TopicSpec};
+use pointsman_tests::kafka::{Kafka, Sample, TopicSpec, Unseen};
 use pointsman_tests::wait;
 
 /// Partitions of a topic, where its number is not what is measured.
@@ -127,11 +127,19 @@ impl Source {
 
     /// Writes the records, once more if they are there.
     pub(crate) fn fill(&self, kafka: &Kafka) -> anyhow::Result<()> {
-        let topics = self.topics();
-        let numbers = 0..self.workload.records();
+        kafka.fill_each(self.samples(&self.topics()))
+    }
+
+    /// Writes the records, so that they can all be seen at once.
+    pub(crate) fn fill_unseen(&self, kafka: &Kafka) -> anyhow::Result<Unseen> {
+        kafka.fill_unseen(self.samples(&self.topics()))
+    }
+
+    fn samples<'a>(&'a self, topics: &'a [String]) -> impl Iterator<Item = (&'a str, Sample)> {
         let topic =
             |number| usize::try_from(number / self.workload.records_per_topic).ok().and_then(|at| topics.get(at));
-        kafka.fill_each(numbers.filter_map(|number| Some((topic(number)?.as_str(), self.workload.sample(number)))))
+        let numbers = 0..self.workload.records();
+        numbers.filter_map(move |number| Some((topic(number)?.as_str(), self.workload.sample(number))))
     }
 
     /// Writes so many records to the first topic that the workload has not, with keys of their own.

@@ -16,7 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, DeliveryResult, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rdkafka_sys as sys;
 
 use super::Kafka;
@@ -199,23 +199,37 @@ impl Kafka {
     /// When one of them is not written.
     pub fn fill_each<'t>(&self, samples: impl IntoIterator<Item = (&'t str, Sample)>) -> anyhow::Result<()> {
         let reports = Arc::<Reports>::default();
-        let producer: BaseProducer<Reporter> = self
-            .client()
+        let producer = self.filling().create_with_context(Reporter(Arc::clone(&reports)))?;
+        send_all(&producer, &reports, samples)
+    }
+
+    /// Like [`fill_each`](Self::fill_each), in a transaction: whoever reads what is committed sees none of them before
+    /// [`Unseen::commit`], and all of them after.
+    ///
+    /// # Errors
+    /// When one of them is not written.
+    pub fn fill_unseen<'t>(&self, samples: impl IntoIterator<Item = (&'t str, Sample)>) -> anyhow::Result<Unseen> {
+        let reports = Arc::<Reports>::default();
+        let mut client = self.filling();
+        client.set("transactional.id", Self::unique("fill")).set("transaction.timeout.ms", "600000");
+        let producer: BaseProducer<Reporter> = client.create_with_context(Reporter(Arc::clone(&reports)))?;
+        producer.init_transactions(DEADLINE)?;
+        producer.begin_transaction()?;
+        send_all(&producer, &reports, samples)?;
+        Ok(Unseen(producer))
+    }
+
+    /// Of a producer of [`Reporter`]s.
+    fn filling(&self) -> ClientConfig {
+        let mut client = self.client();
+        client
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "5")
             .set("message.timeout.ms", "60000")
             // What is lost without a word is sent again soon.
-            .set("socket.timeout.ms", "6000")
-            .create_with_context(Reporter(Arc::clone(&reports)))?;
-        let mut sent = 0;
-        for (topic, sample) in samples {
-            send(&producer, topic, &sample)?;
-            sent += 1;
-            producer.poll(Duration::ZERO);
-        }
-        producer.flush(DEADLINE).context("the cluster did not take all records in time")?;
-        reports.all_written(sent)
+            .set("socket.timeout.ms", "6000");
+        client
     }
 
     /// Writes `count` records: `make` is given 0, 1, 2, and so on.
@@ -374,6 +388,34 @@ pub(super) fn assign_all(consumer: &BaseConsumer, topic: &str) -> anyhow::Result
     }
     consumer.assign(&list)?;
     Ok(list.count())
+}
+
+/// Records of a transaction that is open.
+pub struct Unseen(BaseProducer<Reporter>);
+
+impl Unseen {
+    /// Commits it. A marker follows the records in each of their partitions, and has an offset of its own.
+    ///
+    /// # Errors
+    /// When the cluster does not take that.
+    pub fn commit(self) -> anyhow::Result<()> {
+        self.0.commit_transaction(DEADLINE).context("the transaction was not committed")
+    }
+}
+
+fn send_all<'t>(
+    producer: &BaseProducer<Reporter>,
+    reports: &Reports,
+    samples: impl IntoIterator<Item = (&'t str, Sample)>,
+) -> anyhow::Result<()> {
+    let mut sent = 0;
+    for (topic, sample) in samples {
+        send(producer, topic, &sample)?;
+        sent += 1;
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(DEADLINE).context("the cluster did not take all records in time")?;
+    reports.all_written(sent)
 }
 
 fn send(producer: &BaseProducer<Reporter>, topic: &str, sample: &Sample) -> anyhow::Result<()> {

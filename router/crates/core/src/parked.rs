@@ -316,6 +316,22 @@ impl Parked {
         (entry.state != State::Sent).then_some(placed.offset)
     }
 
+    /// Of each of these keys whether anything may be known that a record of it would [wait for](Self::predecessor), or
+    /// [follow](Self::is_held). Where not, there is nothing.
+    ///
+    /// To be asked of many at once: what tells them apart is little memory, but more than a processor has next to it, and looks that
+    /// do not wait for one another wait for it together.
+    #[must_use]
+    pub fn may_know(&self, keys: &[KeyHash]) -> Vec<bool> {
+        let mut may: Vec<bool> = keys.iter().map(|key| self.keeps_order(*key) && self.places.may_have(*key)).collect();
+        if self.expects_some() || self.holds_keys() {
+            for (key, may) in keys.iter().zip(&mut may) {
+                *may |= self.first_coming(*key).is_some() || self.held.contains_key(key);
+            }
+        }
+        may
+    }
+
     /// Another number whenever a record may have got a [predecessor](Self::predecessor) that had none.
     #[must_use]
     #[inline]

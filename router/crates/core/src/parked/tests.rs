@@ -78,6 +78,7 @@ fn a_copy_that_is_seen_before_its_acknowledgement_waits_for_it() {
     let first = original(1, 10);
     parked.hold(first, run(1));
     assert_eq!(parked.predecessor(original(1, 11)), Some(10));
+    assert_eq!(parked.may_know(&[first.key, original(2, 11).key]), [true, false]);
     assert_eq!(parked.admit(0, &label(first, 0, 1)), Ok(()));
     assert!(parked.is_seen(first) && run_due(&mut parked, 9).is_empty());
     // The acknowledgement was lost, so that it was written again.
@@ -199,6 +200,7 @@ fn a_key_is_held_until_it_is_released_by_its_own_record_or_a_later_one() {
     let (head, next) = (original(1, 10), original(1, 11));
     assert!(parked.hold_key(head) && parked.hold_key(head), "the marker may have got lost");
     assert_eq!((parked.is_held(next), parked.is_held(head), parked.is_held(original(2, 11))), (Some(10), None, None));
+    assert_eq!(parked.may_know(&[next.key, original(2, 11).key]), [true, false]);
     assert!(!parked.hold_key(original(0, 10)), "a null key has no order");
     assert_eq!(parked.admit(0, &marker(Marker::Hold, head)), Ok(()));
     assert!(!parked.hold_key(head) && !parked.hold_key(next));
@@ -318,6 +320,10 @@ proptest! {
                         }
                     }
                 }
+            }
+            let may_know = parked.may_know(&[0, 1, 2].map(|key| original(key, 0).key));
+            for (key, may_know) in (0..).zip(may_know) {
+                prop_assert!(may_know || parked.predecessor(original(key, i64::MAX)).is_none(), "key {}", key);
             }
             let CommitPoint { offset, settled } = parked.commit_point();
             let open: Vec<i64> = (0..end).filter(|at| *at >= offset && !settled.contains(*at)).collect();
