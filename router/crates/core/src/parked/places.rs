@@ -33,7 +33,8 @@ impl Places {
         if self.keys.room == 0 {
             // Not both at a time.
             self.keys = KeyFilter::default();
-            self.keys = KeyFilter::of(self.map.keys().map(|original| original.key), self.map.len());
+            let keys = || self.map.keys().map(|original| original.key).filter(|key| *key != KeyHash::NULL);
+            self.keys = KeyFilter::of(keys(), keys().count());
         } else {
             self.keys.add(original.key);
         }
