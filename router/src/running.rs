@@ -129,8 +129,8 @@ pub fn start(
             group,
             instance_id: plan.router.instance_id.clone(),
             sources: sources.collect(),
-            // Twice a batch: one to be judged, and one on its way.
-            fetch_ahead_bytes: routes.iter().map(|(_, route)| 2 * route.batch_bytes.get()).max().unwrap_or(1 << 21),
+            // A batch: while less is there, the next answer is on its way.
+            fetch_ahead_bytes: routes.iter().map(|(_, route)| route.batch_bytes.get()).max().unwrap_or(1 << 20),
             revoke_deadline: plan.router.drain_deadline,
         };
         match topology.log.join(group_plan, dispatcher) {

@@ -320,9 +320,9 @@ fn consumer_defaults(ahead_bytes: usize) -> Vec<(&'static str, String)> {
         ("queued.max.messages.kbytes", (ahead_bytes / 1024).clamp(1, 2_097_151).to_string()),
         ("queued.min.messages", "100000".to_owned()),
         ("fetch.message.max.bytes", ahead_bytes.clamp(64 << 10, 1 << 20).to_string()),
-        // How long a partition that reached its bound is left alone. A fast lane has emptied its queue in ten: longer would starve
-        // it, the more the fewer lanes there are.
-        ("fetch.queue.backoff.ms", "5".to_owned()),
+        // How long a partition that reached its bound is left alone. A fast lane has emptied a queue of 1 MiB in five: longer would
+        // starve it, the more the fewer lanes there are.
+        ("fetch.queue.backoff.ms", "2".to_owned()),
         // A record is fetched when it is there. With nothing there the broker holds the request back, and with it every
         // later one of the connection: partitions that had reached their bound when it was sent, and have been emptied
         // since, wait for partitions that have nothing, which a retry partition never has. So not for long.

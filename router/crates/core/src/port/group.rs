@@ -132,7 +132,7 @@ pub struct GroupPlan {
     pub instance_id: Option<String>,
     /// The topics.
     pub sources: Vec<SourceTopic>,
-    /// Most bytes that are fetched ahead for one partition.
+    /// While so many bytes of a partition are fetched ahead, no more are asked for.
     pub fetch_ahead_bytes: usize,
     /// How long a revocation may take.
     pub revoke_deadline: Duration,
