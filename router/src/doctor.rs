@@ -86,7 +86,7 @@ impl Finding {
 /// [`StartError`]: what the plan says of the log is refused at once.
 pub fn examine(plan: &Plan, directory: &Path, principal: &str) -> Result<Vec<Finding>, StartError> {
     match &plan.broker {
-        BrokerPlan::Kafka { bootstrap, librdkafka } => {
+        BrokerPlan::Kafka { bootstrap, librdkafka, .. } => {
             let settings = topology::kafka_settings(plan, bootstrap, librdkafka);
             let survey = pointsman_kafka::survey(&settings, &question(plan))?;
             let mut findings = cluster::judge(plan, &survey);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use pointsman_config::Plan;
-use pointsman_config::plan::{DeliveryPlan, RoutePlan};
+use pointsman_config::plan::{BrokerPlan, DeliveryPlan, RoutePlan};
 use pointsman_core::port::{GroupPlan, Membership, PluginHost, PluginId, SinkFailed, SourceTopic, WriterPlan};
 
 use crate::counters::Counters;
@@ -102,7 +102,12 @@ pub fn start(
     let workers = Arc::new(Workers::new(handles));
     running.workers = Some(Arc::clone(&workers));
 
-    for (number, (group, routes)) in groups(&plan.routes).into_iter().enumerate() {
+    let groups = groups(&plan.routes);
+    let fetch_ahead_of_all_bytes = match &plan.broker {
+        BrokerPlan::Kafka { fetch_ahead_bytes, .. } => fetch_ahead_bytes / groups.len().max(1),
+        BrokerPlan::Embedded { .. } => usize::MAX,
+    };
+    for (number, (group, routes)) in groups.into_iter().enumerate() {
         let committer = Arc::new(OnceLock::new());
         let dispatcher = Arc::new(Dispatcher {
             workers: Arc::clone(&workers),
@@ -131,6 +136,7 @@ pub fn start(
             sources: sources.collect(),
             // A batch: while less is there, the next answer is on its way.
             fetch_ahead_bytes: routes.iter().map(|(_, route)| route.batch_bytes.get()).max().unwrap_or(1 << 20),
+            fetch_ahead_of_all_bytes,
             revoke_deadline: plan.router.drain_deadline,
         };
         match topology.log.join(group_plan, dispatcher) {

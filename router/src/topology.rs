@@ -190,7 +190,7 @@ pub fn open_log(plan: &Plan, directory: &Path) -> Result<Arc<dyn Log>, StartErro
         BrokerPlan::Embedded { directory: log, max_bytes, .. } => {
             Arc::new(EmbeddedLog::open(&directory.join(log), embedded_options(plan, *max_bytes))?)
         }
-        BrokerPlan::Kafka { bootstrap, librdkafka } => {
+        BrokerPlan::Kafka { bootstrap, librdkafka, .. } => {
             Arc::new(KafkaLog::new(kafka_settings(plan, bootstrap, librdkafka))?)
         }
     })
@@ -204,7 +204,7 @@ pub fn open_log_to_look(plan: &Plan, directory: &Path) -> Result<Arc<dyn Log>, S
     const AHEAD_BYTES: usize = 64 << 10;
     match &plan.broker {
         BrokerPlan::Embedded { .. } => open_log(plan, directory),
-        BrokerPlan::Kafka { bootstrap, librdkafka } => {
+        BrokerPlan::Kafka { bootstrap, librdkafka, .. } => {
             let settings = kafka_settings(plan, bootstrap, librdkafka);
             Ok(Arc::new(KafkaLog::new(KafkaSettings { read_ahead_bytes: AHEAD_BYTES, ..settings })?))
         }

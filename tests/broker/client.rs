@@ -48,6 +48,7 @@ pub(crate) fn plan(group: &str, topics: &[(&str, Option<&str>)], start: StartAt)
             .map(|(topic, retry)| SourceTopic { topic: Arc::from(*topic), retry_topic: retry.map(Arc::from), start })
             .collect(),
         fetch_ahead_bytes: 1 << 20,
+        fetch_ahead_of_all_bytes: 64 << 20,
         revoke_deadline: Duration::from_secs(10),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use pointsman_core::port::{Commit, StartAt};
+use pointsman_core::port::{Commit, GroupPlan, StartAt};
 use pointsman_core::record::TopicPartition;
 use pointsman_kafka::KafkaLog;
 use pointsman_tests::kafka::{Kafka, Sample};
@@ -23,6 +23,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     ),
     Trial::shared("client::a_partition_that_is_added_is_read_from_its_beginning", added_partition),
     Trial::shared("client::a_feed_that_outlives_its_membership_is_harmless", feeds_outlive),
+    Trial::shared("client::of_many_partitions_little_is_taken_at_once", many_partitions),
 ];
 
 fn prefetched_is_not_settled(kafka: &Kafka) -> anyhow::Result<()> {
@@ -205,4 +206,24 @@ fn feeds_outlive(kafka: &Kafka) -> anyhow::Result<()> {
 
 fn commit_of(half: &Half) -> Commit {
     Commit { partition: half.partition.clone(), offset: half.settled, metadata: "while running".to_owned() }
+}
+
+/// With so many partitions that each has the least part of what is fetched ahead of all, a batch has 64 records.
+fn many_partitions(kafka: &Kafka) -> anyhow::Result<()> {
+    const RECORDS: usize = 4_000;
+    const PARTITIONS: usize = 8;
+    let topic = Kafka::unique("many");
+    kafka.create_topic(&topic, i32::try_from(PARTITIONS)?)?;
+    kafka.fill_with(&topic, RECORDS as u64, value)?;
+    let usual = plan(&topic, &[(&topic, None)], StartAt::Earliest);
+    let plan = GroupPlan { fetch_ahead_of_all_bytes: PARTITIONS << 16, ..usual };
+    let member = Member::join(&log(kafka)?, plan)?;
+    let mut most = 0;
+    wait::until_ok("all records", DEADLINE, || {
+        most = most.max(member.lanes.step(1000)?);
+        Ok((member.lanes.state().seen.len() == RECORDS).then_some(()))
+    })?;
+    ensure!(most <= 64 * PARTITIONS, "{most} records were taken at once");
+    member.leave()?;
+    Ok(())
 }

@@ -72,8 +72,9 @@ fn broker_plan(broker: Broker) -> BrokerPlan {
         Broker::Embedded { directory, retention, max_bytes } => {
             BrokerPlan::Embedded { directory, retention, max_bytes }
         }
-        Broker::Kafka { bootstrap, librdkafka } => BrokerPlan::Kafka {
+        Broker::Kafka { bootstrap, fetch_ahead_bytes, librdkafka } => BrokerPlan::Kafka {
             bootstrap,
+            fetch_ahead_bytes: bytes(fetch_ahead_bytes),
             librdkafka: librdkafka.into_iter().map(|(name, value)| (name, value.value)).collect(),
         },
     }

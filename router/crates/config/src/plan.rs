@@ -120,6 +120,8 @@ pub enum BrokerPlan {
     Kafka {
         /// `host:port`, separated by commas.
         bootstrap: String,
+        /// Bytes of records that are fetched ahead of all partitions together.
+        fetch_ahead_bytes: usize,
         /// Further librdkafka properties, none of them one of ours.
         librdkafka: BTreeMap<String, Secret>,
     },

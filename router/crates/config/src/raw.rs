@@ -63,7 +63,7 @@ pub(crate) struct Router {
 
 /// `[broker]`.
 pub(crate) enum Broker {
-    Kafka { bootstrap: String, librdkafka: BTreeMap<String, At<Secret>> },
+    Kafka { bootstrap: String, fetch_ahead_bytes: u64, librdkafka: BTreeMap<String, At<Secret>> },
     Embedded { directory: PathBuf, retention: Option<Duration>, max_bytes: u64 },
 }
 

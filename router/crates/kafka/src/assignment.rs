@@ -209,7 +209,7 @@ impl Member {
         let start = commit.offset;
         list.push(&partition.topic, partition.partition, start, "");
         let held = Held { partition: partition.clone(), tap: Arc::clone(&tap), is_aside: false };
-        let feed = KafkaFeed::new(partition.clone(), start, tap, Arc::clone(&self.client));
+        let feed = KafkaFeed::new(partition.clone(), start, tap, Arc::clone(&self.client)).by(self.batch_records);
         Ok((assigned(commit, Box::new(feed)), held))
     }
 

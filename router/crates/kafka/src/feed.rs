@@ -57,7 +57,7 @@ impl Tap {
     }
 }
 
-/// Most messages that are taken off a queue at once, whatever the caller asks for.
+/// Most messages that are taken off a queue at once, and most records of a batch, whatever the caller asks for.
 const TAKE_MAX: usize = 16_384;
 
 /// A partition's records, in order, from a given offset on.
@@ -69,6 +69,8 @@ pub(crate) struct KafkaFeed {
     next: i64,
     /// The last fetch took all that was on the queue.
     emptied: bool,
+    /// Most records of a batch.
+    batch_records: usize,
     /// What librdkafka said after the waiting records. While it stands nothing more is let in: librdkafka passes over a
     /// batch that it can't read, says so, and goes on behind it.
     fault: Option<Fault>,
@@ -99,6 +101,7 @@ impl KafkaFeed {
             waiting: VecDeque::new(),
             next: start,
             emptied: false,
+            batch_records: TAKE_MAX,
             fault: None,
             reached_end: false,
             end: 0,
@@ -113,6 +116,11 @@ impl KafkaFeed {
         let client = Arc::clone(reading.client());
         let feed = Self::new(reading.partition().clone(), start, Tap::open(queue), client);
         Self { reading: Some(reading), ..feed }
+    }
+
+    /// With so many records in a batch at most, and one at least.
+    pub(crate) fn by(self, records: usize) -> Self {
+        Self { batch_records: records.clamp(1, TAKE_MAX), ..self }
     }
 
     /// It is known to have nothing.
@@ -153,7 +161,6 @@ impl KafkaFeed {
     /// missing behind.
     fn refill(&mut self, max: usize) {
         let mut taken = Vec::new();
-        let max = max.clamp(1, TAKE_MAX);
         self.tap.take(&mut taken, max);
         self.emptied = taken.len() < max;
         for message in taken {
@@ -212,6 +219,7 @@ impl KafkaFeed {
 
 impl Feed for KafkaFeed {
     fn fetch(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Box<dyn Batch>>, FeedError> {
+        let max_records = max_records.clamp(1, self.batch_records);
         // What has come since an earlier one is not known of.
         self.emptied = false;
         // All that a full one gives may have come before.

@@ -140,7 +140,7 @@ impl Log for KafkaLog {
     }
 
     fn join(&self, group: GroupPlan, host: Arc<dyn LaneHost>) -> Result<Box<dyn Membership>, LogError> {
-        Ok(Box::new(membership::join(&self.settings, &self.readers, group, host)?))
+        Ok(Box::new(membership::join(&self.settings, &self.client, &self.readers, group, host)?))
     }
 }
 

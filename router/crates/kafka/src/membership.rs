@@ -20,7 +20,7 @@ use crate::commits::{Commits, KafkaReceipt};
 use crate::error::{client_error, log_error};
 use crate::native::{Client, Code, Event, EventKind, GroupMetadata, Kind, PartitionList, Queue};
 use crate::reader::Readers;
-use crate::settings::KafkaSettings;
+use crate::settings::{Ahead, KafkaSettings};
 use crate::trimming::Trimming;
 use crate::unowned;
 
@@ -33,15 +33,19 @@ const LAST: Duration = Duration::from_secs(1);
 /// Joins a group.
 pub(crate) fn join(
     settings: &KafkaSettings,
+    reader: &Arc<Client>,
     readers: &Arc<Readers>,
-    plan: GroupPlan,
+    mut plan: GroupPlan,
     host: Arc<dyn LaneHost>,
 ) -> Result<KafkaMembership, LogError> {
     let what = format!("can't join the group {}", plan.group);
-    let (client, queue) = client(settings, &plan)?;
     let names: Vec<_> = plan.sources.iter().map(|source| Arc::clone(&source.topic)).collect();
-    let there = admin::topics(&client, Some(&names), settings.request_timeout)?;
-    let partitions_at_first = there.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+    let there = admin::topics(reader, Some(&names), settings.request_timeout)?;
+    let partitions_at_first: BTreeMap<_, _> = there.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+    // A client is told once, before it knows which of them it gets.
+    let ahead = Ahead::of_each(&plan, partitions_at_first.values().sum());
+    plan.fetch_ahead_bytes = ahead.bytes;
+    let (client, queue) = client(settings, &plan)?;
     subscribe(&client, &plan)?;
 
     let queue = Arc::new(queue);
@@ -58,6 +62,7 @@ pub(crate) fn join(
         held: BTreeMap::new(),
         pending: Pending::default(),
         partitions_at_first,
+        batch_records: ahead.batch_records,
         trimming: Trimming::new(Instant::now()),
         signal: Arc::clone(&signal),
         queue: Arc::clone(&queue),
@@ -252,6 +257,8 @@ pub(crate) struct Member {
     pub(crate) pending: Pending,
     /// How many partitions each source topic had when the group was joined.
     pub(crate) partitions_at_first: BTreeMap<Arc<str>, u32>,
+    /// Most records that a lane takes at once.
+    pub(crate) batch_records: usize,
     /// What is removed from retry partitions.
     pub(crate) trimming: Trimming,
     pub(crate) signal: Arc<Signal>,

@@ -296,6 +296,29 @@ pub(crate) fn bounded(plan: WriterPlan) -> WriterPlan {
     WriterPlan { timeout: bound(plan.timeout), deadline: bound(plan.deadline), ..plan }
 }
 
+/// What is held of each partition of a group before anything has become of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    /// Bytes that are fetched ahead.
+    pub(crate) bytes: usize,
+    /// Most records of a batch.
+    pub(crate) batch_records: usize,
+}
+
+impl Ahead {
+    /// Where the sources have so many partitions together.
+    pub(crate) fn of_each(plan: &GroupPlan, partitions: u32) -> Self {
+        // However many there are: some hundreds of small records.
+        let share = (plan.fetch_ahead_of_all_bytes / partitions.max(1) as usize).max(64 << 10);
+        if share < plan.fetch_ahead_bytes {
+            // Lanes that wait to go on hold a batch each. A small record, and what is noted of it, takes about 1 KiB.
+            Self { bytes: share, batch_records: share >> 10 }
+        } else {
+            Self { bytes: plan.fetch_ahead_bytes, batch_records: usize::MAX }
+        }
+    }
+}
+
 /// What a producer takes beyond the largest record: framing, and the router's own headers.
 pub(crate) const CLIENT_OVERHEAD_BYTES: usize = 64 << 10;
 

@@ -14,6 +14,7 @@ use crate::raw::{At, Broker};
 /// How long the embedded log's own topics keep records where the file does not say.
 const RETENTION: Duration = Duration::from_hours(7 * 24);
 const MAX_SIZE: u64 = 16 << 30;
+const FETCH_AHEAD: u64 = 128 << 20;
 
 /// The most requests in flight that librdkafka's idempotent producer takes, under both names of the property.
 const MAX_IN_FLIGHT: u64 = 5;
@@ -68,7 +69,7 @@ pub(super) fn read(top: &Table<'_>) -> Option<Broker> {
         .table()?;
     let bootstrap = table.get("bootstrap");
     let embedded = table.get("embedded");
-    let librdkafka = table.get("librdkafka");
+    let (librdkafka, fetch_ahead) = (table.get("librdkafka"), table.get("fetch_ahead"));
     let (retention, max_size) = (table.get("retention"), table.get("max_size"));
     let broker = match (bootstrap, embedded) {
         (Some(bootstrap), None) => {
@@ -76,12 +77,16 @@ pub(super) fn read(top: &Table<'_>) -> Option<Broker> {
                 out_of_place(field, "a Kafka cluster", "remove it, or use `embedded` in place of `bootstrap`");
             }
             let librdkafka = librdkafka.and_then(|field| field.table()).map(properties).unwrap_or_default();
-            servers(&bootstrap).map(|bootstrap| Broker::Kafka { bootstrap, librdkafka })
+            let fetch_ahead_bytes =
+                fetch_ahead.and_then(|field| field.size(1 << 20..=1 << 40)).map_or(FETCH_AHEAD, |at| at.value);
+            servers(&bootstrap).map(|bootstrap| Broker::Kafka { bootstrap, fetch_ahead_bytes, librdkafka })
         }
         (None, Some(embedded)) => {
-            if let Some(librdkafka) = librdkafka {
-                conceal(&librdkafka);
-                out_of_place(&librdkafka, "the embedded log", "remove it, or use `bootstrap` in place of `embedded`");
+            if let Some(librdkafka) = &librdkafka {
+                conceal(librdkafka);
+            }
+            for field in [librdkafka, fetch_ahead].iter().flatten() {
+                out_of_place(field, "the embedded log", "remove it, or use `bootstrap` in place of `embedded`");
             }
             let retention = retention.map_or(Some(RETENTION), |field| super::routes::retention(&field, RETENTION));
             let max_bytes = max_size.and_then(|field| field.size(1 << 24..=1 << 40)).map_or(MAX_SIZE, |at| at.value);

@@ -132,8 +132,10 @@ pub struct GroupPlan {
     pub instance_id: Option<String>,
     /// The topics.
     pub sources: Vec<SourceTopic>,
-    /// While so many bytes of a partition are fetched ahead, no more are asked for.
+    /// While so many bytes of a partition are fetched ahead, no more of it are asked for.
     pub fetch_ahead_bytes: usize,
+    /// The same of all partitions of the sources together, be they this member's or not: each has an equal part.
+    pub fetch_ahead_of_all_bytes: usize,
     /// How long a revocation may take.
     pub revoke_deadline: Duration,
 }

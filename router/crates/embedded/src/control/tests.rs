@@ -51,6 +51,7 @@ fn leave(options: Options, revoked: impl Fn(&Shared, Duration) -> Vec<Commit> + 
         instance_id: None,
         sources: vec![source],
         fetch_ahead_bytes: 1,
+        fetch_ahead_of_all_bytes: 1,
         revoke_deadline: PATIENCE,
     };
     let seen = Arc::clone(&shared);

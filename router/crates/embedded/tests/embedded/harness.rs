@@ -142,6 +142,7 @@ pub(crate) fn plan(group: &str, sources: &[(&str, Option<&str>, StartAt)]) -> Gr
         instance_id: None,
         sources: sources.collect(),
         fetch_ahead_bytes: 1 << 20,
+        fetch_ahead_of_all_bytes: 1 << 20,
         revoke_deadline: Duration::from_secs(1),
     }
 }

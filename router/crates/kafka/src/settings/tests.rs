@@ -11,6 +11,7 @@ fn plan() -> GroupPlan {
         instance_id: Some("i-1".to_owned()),
         sources: Vec::new(),
         fetch_ahead_bytes: 3 << 20,
+        fetch_ahead_of_all_bytes: usize::MAX,
         revoke_deadline: Duration::from_secs(400),
     }
 }
@@ -101,6 +102,22 @@ fn a_member_has_time_for_its_revocations() {
     assert_eq!(properties.get("max.poll.interval.ms"), Some("800000"));
     assert_eq!(properties.get("group.instance.id"), Some("i-1"));
     assert_eq!(properties.get("queued.max.messages.kbytes"), Some("3072"));
+}
+
+#[test]
+fn what_is_fetched_ahead_of_many_partitions_is_bounded() {
+    let plan = GroupPlan { fetch_ahead_of_all_bytes: 64 << 20, ..plan() };
+    let of_each = |partitions| Ahead::of_each(&plan, partitions);
+    for few in [0, 1, 21] {
+        assert_eq!(of_each(few), Ahead { bytes: 3 << 20, batch_records: usize::MAX }, "{few}");
+    }
+    assert_eq!(of_each(22), Ahead { bytes: (64 << 20) / 22, batch_records: (64 << 10) / 22 });
+    assert_eq!(of_each(512), Ahead { bytes: 128 << 10, batch_records: 128 });
+    for many in [1024, 1025, u32::MAX] {
+        assert_eq!(of_each(many), Ahead { bytes: 64 << 10, batch_records: 64 }, "{many}");
+    }
+    let small = GroupPlan { fetch_ahead_bytes: 4096, ..plan.clone() };
+    assert_eq!(Ahead::of_each(&small, 1025), Ahead { bytes: 4096, batch_records: usize::MAX }, "a batch is enough");
 }
 
 #[test]
