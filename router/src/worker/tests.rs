@@ -3,6 +3,7 @@
 //! there that its fate consists of, once, and its progress too, or nothing is.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pointsman_core::delivery::Delivery;
@@ -139,4 +140,43 @@ fn a_lane_is_woken_by_what_its_outputs_refuse() {
     world::append(&log, world::passing(0));
     until_all_sleep(&mut worker);
     assert_eq!(log.written("sim.r.dead-letter").len(), 1);
+}
+
+/// Takes a millisecond for each record, and notes what is asked of it.
+struct SlowSink(SimulatedSink, Arc<Mutex<Now>>, Arc<Mutex<Vec<&'static str>>>);
+
+impl Sink for SlowSink {
+    fn capacity_bytes(&self) -> usize {
+        self.0.capacity_bytes()
+    }
+
+    fn produce(&mut self, delivery: &Delivery<'_>, token: Token) -> Result<usize, ProduceError> {
+        self.1.lock().unwrap().instant += Duration::from_millis(1);
+        self.2.lock().unwrap().push("produce");
+        self.0.produce(delivery, token)
+    }
+
+    fn send_due(&mut self, _: Instant) -> Option<Instant> {
+        self.2.lock().unwrap().push("send what is due");
+        None
+    }
+
+    fn serve(&mut self, reports: &mut Vec<Report>) -> Result<(), SinkFailed> {
+        self.0.serve(reports)
+    }
+}
+
+#[test]
+fn what_a_sink_keeps_does_not_wait_for_the_turns_of_other_lanes() {
+    let now = Now { instant: Instant::now(), unix_ms: 1_000_000 };
+    let (log, clock, asked) = (world::empty_log(), Arc::new(Mutex::new(now)), Arc::default());
+    let sink = SlowSink(log.sink(world::topics()), Arc::clone(&clock), Arc::clone(&asked));
+    let (_orders, mut worker) = world::by_clock(&log, Box::new(sink), clock, 0..3);
+    until_all_sleep(&mut worker);
+    (0..3).for_each(|partition| world::append(&log, world::passing(partition)));
+    asked.lock().unwrap().clear();
+    until_all_sleep(&mut worker);
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.iter().filter(|asked| **asked == "produce").count(), 3);
+    assert!(!asked.windows(2).any(|two| two == ["produce", "produce"]), "{asked:?}");
 }

@@ -111,9 +111,19 @@ pub(super) fn standing_still(
     now: Now,
     lanes: Range<i32>,
 ) -> (Sender<Order>, Worker) {
+    by_clock(log, sink, Arc::new(Mutex::new(now)), lanes)
+}
+
+/// The same with a time that somebody else tells.
+pub(super) fn by_clock(
+    log: &SimulatedLog,
+    sink: Box<dyn Sink>,
+    clock: Arc<Mutex<Now>>,
+    lanes: Range<i32>,
+) -> (Sender<Order>, Worker) {
     let equipment = Equipment { sink: OutputSink::Apart(sink), plugins: Box::new(ScriptedPlugin { seed: 0 }) };
     let (orders, received) = channel();
-    let clock = Clock::Simulated(Arc::new(Mutex::new(now)));
+    let clock = Clock::Simulated(clock);
     let committer: GroupCommitter = Arc::new(OnceLock::new());
     assert!(committer.set(Arc::new(PromptGroup)).is_ok());
     let feed = |partition: TopicPartition| {
