@@ -190,8 +190,11 @@ pub fn open_log(plan: &Plan, directory: &Path) -> Result<Arc<dyn Log>, StartErro
         BrokerPlan::Embedded { directory: log, max_bytes, .. } => {
             Arc::new(EmbeddedLog::open(&directory.join(log), embedded_options(plan, *max_bytes))?)
         }
-        BrokerPlan::Kafka { bootstrap, librdkafka, .. } => {
-            Arc::new(KafkaLog::new(kafka_settings(plan, bootstrap, librdkafka))?)
+        BrokerPlan::Kafka { bootstrap, fetch_ahead_bytes, librdkafka } => {
+            let settings = kafka_settings(plan, bootstrap, librdkafka);
+            // Of each retry partition, and of what is read besides. How many there will be is not known yet.
+            let read_ahead_bytes = (fetch_ahead_bytes / 128).clamp(64 << 10, settings.read_ahead_bytes);
+            Arc::new(KafkaLog::new(KafkaSettings { read_ahead_bytes, ..settings })?)
         }
     })
 }

@@ -4,7 +4,7 @@
 //! Records do not pass it: every assigned partition has a librdkafka queue of its own, that the owning worker takes
 //! batches from without waiting (decision 0002). Producers are served by the workers that own them.
 //!
-//! **Bounds.** A partition is fetched ahead up to the plan's bytes, plus one answer of a broker; what a worker has taken
+//! **Bounds.** A partition is fetched ahead up to the plan's bytes, or its part of those of all partitions, plus one answer of a broker; what a worker has taken
 //! and not yet been handed out stays below the same figure. A producer holds up to
 //! [`KafkaSettings::producer_queue_bytes`].
 

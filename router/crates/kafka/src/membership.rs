@@ -35,7 +35,7 @@ pub(crate) fn join(
     settings: &KafkaSettings,
     reader: &Arc<Client>,
     readers: &Arc<Readers>,
-    mut plan: GroupPlan,
+    plan: GroupPlan,
     host: Arc<dyn LaneHost>,
 ) -> Result<KafkaMembership, LogError> {
     let what = format!("can't join the group {}", plan.group);
@@ -44,8 +44,7 @@ pub(crate) fn join(
     let partitions_at_first: BTreeMap<_, _> = there.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
     // A client is told once, before it knows which of them it gets.
     let ahead = Ahead::of_each(&plan, partitions_at_first.values().sum());
-    plan.fetch_ahead_bytes = ahead.bytes;
-    let (client, queue) = client(settings, &plan)?;
+    let (client, queue) = client(settings, &plan, ahead)?;
     subscribe(&client, &plan)?;
 
     let queue = Arc::new(queue);
@@ -62,7 +61,7 @@ pub(crate) fn join(
         held: BTreeMap::new(),
         pending: Pending::default(),
         partitions_at_first,
-        batch_records: ahead.batch_records,
+        ahead,
         trimming: Trimming::new(Instant::now()),
         signal: Arc::clone(&signal),
         queue: Arc::clone(&queue),
@@ -99,9 +98,13 @@ pub(crate) fn join(
 }
 
 /// A client that can be a member of the group, and the queue on which it is told of rebalances.
-pub(crate) fn client(settings: &KafkaSettings, plan: &GroupPlan) -> Result<(Arc<Client>, Queue), LogError> {
+pub(crate) fn client(
+    settings: &KafkaSettings,
+    plan: &GroupPlan,
+    ahead: Ahead,
+) -> Result<(Arc<Client>, Queue), LogError> {
     let failed = |message: String| log_error(format!("can't join the group {}", plan.group), "client", message);
-    let client = Arc::new(Client::new(Kind::Member, &settings.member(plan)).map_err(failed)?);
+    let client = Arc::new(Client::new(Kind::Member, &settings.member(plan, ahead)).map_err(failed)?);
     let queue = Queue::consumer(&client).ok_or_else(|| failed("it has no queue".to_owned()))?;
     Ok((client, queue))
 }
@@ -257,8 +260,8 @@ pub(crate) struct Member {
     pub(crate) pending: Pending,
     /// How many partitions each source topic had when the group was joined.
     pub(crate) partitions_at_first: BTreeMap<Arc<str>, u32>,
-    /// Most records that a lane takes at once.
-    pub(crate) batch_records: usize,
+    /// What is held of each partition.
+    pub(crate) ahead: Ahead,
     /// What is removed from retry partitions.
     pub(crate) trimming: Trimming,
     pub(crate) signal: Arc<Signal>,

@@ -174,8 +174,8 @@ impl KafkaSettings {
         properties
     }
 
-    /// A member of a group.
-    pub(crate) fn member(&self, plan: &GroupPlan) -> Properties {
+    /// A member of a group, with so much ahead of each partition.
+    pub(crate) fn member(&self, plan: &GroupPlan, ahead: Ahead) -> Properties {
         // The control thread is away from its queue while a revocation drains: no reason to be thought dead.
         let max_poll = Duration::from_secs(300).max(plan.revoke_deadline * 2).as_millis().to_string();
         let defaults = [
@@ -183,7 +183,7 @@ impl KafkaSettings {
             ("session.timeout.ms", "45000"),
             ("statistics.interval.ms", INTERVAL_MS),
         ];
-        let mut properties = self.client("member", &defaults, &consumer_defaults(plan.fetch_ahead_bytes));
+        let mut properties = self.client("member", &defaults, &consumer_defaults(ahead.bytes));
         properties.statistics = Some((self.statistics.clone(), ClientRole::Consumer));
         for (name, value) in CONSUMER_OWNED {
             properties.set(name, *value);
@@ -308,7 +308,7 @@ pub(crate) struct Ahead {
 impl Ahead {
     /// Where the sources have so many partitions together.
     pub(crate) fn of_each(plan: &GroupPlan, partitions: u32) -> Self {
-        // However many there are: some hundreds of small records.
+        // At least 64 KiB, however many there are: that is some hundreds of small records.
         let share = (plan.fetch_ahead_of_all_bytes / partitions.max(1) as usize).max(64 << 10);
         if share < plan.fetch_ahead_bytes {
             // Lanes that wait to go on hold a batch each. A small record, and what is noted of it, takes about 1 KiB.
@@ -338,10 +338,10 @@ const CLIENT_DEFAULTS: &[(&str, &str)] = &[
 fn consumer_defaults(ahead_bytes: usize) -> Vec<(&'static str, String)> {
     vec![
         // The bounds of what is fetched ahead, for each partition, since each has a queue of its own: these are the lane's
-        // queue and its backpressure. Bytes are what counts; records only keep an abundance of tiny ones in check. A
-        // fetch is begun below the bound, so that it is passed by one answer at most.
+        // queue and its backpressure. Bytes are of values alone, and each record takes some 700 more: of tiny ones, and those without
+        // a value, the number counts. A fetch is begun below the bounds, so that they are passed by one answer at most.
         ("queued.max.messages.kbytes", (ahead_bytes / 1024).clamp(1, 2_097_151).to_string()),
-        ("queued.min.messages", "100000".to_owned()),
+        ("queued.min.messages", (ahead_bytes / 100).clamp(100, 100_000).to_string()),
         ("fetch.message.max.bytes", ahead_bytes.clamp(64 << 10, 1 << 20).to_string()),
         // How long a partition that reached its bound is left alone. A fast lane has emptied a queue of 1 MiB in five: longer would
         // starve it, the more the fewer lanes there are.

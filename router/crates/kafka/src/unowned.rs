@@ -16,7 +16,7 @@ use crate::admin;
 use crate::error::client_error;
 use crate::membership;
 use crate::native::{Client, EventKind, PartitionList};
-use crate::settings::KafkaSettings;
+use crate::settings::{Ahead, KafkaSettings};
 
 /// How long it takes a member to join anew, once it has given partitions up.
 const REJOIN: Duration = Duration::from_secs(5);
@@ -69,7 +69,8 @@ fn unowned(settings: &KafkaSettings, plan: &GroupPlan, asking: &Arc<Client>) -> 
 fn have_shared_out(settings: &KafkaSettings, plan: &GroupPlan, ended: &Receiver<()>) -> Result<(), LogError> {
     let what = format!("can't join the group {}", plan.group);
     let plan = GroupPlan { instance_id: None, ..plan.clone() };
-    let (client, queue) = membership::client(settings, &plan)?;
+    // Nothing is fetched by it.
+    let (client, queue) = membership::client(settings, &plan, Ahead::of_each(&plan, u32::MAX))?;
     membership::subscribe(&client, &plan)?;
     let mut until = Instant::now() + REBALANCE;
     let mut leaving = false;

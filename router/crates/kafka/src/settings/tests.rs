@@ -28,7 +28,7 @@ fn every(settings: &KafkaSettings) -> Vec<(Kind, Properties)> {
     vec![
         (Kind::Reader, settings.reader()),
         (Kind::Reader, settings.onlooker("g")),
-        (Kind::Member, settings.member(&plan())),
+        (Kind::Member, settings.member(&plan(), Ahead::of_each(&plan(), 4))),
         (Kind::Producer, settings.producer()),
         (Kind::Writer, settings.writer(&writer_plan(Duration::from_secs(30)), None)),
         (Kind::Writer, settings.writer(&writer_plan(Duration::ZERO), Some(0))),
@@ -98,10 +98,9 @@ fn a_refused_property_is_named() {
 
 #[test]
 fn a_member_has_time_for_its_revocations() {
-    let properties = settings().member(&plan());
+    let properties = settings().member(&plan(), Ahead::of_each(&plan(), 1));
     assert_eq!(properties.get("max.poll.interval.ms"), Some("800000"));
     assert_eq!(properties.get("group.instance.id"), Some("i-1"));
-    assert_eq!(properties.get("queued.max.messages.kbytes"), Some("3072"));
 }
 
 #[test]
@@ -112,7 +111,11 @@ fn what_is_fetched_ahead_of_many_partitions_is_bounded() {
         assert_eq!(of_each(few), Ahead { bytes: 3 << 20, batch_records: usize::MAX }, "{few}");
     }
     assert_eq!(of_each(22), Ahead { bytes: (64 << 20) / 22, batch_records: (64 << 10) / 22 });
-    assert_eq!(of_each(512), Ahead { bytes: 128 << 10, batch_records: 128 });
+    let ahead = Ahead { bytes: 128 << 10, batch_records: 128 };
+    assert_eq!(of_each(512), ahead);
+    let properties = settings().member(&plan, ahead);
+    assert_eq!(properties.get("queued.max.messages.kbytes"), Some("128"));
+    assert_eq!(properties.get("queued.min.messages"), Some("1310"));
     for many in [1024, 1025, u32::MAX] {
         assert_eq!(of_each(many), Ahead { bytes: 64 << 10, batch_records: 64 }, "{many}");
     }
