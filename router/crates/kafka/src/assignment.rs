@@ -147,7 +147,11 @@ impl Member {
         for lane in lanes {
             let (source, held) = if self.held.contains_key(&lane.source) {
                 let commit = start_of(&lane.source, &starts)?;
-                let feed = self.readers.read(&lane.source, commit.offset).map_err(unread)?.by(self.ahead.batch_records);
+                let feed = self
+                    .readers
+                    .read(&lane.source, commit.offset)
+                    .map_err(unread)?
+                    .in_batches_of(self.ahead.batch_records);
                 (assigned(commit, Box::new(feed)), None)
             } else {
                 let (feed, held) = self.feed(&lane.source, &starts, &mut list)?;
@@ -209,7 +213,8 @@ impl Member {
         let start = commit.offset;
         list.push(&partition.topic, partition.partition, start, "");
         let held = Held { partition: partition.clone(), tap: Arc::clone(&tap), is_aside: false };
-        let feed = KafkaFeed::new(partition.clone(), start, tap, Arc::clone(&self.client)).by(self.ahead.batch_records);
+        let feed = KafkaFeed::new(partition.clone(), start, tap, Arc::clone(&self.client))
+            .in_batches_of(self.ahead.batch_records);
         Ok((assigned(commit, Box::new(feed)), held))
     }
 

@@ -119,7 +119,7 @@ impl KafkaFeed {
     }
 
     /// With so many records in a batch at most, and one at least.
-    pub(crate) fn by(self, records: usize) -> Self {
+    pub(crate) fn in_batches_of(self, records: usize) -> Self {
         Self { batch_records: records.clamp(1, TAKE_MAX), ..self }
     }
 

@@ -119,7 +119,7 @@ fn what_is_fetched_ahead_of_many_partitions_is_bounded() {
     for many in [1024, 1025, u32::MAX] {
         assert_eq!(of_each(many), Ahead { bytes: 64 << 10, batch_records: 64 }, "{many}");
     }
-    let small = GroupPlan { fetch_ahead_bytes: 4096, ..plan.clone() };
+    let small = GroupPlan { fetch_ahead_bytes: 4096, ..plan };
     assert_eq!(Ahead::of_each(&small, 1025), Ahead { bytes: 4096, batch_records: usize::MAX }, "a batch is enough");
 }
 
