@@ -181,7 +181,7 @@ pub(super) fn in_vain(offset: i64) -> DeliveryError {
 /// A lane may have unsettled what its plan says, and reads on to so many times as many records from the lowest of those on. A dead
 /// letter takes longer than what is delivered, since it waits for others of its topic: else its lane would stand until it is
 /// acknowledged.
-const SPAN: usize = 2;
+const SPAN: usize = 4;
 
 /// Whether more may be fetched.
 fn has_room(intake: &Intake, plan: &RoutePlan) -> bool {

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! `mirror` (columns, by the SDK) and `mirror-records` (records, by the standard generator) do the same; each event tells
-//! them to let it pass. `identity` asks for no field at all, and shows what is left then. The guests take turns; each
+//! them to let it pass. `header-filter` looks at a header of each, and `identity` asks for no field at all, and shows what is
+//! left then. The guests take turns; each
 //! figure is the least of many, since noise only adds. Only ratios within one run mean something.
 //!
 //! `faulty` panics at each event: what an instance costs from its start to its end by a trap.
@@ -23,15 +24,19 @@ use pointsman_core::record::{Header, Headers};
 use pointsman_tests::plugins;
 use pointsman_wasm::{Limits, PluginSpec, Plugins, Sandbox, SandboxSettings, WorkerPlugins};
 
-/// The guests, what they are, and by which door they are called.
-const GUESTS: [(&str, &str); 3] =
-    [("mirror-records", "records, all fields"), ("mirror", "columns, all fields"), ("identity", "columns, no fields")];
+/// The guests, what they are, by which door they are called, and their configuration.
+const GUESTS: [(&str, &str, &str); 4] = [
+    ("mirror-records", "records, all fields", "{}"),
+    ("mirror", "columns, all fields", "{}"),
+    ("header-filter", "columns, a header", r#"{"header":"answer","drop":["drop"]}"#),
+    ("identity", "columns, no fields", "{}"),
+];
 /// The guest that traps, by its place behind the others.
 const TRAPPING: PluginId = PluginId(GUESTS.len() as u32);
 /// Instances of it that one measurement takes.
 const INSTANCES: u32 = 500;
 /// Events of one call.
-const BATCHES: [usize; 3] = [1, 16, 256];
+const BATCHES: [usize; 4] = [1, 16, 256, 1024];
 /// Bytes of each value.
 const VALUES: [usize; 2] = [200, 1024];
 /// Events of one measurement.
@@ -51,7 +56,7 @@ const LIMITS: Limits = Limits {
 
 fn main() -> anyhow::Result<()> {
     let mut worker = load()?;
-    println!("| bytes of a value | events of a call | {} |", GUESTS.map(|(_, what)| what).join(" | "));
+    println!("| bytes of a value | events of a call | {} |", GUESTS.map(|(_, what, _)| what).join(" | "));
     println!("| --- | --- | {} |", GUESTS.map(|_| "---").join(" | "));
     for bytes in VALUES {
         for batch in BATCHES {
@@ -91,7 +96,7 @@ fn load() -> anyhow::Result<WorkerPlugins> {
         })?)
     };
     let trapping = ("faulty", r#"{"fault":"trap","every":1}"#);
-    let guests = GUESTS.into_iter().map(|(name, _)| (name, "{}")).chain([trapping]);
+    let guests = GUESTS.into_iter().map(|(name, _, config)| (name, config)).chain([trapping]);
     Ok(Plugins::new(guests.map(load).collect::<anyhow::Result<_>>()?).worker())
 }
 
@@ -129,7 +134,7 @@ fn nanoseconds_per_event(
     let value = vec![b'x'; bytes];
     let headers = [("trace-id", "0123456789abcdef0123456789abcdef"), ("answer", "pass")]
         .map(|(name, value)| Header { name: name.as_bytes(), value: Some(value.as_bytes()) });
-    let event = event(&value, Headers::Borrowed(&headers));
+    let event = event(&value, Headers::Plain(&headers));
     let events: Vec<_> = (0..).map(|offset| Event { offset, ..event }).take(batch).collect();
     let calls = EVENTS / batch;
     let before = cpu_time();

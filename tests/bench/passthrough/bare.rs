@@ -148,7 +148,8 @@ fn producer_config(order: &Order) -> ClientConfig {
         // As long as the router's, which sends earlier with nothing else to do; to be prompt, as short as gives batches.
         .set("linger.ms", if order.prompt { "1" } else { "40" })
         // As the router's.
-        .set("max.in.flight.requests.per.connection", "3");
+        .set("max.in.flight.requests.per.connection", "3")
+        .set("batch.num.messages", "2500");
     config
 }
 

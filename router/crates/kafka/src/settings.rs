@@ -215,8 +215,11 @@ impl KafkaSettings {
                 // nothing lingers. librdkafka's thread runs in circles while records have lingered for longer than this
                 // behind a request under way for their partition: it is to be longer than most requests take. But a record for
                 // an output that gets few lingers for all of it while its worker is busy, and its lane goes on for no longer
-                // than twice `in_flight` lets it: so not much longer.
+                // than four times `in_flight` lets it: so not much longer.
                 ("linger.ms", "40"),
+                // Of small records, two requests for what a lane has in flight at most: while a broker takes the one, the next is
+                // filled. The larger ones that librdkafka makes by itself hold all of it at once.
+                ("batch.num.messages", "2500"),
                 // A broker takes one request of a connection at a time; the next is to be there when it is done. While one waits to be
                 // sent, librdkafka's thread does not run in those circles (`rd_kafka_broker_outbufs_space`): so not as many as may be.
                 ("max.in.flight.requests.per.connection", "3"),

@@ -17,7 +17,7 @@ use crate::raw::{At, Route, Stage};
 
 const BATCH_RECORDS: u64 = 1024;
 const BATCH_BYTES: u64 = 1 << 20;
-const IN_FLIGHT_RECORDS: u64 = 10_000;
+const IN_FLIGHT_RECORDS: u64 = 5000;
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
 
 pub(super) fn read(top: &Table<'_>) -> Vec<Route> {
