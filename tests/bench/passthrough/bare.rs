@@ -130,6 +130,7 @@ fn consumer_config(order: &Order) -> ClientConfig {
         .set("queued.max.messages.kbytes", "2048")
         .set("queued.min.messages", "100000")
         .set("fetch.message.max.bytes", "1048576")
+        .set("fetch.max.bytes", "4194304")
         .set("fetch.queue.backoff.ms", "2")
         .set("fetch.wait.max.ms", "20");
     config

@@ -136,7 +136,7 @@ impl KafkaSettings {
 
     /// A client that reads outside any group, and asks for metadata.
     pub(crate) fn reader(&self) -> Properties {
-        let mut properties = self.client("reader", &[], &consumer_defaults(self.read_ahead_bytes));
+        let mut properties = self.client("reader", &[], &self.consumer_defaults(self.read_ahead_bytes));
         for (name, value) in CONSUMER_OWNED {
             properties.set(name, *value);
         }
@@ -183,7 +183,7 @@ impl KafkaSettings {
             ("session.timeout.ms", "45000"),
             ("statistics.interval.ms", INTERVAL_MS),
         ];
-        let mut properties = self.client("member", &defaults, &consumer_defaults(ahead.bytes));
+        let mut properties = self.client("member", &defaults, &self.consumer_defaults(ahead.bytes));
         properties.statistics = Some((self.statistics.clone(), ClientRole::Consumer));
         for (name, value) in CONSUMER_OWNED {
             properties.set(name, *value);
@@ -262,6 +262,39 @@ impl KafkaSettings {
         properties
     }
 
+    /// Of every consumer, with so much ahead of each partition; a user's own go over them.
+    fn consumer_defaults(&self, ahead_bytes: usize) -> Vec<(&'static str, String)> {
+        vec![
+            // The bounds of what is fetched ahead, for each partition, since each has a queue of its own: these are the lane's
+            // queue and its backpressure. Bytes are of values alone, and each record takes some 700 more: of tiny ones, and those without
+            // a value, the number counts. A fetch is begun below the bounds, so that they are passed by one answer at most.
+            ("queued.max.messages.kbytes", (ahead_bytes / 1024).clamp(1, 2_097_151).to_string()),
+            ("queued.min.messages", (ahead_bytes / 100).clamp(100, 100_000).to_string()),
+            ("fetch.message.max.bytes", ahead_bytes.clamp(64 << 10, 1 << 20).to_string()),
+            ("fetch.max.bytes", self.answer_bytes().to_string()),
+            // How long a partition that reached its bound is left alone. A fast lane has emptied a queue of 1 MiB in five: longer would
+            // starve it, the more the fewer lanes there are.
+            ("fetch.queue.backoff.ms", "2".to_owned()),
+            // A record is fetched when it is there. With nothing there the broker holds the request back, and with it every
+            // later one of the connection: partitions that had reached their bound when it was sent, and have been emptied
+            // since, wait for partitions that have nothing, which a retry partition never has. So not for long.
+            ("fetch.min.bytes", "1".to_owned()),
+            ("fetch.wait.max.ms", "20".to_owned()),
+        ]
+    }
+
+    /// Most bytes of an answer, of all its partitions together, where the user has not said otherwise.
+    ///
+    /// A request asks for all partitions that have room, and costs the broker something for each, whatever is in the answer. librdkafka
+    /// wants no more in it than may be ahead of one of them, or 1 MB: with hundreds that would be a few records of each. But
+    /// no more than a user lets it receive: else it refuses to start.
+    fn answer_bytes(&self) -> u128 {
+        const FRAMING: u128 = 512;
+        let received =
+            self.number("receive.message.max.bytes").map_or(u128::MAX, |bytes| bytes.saturating_sub(FRAMING));
+        ANSWER_BYTES.min(received)
+    }
+
     /// A user's own value of a property, where it is a number.
     fn number(&self, name: &str) -> Option<u128> {
         self.properties.get(name)?.parse().ok()
@@ -322,6 +355,9 @@ impl Ahead {
     }
 }
 
+/// See [`KafkaSettings::answer_bytes`].
+const ANSWER_BYTES: u128 = 4 << 20;
+
 /// What a producer takes beyond the largest record: framing, and the router's own headers.
 pub(crate) const CLIENT_OVERHEAD_BYTES: usize = 64 << 10;
 
@@ -336,26 +372,6 @@ const CLIENT_DEFAULTS: &[(&str, &str)] = &[
     // A broker that is back is noticed within seconds, not after the 10 s that the back-off grows to.
     ("reconnect.backoff.max.ms", "2000"),
 ];
-
-/// Of every consumer; a user's own go over them.
-fn consumer_defaults(ahead_bytes: usize) -> Vec<(&'static str, String)> {
-    vec![
-        // The bounds of what is fetched ahead, for each partition, since each has a queue of its own: these are the lane's
-        // queue and its backpressure. Bytes are of values alone, and each record takes some 700 more: of tiny ones, and those without
-        // a value, the number counts. A fetch is begun below the bounds, so that they are passed by one answer at most.
-        ("queued.max.messages.kbytes", (ahead_bytes / 1024).clamp(1, 2_097_151).to_string()),
-        ("queued.min.messages", (ahead_bytes / 100).clamp(100, 100_000).to_string()),
-        ("fetch.message.max.bytes", ahead_bytes.clamp(64 << 10, 1 << 20).to_string()),
-        // How long a partition that reached its bound is left alone. A fast lane has emptied a queue of 1 MiB in five: longer would
-        // starve it, the more the fewer lanes there are.
-        ("fetch.queue.backoff.ms", "2".to_owned()),
-        // A record is fetched when it is there. With nothing there the broker holds the request back, and with it every
-        // later one of the connection: partitions that had reached their bound when it was sent, and have been emptied
-        // since, wait for partitions that have nothing, which a retry partition never has. So not for long.
-        ("fetch.min.bytes", "1".to_owned()),
-        ("fetch.wait.max.ms", "20".to_owned()),
-    ]
-}
 
 /// Of every consumer, and ours.
 const CONSUMER_OWNED: &[(&str, &str)] = &[

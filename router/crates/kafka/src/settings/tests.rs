@@ -44,6 +44,18 @@ fn librdkafka_takes_every_property() {
 }
 
 #[test]
+fn an_answer_is_no_larger_than_may_be_received() {
+    let settings = KafkaSettings {
+        properties: [("receive.message.max.bytes".to_owned(), "1000512".to_owned())].into(),
+        ..settings()
+    };
+    for (kind, properties) in every(&settings) {
+        Client::new(kind, &properties).unwrap();
+    }
+    assert_eq!(settings.reader().get("fetch.max.bytes"), Some("1000000"));
+}
+
+#[test]
 fn extreme_bounds_are_taken() {
     for bytes in [0, 1, usize::MAX / 4] {
         let settings = KafkaSettings {
