@@ -217,8 +217,8 @@ impl KafkaSettings {
                 // an output that gets few lingers for all of it while its worker is busy, and its lane goes on for no longer
                 // than four times `in_flight` lets it: so not much longer.
                 ("linger.ms", "40"),
-                // Of small records, two requests for what a lane has in flight at most: while a broker takes the one, the next is
-                // filled. The larger ones that librdkafka makes by itself hold all of it at once.
+                // Of small records, a request for half of what a lane has in flight: while a broker takes the one, the next is
+                // filled. librdkafka's own bound, 1 MB, is nearly all of it.
                 ("batch.num.messages", "2500"),
                 // A broker takes one request of a connection at a time; the next is to be there when it is done. While one waits to be
                 // sent, librdkafka's thread does not run in those circles (`rd_kafka_broker_outbufs_space`): so not as many as may be.
@@ -271,7 +271,7 @@ impl KafkaSettings {
             ("queued.max.messages.kbytes", (ahead_bytes / 1024).clamp(1, 2_097_151).to_string()),
             ("queued.min.messages", (ahead_bytes / 100).clamp(100, 100_000).to_string()),
             ("fetch.message.max.bytes", ahead_bytes.clamp(64 << 10, 1 << 20).to_string()),
-            ("fetch.max.bytes", self.answer_bytes().to_string()),
+            ("fetch.max.bytes", self.answer_bytes(ahead_bytes).to_string()),
             // How long a partition that reached its bound is left alone. A fast lane has emptied a queue of 1 MiB in five: longer would
             // starve it, the more the fewer lanes there are.
             ("fetch.queue.backoff.ms", "2".to_owned()),
@@ -287,12 +287,15 @@ impl KafkaSettings {
     ///
     /// A request asks for all partitions that have room, and costs the broker something for each, whatever is in the answer. librdkafka
     /// wants no more in it than may be ahead of one of them, or 1 MB: with hundreds that would be a few records of each. But
-    /// no more than a user lets it receive: else it refuses to start.
-    fn answer_bytes(&self) -> u128 {
+    /// no more than a user lets it receive, unless that is less than it ever takes: then it says so.
+    fn answer_bytes(&self, ahead_bytes: usize) -> u128 {
+        const LIBRDKAFKAS: std::ops::RangeInclusive<u128> = 1_000_000..=50 << 20;
         const FRAMING: u128 = 512;
+        let ahead =
+            self.number("queued.max.messages.kbytes").map_or(ahead_bytes as u128, |kbytes| kbytes.saturating_mul(1024));
         let received =
             self.number("receive.message.max.bytes").map_or(u128::MAX, |bytes| bytes.saturating_sub(FRAMING));
-        ANSWER_BYTES.min(received)
+        ahead.min(*LIBRDKAFKAS.end()).max(ANSWER_BYTES).min(received).max(*LIBRDKAFKAS.start())
     }
 
     /// A user's own value of a property, where it is a number.

@@ -43,7 +43,9 @@ fn route(index: usize, field: Field<'_>) -> Option<Route> {
     let from =
         table.required("from", "add `from = [\"…\"]`: the topics that the route reads").map(|field| from(&field));
     let batch = Bounds::read(&table, "batch", Bounds::new(BATCH_RECORDS, BATCH_BYTES, &here));
-    let in_flight = Bounds::read(&table, "in_flight", Bounds::new(IN_FLIGHT_RECORDS, IN_FLIGHT_BYTES, &here));
+    // Who asks for a larger batch alone is to have it.
+    let in_flight_records = batch.records.value.max(IN_FLIGHT_RECORDS);
+    let in_flight = Bounds::read(&table, "in_flight", Bounds::new(in_flight_records, IN_FLIGHT_BYTES, &here));
     let route = Route {
         // A route without a usable name is still read, so that its other mistakes show; no other route can have this one.
         name: name.unwrap_or_else(|| At::new(format!("-{}", index + 1), here.clone())),

@@ -45,14 +45,24 @@ fn librdkafka_takes_every_property() {
 
 #[test]
 fn an_answer_is_no_larger_than_may_be_received() {
-    let settings = KafkaSettings {
-        properties: [("receive.message.max.bytes".to_owned(), "1000512".to_owned())].into(),
-        ..settings()
+    let with =
+        |name: &str, value: &str| KafkaSettings { properties: [(name.into(), value.into())].into(), ..settings() };
+    let answer = |settings: &KafkaSettings, ahead| {
+        let member = settings.member(&plan(), Ahead { bytes: ahead, batch_records: usize::MAX });
+        member.get("fetch.max.bytes").unwrap().parse::<usize>().unwrap()
     };
-    for (kind, properties) in every(&settings) {
+    assert_eq!(answer(&settings(), 64 << 10), 4 << 20);
+    assert_eq!(answer(&settings(), 16 << 20), 16 << 20);
+    assert_eq!(answer(&settings(), usize::MAX), 50 << 20);
+    assert_eq!(answer(&with("queued.max.messages.kbytes", "8192"), 1 << 20), 8 << 20);
+    let little = with("receive.message.max.bytes", "1000512");
+    assert_eq!(answer(&little, 1 << 20), 1_000_000);
+    for (kind, properties) in every(&little) {
         Client::new(kind, &properties).unwrap();
     }
-    assert_eq!(settings.reader().get("fetch.max.bytes"), Some("1000000"));
+    let less = with("receive.message.max.bytes", "1000511");
+    let refusal = Client::new(Kind::Reader, &less.reader()).err().unwrap().to_string();
+    assert!(refusal.contains("`receive.message.max.bytes` must be"), "{refusal}");
 }
 
 #[test]
