@@ -160,7 +160,7 @@ pub(crate) fn event_of<'a>(
 
 impl Intake {
     /// Takes a feed over, which rings `bell` from now on. `in_flight` is how many of its records may have been in flight when an
-    /// earlier assignment ended.
+    /// earlier assignment ended: more than may be unsettled at once, as a lane reads on past what is slow.
     pub(crate) fn new(assigned: AssignedFeed, in_flight: usize, bell: Bell) -> Self {
         let (committed, ends) = resume_point(&assigned);
         let AssignedFeed { partition, mut feed, .. } = assigned;

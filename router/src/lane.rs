@@ -262,7 +262,7 @@ impl Lane {
             (Ordering::Key, OnDead::ParkKey) => KeyOrder::KeptAndHeld,
             (Ordering::None | Ordering::Partition, _) => KeyOrder::None,
         };
-        let in_flight = plan.in_flight_records.get().saturating_mul(2) + plan.batch_records.get();
+        let in_flight = 2 * plan.in_flight_records.get() + plan.batch_records.get();
         let tracer = shared.tracer.clone();
         let traces =
             tracer.map(|tracer| Box::new(traced::Traces::new(tracer, &assignment.source.partition, route, now)));

@@ -6,8 +6,8 @@
 //!
 //! `mirror` (columns, by the SDK) and `mirror-records` (records, by the standard generator) do the same; each event tells
 //! them to let it pass. `header-filter` looks at a header of each, and `identity` asks for no field at all, and shows what is
-//! left then. The guests take turns; each
-//! figure is the least of many, since noise only adds. Only ratios within one run mean something.
+//! left then. The guests take turns; each figure is the least of many, since noise only adds. Only ratios within one run mean
+//! something.
 //!
 //! `faulty` panics at each event: what an instance costs from its start to its end by a trap.
 #![allow(clippy::print_stdout, reason = "the table is what a benchmark is for")]

@@ -286,7 +286,7 @@ impl KafkaSettings {
     /// Most bytes of an answer, of all its partitions together, where the user has not said otherwise.
     ///
     /// A request asks for all partitions that have room, and costs the broker something for each, whatever is in the answer. librdkafka
-    /// wants no more in it than may be ahead of one of them, or 1 MB: with hundreds that would be a few records of each. But
+    /// wants no more in it than may be ahead of one of them, or 1 MB: with hundreds that would be records of a few. But
     /// no more than a user lets it receive, unless that is less than it ever takes: then it says so.
     fn answer_bytes(&self, ahead_bytes: usize) -> u128 {
         const LIBRDKAFKAS: std::ops::RangeInclusive<u128> = 1_000_000..=50 << 20;
